@@ -1,0 +1,209 @@
+"""All settings: one frozen object, read once from the environment at the start of a process.
+
+Nothing else reads the environment. An unknown POINTSMAN_ variable, a malformed value or two values
+that contradict one another stop the start with a message that names the variable and the mend.
+docs/configuration.md is generated from the descriptions here and a test keeps it true.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from difflib import get_close_matches
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+
+from shared.errors import ConfigError
+
+PREFIX = "POINTSMAN_"
+
+MiB = 1024 * 1024
+
+
+class Settings(BaseModel):
+    """What an operator can set. Durations and sizes carry their unit in the name."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    environment: Literal["local", "production"] = Field(
+        "local", description="`production` refuses generated keys and an open address guard."
+    )
+    host: str = Field("127.0.0.1", description="Address on which the API listens.")
+    port: int = Field(8080, ge=0, le=65535, description="Port on which the API listens; 0 takes a free one.")
+    public_url: str | None = Field(
+        None,
+        description="Base of the URLs handed out, e.g. https://hooks.example.com. Default: http://host:port.",
+    )
+    data_dir: Path = Field(
+        Path(".pointsman"), description="Data of the embedded servers, generated keys and state."
+    )
+    database_url: SecretStr | None = Field(
+        None,
+        description="PostgreSQL 15 or newer, postgresql://user:password@host:port/name. Default: embedded.",
+    )
+    redis_url: SecretStr | None = Field(
+        None, description="Redis 6.2 or newer, or Valkey: redis://:password@host:port/0. Default: embedded."
+    )
+    secret_keys: SecretStr | None = Field(
+        None,
+        description="Encryption keys (44 characters each, `pointsman keys new`), newest first, with commas "
+        "between. Default: generated into the data folder; in production required.",
+    )
+    admin_email: str = Field("admin@localhost", description="E-mail of the first admin, created once.")
+    admin_password: SecretStr | None = Field(
+        None, description="Password of the first admin. Default: generated and printed once."
+    )
+    egress_allow: tuple[IPv4Network | IPv6Network, ...] = Field(
+        (),
+        description="Networks (CIDR, commas between) that deliveries may reach although the address guard "
+        "blocks them. `make run` sets 127.0.0.0/8.",
+    )
+    workers: int = Field(1, ge=1, le=64, description="Worker processes that `pointsman run` starts.")
+    api_processes: int = Field(1, ge=1, le=64, description="API processes that `pointsman run` starts.")
+    capacity: int = Field(500, ge=1, le=20_000, description="Runs in flight in each worker process.")
+    capacity_bytes: int = Field(
+        256 * MiB, ge=8 * MiB, description="Bytes of trigger bodies held in each worker process."
+    )
+    lanes: tuple[str, ...] = Field(
+        ("fresh", "retry"), description="Celery queues that a worker listens to, with commas between."
+    )
+
+    max_body_bytes: int = Field(
+        1 * MiB, ge=1024, le=64 * MiB, description="Largest request body; beyond it 413."
+    )
+    body_timeout_seconds: float = Field(
+        10.0, gt=0, le=300, description="Time in which a request's body must have arrived; beyond it 408."
+    )
+    api_threads: int = Field(32, ge=1, le=512, description="Threads that run Flask in each API process.")
+    accept_timeout_seconds: float = Field(
+        3.0, gt=0.1, le=30, description="Longest wait of a trigger for its commit; beyond it 503."
+    )
+    max_response_bytes: int = Field(
+        64 * 1024,
+        ge=0,
+        le=8 * MiB,
+        description="Bytes of a receiver's response that are stored; the rest is cut.",
+    )
+    max_timeout_ms: int = Field(
+        300_000, ge=1_000, description="Largest timeout_duration that a callback may have."
+    )
+    max_stored_item_bytes: int = Field(
+        512 * 1024, ge=1, le=64 * MiB, description="Largest value that one STORE action may keep."
+    )
+    max_stored_items: int = Field(
+        10_000, ge=1, description="Stored items that one user may keep; beyond it STORE fails."
+    )
+    dns_threads: int = Field(
+        32, ge=2, le=256, description="Threads that look up names in each worker process."
+    )
+
+    heartbeat_seconds: float = Field(3.0, gt=0, description="How often a worker renews its row.")
+    lease_seconds: float = Field(
+        10.0, gt=0, description="How long after its last good heartbeat a worker may start attempts."
+    )
+    stale_seconds: float = Field(
+        20.0, gt=0, description="How long a worker's row must stay unchanged before its claims are void."
+    )
+    sweep_seconds: float = Field(1.0, gt=0, description="How often a worker looks for what needs repair.")
+    first_hint_seconds: float = Field(
+        5.0, gt=0, description="How long after accept the sweep takes a trigger's hint for lost."
+    )
+    drain_seconds: float = Field(
+        30.0,
+        ge=0,
+        description="How long a worker that is told to stop lets its runs end before it releases them.",
+    )
+    log_format: Literal["console", "json"] = Field(
+        "console", description="`console` for people, `json` for machines."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="Least level that is logged."
+    )
+
+    @field_validator("egress_allow", mode="before")
+    @classmethod
+    def _networks(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return tuple(ip_network(part.strip()) for part in value.split(",") if part.strip())
+        return value
+
+    @field_validator("lanes", mode="before")
+    @classmethod
+    def _names(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+    @property
+    def base_url(self) -> str:
+        """Base of the public URLs, without a slash at its end."""
+        if self.public_url:
+            return self.public_url.rstrip("/")
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"http://{host}:{self.port}"
+
+
+def read(environ: Mapping[str, str] | None = None) -> Settings:
+    """Read the settings from the environment, or raise ConfigError naming the variable and the mend."""
+    environ = os.environ if environ is None else environ
+    given = {name: value for name, value in environ.items() if name.startswith(PREFIX)}
+    known = {PREFIX + name.upper() for name in Settings.model_fields}
+    for name in sorted(set(given) - known):
+        raise ConfigError(
+            f"{name} is not a setting.",
+            hint=f"Did you mean {_nearest(name, known)}? docs/configuration.md lists all settings.",
+        )
+    try:
+        settings = Settings(**{name[len(PREFIX) :].lower(): value for name, value in given.items()})
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        name = PREFIX + str(first["loc"][0]).upper()
+        raise ConfigError(f"{name}: {first['msg']}.", hint=_describe(name)) from None
+    _check_agreement(settings)
+    return settings
+
+
+def _check_agreement(settings: Settings) -> None:
+    """Refuse values that are each valid but contradict one another."""
+    rules = (
+        (
+            settings.heartbeat_seconds * 2 < settings.lease_seconds,
+            "POINTSMAN_LEASE_SECONDS must be more than twice POINTSMAN_HEARTBEAT_SECONDS",
+            "Otherwise one late heartbeat stops a healthy worker.",
+        ),
+        (
+            settings.lease_seconds < settings.stale_seconds,
+            "POINTSMAN_STALE_SECONDS must be more than POINTSMAN_LEASE_SECONDS",
+            "Otherwise a worker that still delivers is declared dead and its work runs twice.",
+        ),
+        (
+            settings.first_hint_seconds > settings.accept_timeout_seconds,
+            "POINTSMAN_FIRST_HINT_SECONDS must be more than POINTSMAN_ACCEPT_TIMEOUT_SECONDS",
+            "Otherwise triggers are swept while their first hint is still on its way.",
+        ),
+        (
+            settings.capacity_bytes >= settings.max_body_bytes,
+            "POINTSMAN_CAPACITY_BYTES must be at least POINTSMAN_MAX_BODY_BYTES",
+            "Otherwise the largest trigger could never be claimed.",
+        ),
+        (
+            settings.environment == "local" or settings.secret_keys is not None,
+            "POINTSMAN_SECRET_KEYS must be set in production",
+            "Make one with `pointsman keys new` and keep it outside the database's backups.",
+        ),
+    )
+    for holds, message, hint in rules:
+        if not holds:
+            raise ConfigError(message + ".", hint=hint)
+
+
+def _describe(name: str) -> str:
+    field = Settings.model_fields.get(name[len(PREFIX) :].lower())
+    return field.description or ConfigError.hint if field else ConfigError.hint
+
+
+def _nearest(name: str, known: set[str]) -> str:
+    return (get_close_matches(name, known, n=1) or [PREFIX + "DATABASE_URL"])[0]

@@ -1,0 +1,132 @@
+"""Every error that Pointsman raises on purpose.
+
+    PointsmanError
+    ├── Unavailable            PostgreSQL or room is missing; trying again helps (503)
+    ├── Refused                the caller did something wrong (4xx)
+    │   ├── NotFound · Forbidden · Unauthorized · Conflict · Invalid · TooLarge · TooSlow
+    ├── RowRejected            PostgreSQL refuses this one row, whatever its neighbours (422)
+    ├── ClaimLost              the run's row no longer matches (worker_id, claim): drop the result
+    ├── ConfigError            settings are unknown or contradict one another: the process does not start
+    └── StartupError           the machine lacks something that a server of ours needs
+
+Each carries a stable `code`, a message for people, a `hint` that says how to mend it, and
+`retryable`, which says whether the same call can succeed later. Foreign exceptions are
+translated once, where they arise: PostgreSQL's in `shared/group_commit.py` and `api/problems.py`,
+the HTTP client's in `worker/egress/errors.py`.
+"""
+
+
+class PointsmanError(Exception):
+    """The root: what went wrong, how to mend it, and whether trying again helps."""
+
+    status = 500
+    code = "internal_error"
+    hint = "This is a fault of Pointsman. The log has the details under this request's id."
+    retryable = False
+
+    def __init__(self, message: str, *, code: str | None = None, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.code = code or type(self).code
+        self.hint = hint or type(self).hint
+
+
+class Unavailable(PointsmanError):
+    """A server that we need is away or full; nothing was accepted."""
+
+    status = 503
+    code = "unavailable"
+    hint = "Nothing was accepted. Send the request again after the seconds in Retry-After."
+    retryable = True
+    retry_after_seconds = 2
+
+
+class Refused(PointsmanError):
+    """The request can never succeed as it is."""
+
+    status = 400
+    code = "bad_request"
+    hint = "Change the request; sending it again unchanged gives the same answer."
+
+
+class NotFound(Refused):
+    """There is no such thing for this caller."""
+
+    status = 404
+    code = "not_found"
+    hint = "Check the id and that it belongs to your account."
+
+
+class Unauthorized(Refused):
+    """Nobody is known to be calling."""
+
+    status = 401
+    code = "unauthorized"
+    hint = "Send «Authorization: Bearer <token>» with a token from POST /api/v1/auth/login or an API key."
+
+
+class Forbidden(Refused):
+    """The caller is known and may not do this."""
+
+    status = 403
+    code = "forbidden"
+    hint = "Use a token or key that has the permission this needs."
+
+
+class Conflict(Refused):
+    """The change clashes with something that exists."""
+
+    status = 409
+    code = "conflict"
+    hint = "Choose another value, or change what stands in the way first."
+
+
+class Invalid(Refused):
+    """A field of the request has a value that cannot be used."""
+
+    status = 422
+    code = "invalid"
+    hint = "Mend the named field."
+
+
+class TooLarge(Refused):
+    """The body is larger than the limit."""
+
+    status = 413
+    code = "body_too_large"
+    hint = "Send a smaller body, or ask the operator to raise POINTSMAN_MAX_BODY_BYTES."
+
+
+class TooSlow(Refused):
+    """The body did not arrive within the time for reading it."""
+
+    status = 408
+    code = "body_too_slow"
+    hint = "Send the whole body without pauses."
+
+
+class RowRejected(PointsmanError):
+    """PostgreSQL refuses this one row; its neighbours in the batch are not affected."""
+
+    status = 422
+    code = "unstorable"
+    hint = "The request holds something that cannot be stored, such as a NUL character."
+
+
+class ClaimLost(PointsmanError):
+    """The run is no longer held by this worker under this claim: its result is dropped."""
+
+    code = "claim_lost"
+
+
+class ConfigError(PointsmanError):
+    """Settings are unknown, malformed or contradict one another."""
+
+    code = "bad_configuration"
+    hint = "See docs/configuration.md."
+
+
+class StartupError(PointsmanError):
+    """Something on this machine keeps Pointsman from starting."""
+
+    code = "cannot_start"
