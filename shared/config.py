@@ -138,6 +138,21 @@ class Settings(BaseModel):
         return value
 
     @property
+    def postgres(self) -> str:
+        """The URL of PostgreSQL; raises ConfigError when there is none."""
+        return _needed(self.database_url, "DATABASE_URL")
+
+    @property
+    def redis(self) -> str:
+        """The URL of Redis; raises ConfigError when there is none."""
+        return _needed(self.redis_url, "REDIS_URL")
+
+    @property
+    def keys(self) -> str:
+        """The encryption keys; raises ConfigError when there are none."""
+        return _needed(self.secret_keys, "SECRET_KEYS")
+
+    @property
     def base_url(self) -> str:
         """Base of the public URLs, without a slash at its end."""
         if self.public_url:
@@ -198,6 +213,15 @@ def _check_agreement(settings: Settings) -> None:
     for holds, message, hint in rules:
         if not holds:
             raise ConfigError(message + ".", hint=hint)
+
+
+def _needed(value: SecretStr | None, name: str) -> str:
+    if value is None:
+        raise ConfigError(
+            f"{PREFIX}{name} is not set.",
+            hint="`pointsman run` sets it for its own processes; elsewhere set it yourself.",
+        )
+    return value.get_secret_value()
 
 
 def _describe(name: str) -> str:

@@ -1,0 +1,40 @@
+"""The pure half of each action type: what its config may hold, and how it is shown.
+
+One file per type, each with Config (a pydantic model), redact(config) and summarize(config).
+A type that is not in KINDS cannot be created yet; worker/actions has the I/O half under equal keys.
+"""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from shared.action_types import http_post, store
+from shared.errors import Invalid
+
+KINDS: dict[str, ModuleType] = {
+    "HTTP_POST": http_post,
+    "STORE": store,
+}
+
+
+def parse_config(kind: str, config: Any) -> BaseModel:
+    """Check a config and return its model; raises Invalid naming the field and the mend."""
+    module = KINDS.get(kind)
+    if module is None:
+        raise Invalid(
+            f"Actions of type {kind} are not available in this version.",
+            code="action_type_unavailable",
+            hint=f"Available: {', '.join(sorted(KINDS))}.",
+        )
+    try:
+        model: BaseModel = module.Config.model_validate(config)
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False, include_context=False)[0]
+        where = ".".join(str(part) for part in ("config", *first["loc"]))
+        raise Invalid(
+            f"{where}: {first['msg']}.", code="bad_config", hint=f"Mend {where} of the action."
+        ) from None
+    return model

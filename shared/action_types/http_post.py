@@ -1,0 +1,132 @@
+"""The HTTP_POST action: what its config may hold.
+
+Invariant: no config that parses here can forge a header that Pointsman sets, smuggle a second request
+through CR, LF or NUL, or carry credentials in its URL. Whether the address may be reached is decided
+when it is dialled, not here.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+MAX_URL_CHARS = 2_000
+MAX_HEADERS = 50
+MAX_HEADER_VALUE_CHARS = 4_096
+MAX_BODY_CHARS = 256 * 1024
+
+# The message's own framing and routing, hop-by-hop headers (RFC 9110 §7.6.1), what asks for a
+# compressed response (a bomb), and what Pointsman itself signs and sets.
+FORBIDDEN_HEADERS = frozenset(
+    [
+        "host",
+        "content-length",
+        "transfer-encoding",
+        "connection",
+        "keep-alive",
+        "upgrade",
+        "te",
+        "trailer",
+        "expect",
+        "proxy-connection",
+        "proxy-authorization",
+        "proxy-authenticate",
+        "accept-encoding",
+        "webhook-id",
+        "webhook-timestamp",
+        "webhook-signature",
+        "pointsman-trigger-id",
+        "pointsman-action-id",
+        "pointsman-attempt",
+    ]
+)
+SECRET_HEADERS = re.compile(r"authorization|token|secret|key|password|cookie", re.IGNORECASE)
+
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_HEADER_VALUE = re.compile(r"[\t\x20-\x7e]*")
+_FORBIDDEN_IN_URL = re.compile(r"[\x00-\x20\x7f]")
+
+
+def check_url(url: str) -> str:
+    """Return an http(s) URL that can be sent to, or raise ValueError saying what is wrong with it."""
+    if len(url) > MAX_URL_CHARS:
+        raise ValueError(f"the URL is longer than {MAX_URL_CHARS} characters")
+    if _FORBIDDEN_IN_URL.search(url):
+        raise ValueError("the URL holds a space or a control character")
+    try:
+        parts = urlsplit(url)
+        parts.port  # noqa: B018 - reading it checks it
+    except ValueError:
+        raise ValueError("this is not a URL") from None
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("a URL starts with http:// or https:// and names a host")
+    if parts.username is not None or parts.password is not None:
+        raise ValueError("a URL must not hold a user name or password; use an Authorization header")
+    return url
+
+
+def check_headers(headers: dict[str, str]) -> dict[str, str]:
+    """Return headers that may be sent, or raise ValueError naming the one that may not."""
+    if len(headers) > MAX_HEADERS:
+        raise ValueError(f"more than {MAX_HEADERS} headers")
+    for name, value in headers.items():
+        if not _HEADER_NAME.fullmatch(name):
+            raise ValueError(f"{name!r} is not a header name")
+        if name.lower() in FORBIDDEN_HEADERS:
+            raise ValueError(f"{name} is set by Pointsman and cannot be overridden")
+        if len(value) > MAX_HEADER_VALUE_CHARS or not _HEADER_VALUE.fullmatch(value):
+            raise ValueError(f"the value of {name} is too long or holds other than printable ASCII")
+    if len({name.lower() for name in headers}) < len(headers):
+        raise ValueError("the same header is given twice")
+    return headers
+
+
+class Config(BaseModel):
+    """`url`, or `{"target": "callback_url"}` for the callback's own URL (its primary action).
+
+    headers: sent as they are. body: sent instead of the trigger's body; a string as it is, anything
+    else as JSON. Without it the trigger's body and content type pass through unchanged.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    url: str | None = None
+    target: Literal["callback_url"] | None = None
+    headers: dict[str, str] = Field(default_factory=dict)
+    body: str | dict[str, Any] | list[Any] | None = None
+
+    _url = field_validator("url")(lambda url: None if url is None else check_url(url))
+    _headers = field_validator("headers")(check_headers)
+
+    @field_validator("body")
+    @classmethod
+    def _bounded(cls, body: Any) -> Any:
+        if isinstance(body, str) and len(body) > MAX_BODY_CHARS:
+            raise ValueError(f"the body is longer than {MAX_BODY_CHARS} characters")
+        return body
+
+    @model_validator(mode="after")
+    def _one_target(self) -> Config:
+        if (self.url is None) == (self.target is None):
+            raise ValueError('give either "url" or {"target": "callback_url"}')
+        return self
+
+
+def redact(config: dict[str, Any]) -> dict[str, Any]:
+    """The config as it may be shown: values of headers that look like credentials are masked."""
+    headers = {
+        name: "***" if SECRET_HEADERS.search(name) else value
+        for name, value in (config.get("headers") or {}).items()
+    }
+    return {**config, "headers": headers} if headers else config
+
+
+def summarize(config: dict[str, Any]) -> str:
+    """One line for people: where it goes, without the query."""
+    if config.get("target"):
+        return "POST to the callback's URL"
+    parts = urlsplit(str(config.get("url")))
+    return f"POST {parts.scheme}://{parts.netloc}{parts.path}"

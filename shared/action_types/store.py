@@ -1,0 +1,32 @@
+"""The STORE action: what its config may hold.
+
+`{}` keeps the trigger's body as it came; `value` keeps that JSON value instead; `key` names the item.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+MAX_KEY_CHARS = 128
+
+
+class Config(BaseModel):
+    """key: a label of 1 to 128 characters. value: any JSON value kept instead of the trigger's body."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    key: str | None = Field(None, min_length=1, max_length=MAX_KEY_CHARS, pattern=r"^[^\x00-\x1f\x7f]+$")
+    value: Any = None
+
+
+def redact(config: dict[str, Any]) -> dict[str, Any]:
+    """The config as it may be shown: it holds no secret."""
+    return config
+
+
+def summarize(config: dict[str, Any]) -> str:
+    """One line for people."""
+    what = "the given value" if "value" in config else "the body"
+    return f"store {what}" + (f" as {config['key']}" if config.get("key") else "")

@@ -1,0 +1,86 @@
+"""Encryption of secrets at rest, and the signature of outgoing webhooks.
+
+Secrets are encrypted with MultiFernet: the newest key encrypts, every listed key decrypts, so a key
+is rotated by putting a new one in front. A plain secret exists only in memory.
+Source of the signature: the Standard Webhooks specification 1.0.0.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+import secrets as random
+
+from cryptography.fernet import Fernet, InvalidToken, MultiFernet
+
+from shared.errors import ConfigError, Invalid
+
+SIGNING_SECRET_BYTES = 32  # the specification asks for 24 to 64
+CACHE_ENTRIES = 10_000
+
+
+class SecretBox:
+    """Encrypts and decrypts short secrets. Remembers what it decrypted, since each delivery asks again."""
+
+    def __init__(self, keys: str) -> None:
+        try:
+            self._fernet = MultiFernet([Fernet(key.strip()) for key in keys.split(",") if key.strip()])
+        except (ValueError, binascii.Error):
+            raise ConfigError(
+                "POINTSMAN_SECRET_KEYS holds something that is not a key.",
+                hint="Make keys with `pointsman keys new`; put commas between them, the newest first.",
+            ) from None
+        self._decrypted: dict[str, str] = {}
+
+    def encrypt(self, plain: str) -> str:
+        return self._fernet.encrypt(plain.encode()).decode()
+
+    def decrypt(self, token: str) -> str:
+        """Return the plain secret; raises Invalid when no key opens it."""
+        known = self._decrypted.get(token)
+        if known is not None:
+            return known
+        try:
+            plain = self._fernet.decrypt(token.encode()).decode()
+        except (InvalidToken, ValueError):
+            raise Invalid(
+                "A stored secret cannot be decrypted with the keys of this installation.",
+                code="secret_unreadable",
+                hint="Set the secret again, or put the key that encrypted it back into POINTSMAN_SECRET_KEYS.",
+            ) from None
+        if len(self._decrypted) >= CACHE_ENTRIES:
+            self._decrypted.clear()
+        self._decrypted[token] = plain
+        return plain
+
+
+def new_key() -> str:
+    """A new encryption key for POINTSMAN_SECRET_KEYS."""
+    return Fernet.generate_key().decode()
+
+
+def new_signing_secret() -> str:
+    """A new symmetric secret of Standard Webhooks: `whsec_` and 32 random bytes in base64."""
+    return "whsec_" + base64.b64encode(random.token_bytes(SIGNING_SECRET_BYTES)).decode()
+
+
+def new_token(prefix: str) -> str:
+    """A bearer token with 256 random bits, told apart by its prefix."""
+    return prefix + random.token_urlsafe(32)
+
+
+def token_hash(token: str) -> str:
+    """What is stored of a bearer token: its SHA-256, in hexadecimal (the token itself is random enough)."""
+    return hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def sign(secret: str, message_id: str, timestamp: int, body: bytes) -> str:
+    """The value of `webhook-signature` for one secret: `v1,` and HMAC-SHA256 of `id.timestamp.body` in base64.
+
+    timestamp: unix seconds of the attempt.
+    """
+    key = base64.b64decode(secret.removeprefix("whsec_"))
+    signed = b"%s.%d.%s" % (message_id.encode(), timestamp, body)
+    return "v1," + base64.b64encode(hmac.digest(key, signed, "sha256")).decode()

@@ -1,0 +1,220 @@
+"""Connections to PostgreSQL, each bounded in time.
+
+A PostgreSQL that is stopped (SIGSTOP, a frozen machine) answers nothing, not even its own
+statement_timeout, and psycopg2 would wait for ever. So every connection made here is a
+GuardedConnection: the watchdog thread cuts its socket when a call takes longer than the
+connection's `call_seconds`, and the call raises OperationalError like any lost connection.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import psycopg2
+import psycopg2.extensions
+from sqlalchemy import Engine, create_engine
+
+from shared.errors import ConfigError
+
+CONNECT_TIMEOUT_SECONDS = 3
+WATCH_INTERVAL_SECONDS = 0.2
+DRIVER = "postgresql+psycopg2"
+
+
+def sqlalchemy_url(url: str) -> str:
+    """Name the driver in a database URL: postgres:// and postgresql:// become postgresql+psycopg2://.
+
+    SQLAlchemy 2.1 would read a bare postgresql:// as psycopg 3. ConfigError for any other kind of
+    database; its message does not show the URL, which holds a password.
+    """
+    scheme, separator, rest = url.partition("://")
+    if not separator or scheme not in ("postgres", "postgresql", DRIVER):
+        raise ConfigError(
+            "The database URL is not one of PostgreSQL.",
+            hint="POINTSMAN_DATABASE_URL looks like postgresql://user:password@host:port/name.",
+        )
+    return f"{DRIVER}://{rest}"
+
+
+class Watchdog:
+    """A thread that cuts the socket of each connection whose call is overdue.
+
+    Started by the first watched call of a process; a forked child starts its own.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._watched: dict[int, tuple[float, int]] = {}  # id(connection) → (due, file descriptor)
+        self._pid = 0
+
+    @contextlib.contextmanager
+    def watch(self, connection: GuardedConnection) -> Iterator[None]:
+        """Cut the connection's socket if the block lasts longer than its `call_seconds`."""
+        if connection.closed:
+            yield
+            return
+        key = id(connection)
+        with self._lock:
+            nested = key in self._watched
+            if not nested:
+                self._watched[key] = (time.monotonic() + connection.call_seconds, connection.fileno())
+            if self._pid != os.getpid():
+                self._pid = os.getpid()
+                threading.Thread(target=self._run, name="db-watchdog", daemon=True).start()
+        try:
+            yield
+        finally:
+            if not nested:
+                with self._lock:
+                    self._watched.pop(key, None)
+
+    def _run(self) -> None:
+        while True:
+            time.sleep(WATCH_INTERVAL_SECONDS)
+            now = time.monotonic()
+            with self._lock:  # under the lock, so that no descriptor is cut after its call has ended
+                for key, (due, descriptor) in list(self._watched.items()):
+                    if now > due:
+                        del self._watched[key]
+                        _cut(descriptor)
+
+
+def _cut(descriptor: int) -> None:
+    with contextlib.suppress(OSError):  # the call ended by itself meanwhile, which is all that was wanted
+        with socket.socket(fileno=os.dup(descriptor)) as copy:
+            copy.shutdown(socket.SHUT_RDWR)
+
+
+watchdog = Watchdog()
+"""The one watchdog of this process."""
+
+
+class GuardedCursor(psycopg2.extensions.cursor):
+    """A cursor whose statements are watched."""
+
+    def execute(self, *args: Any, **kwargs: Any) -> Any:
+        with watchdog.watch(self.connection):
+            return super().execute(*args, **kwargs)
+
+    def executemany(self, *args: Any, **kwargs: Any) -> Any:
+        with watchdog.watch(self.connection):
+            return super().executemany(*args, **kwargs)
+
+
+class GuardedConnection(psycopg2.extensions.connection):
+    """A connection whose every round trip ends within `call_seconds`, or fails."""
+
+    call_seconds = 15.0
+
+    def cursor(self, *args: Any, **kwargs: Any) -> Any:
+        kwargs.setdefault("cursor_factory", GuardedCursor)
+        return super().cursor(*args, **kwargs)
+
+    def commit(self) -> None:
+        with watchdog.watch(self):
+            super().commit()
+
+    def rollback(self) -> None:
+        with watchdog.watch(self):
+            super().rollback()
+
+
+def _options(application: str, call_seconds: float) -> dict[str, Any]:
+    statement_ms = int(call_seconds * 1000)
+    return {
+        "application_name": f"pointsman {application}",
+        "connect_timeout": CONNECT_TIMEOUT_SECONDS,
+        "keepalives_idle": 30,
+        "keepalives_interval": 10,
+        "keepalives_count": 3,
+        "options": f"-c statement_timeout={statement_ms} -c lock_timeout=3000 -c timezone=UTC"
+        " -c idle_in_transaction_session_timeout=30000 -c client_connection_check_interval=10000",
+    }
+
+
+def connect(
+    url: str, application: str, *, call_seconds: float, autocommit: bool = False
+) -> GuardedConnection:
+    """Open one connection for a thread that owns it. `call_seconds` bounds each round trip."""
+    dsn = "postgresql://" + sqlalchemy_url(url).split("://", 1)[1]
+    connection: GuardedConnection = psycopg2.connect(
+        dsn, connection_factory=GuardedConnection, **_options(application, call_seconds)
+    )
+    connection.call_seconds = call_seconds
+    connection.autocommit = autocommit
+    return connection
+
+
+def make_engine(url: str, application: str, *, pool_size: int, call_seconds: float = 15.0) -> Engine:
+    """Make the SQLAlchemy engine of a process: a small pool of guarded connections."""
+
+    def creator() -> GuardedConnection:
+        return connect(url, application, call_seconds=call_seconds)
+
+    return create_engine(
+        sqlalchemy_url(url),
+        creator=creator,
+        pool_size=pool_size,
+        max_overflow=2,
+        pool_timeout=2,
+        pool_recycle=1800,
+        pool_pre_ping=True,
+    )
+
+
+class OwnedConnection:
+    """The connection of one thread, opened when first needed and again after it was lost.
+
+    Not shared between threads. lost() is called by whoever sees an OperationalError on it.
+    """
+
+    def __init__(self, url: str, application: str, *, call_seconds: float, autocommit: bool = False) -> None:
+        self._url = url
+        self._application = application
+        self._call_seconds = call_seconds
+        self._autocommit = autocommit
+        self._connection: GuardedConnection | None = None
+
+    def get(self) -> GuardedConnection:
+        """The open connection; connecting raises psycopg2.OperationalError while PostgreSQL is away."""
+        if self._connection is None or self._connection.closed:
+            self._connection = connect(
+                self._url, self._application, call_seconds=self._call_seconds, autocommit=self._autocommit
+            )
+        return self._connection
+
+    def lost(self) -> None:
+        """Drop the connection after an error that may have broken it."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with contextlib.suppress(psycopg2.Error):
+                connection.close()
+
+    close = lost
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[Any]:
+        """A cursor in a transaction that commits at the end.
+
+        Any error rolls back; a connection that was lost, or whose rollback fails, is dropped.
+        """
+        connection = self.get()
+        try:
+            with connection.cursor() as cursor:
+                yield cursor
+            connection.commit()
+        except (psycopg2.OperationalError, psycopg2.InterfaceError):
+            self.lost()
+            raise
+        except BaseException:
+            try:
+                connection.rollback()
+            except psycopg2.Error:
+                self.lost()
+            raise

@@ -1,0 +1,204 @@
+"""Group commit: concurrent writers share one statement and one COMMIT.
+
+Callers submit rows and get a future each. One thread takes whatever has gathered and flushes it;
+while it does, the next batch gathers. What is always true:
+
+- a future is resolved only after its row's transaction has committed (or certainly never will);
+- one bad row fails alone: a batch that PostgreSQL refuses because of its content is halved until
+  the bad row stands by itself (RowRejected), and its neighbours are stored;
+- the queue is bounded in rows and bytes; beyond either, submit() raises Unavailable at once;
+- a row whose caller gave up before its batch was sent is not sent.
+
+`flush` must be safe to repeat after an ambiguous COMMIT (client-made keys, ON CONFLICT DO NOTHING,
+or a fence).
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from typing import Generic, TypeVar
+
+import psycopg2
+import structlog
+
+from shared.errors import RowRejected, Unavailable
+
+Row = TypeVar("Row")
+Result = TypeVar("Result")
+
+OUTAGE_PAUSE_SECONDS = 0.25
+MAX_OUTAGE_PAUSE_SECONDS = 2.0
+SHUTDOWN_SECONDS = 5.0
+
+log = structlog.get_logger("group_commit")
+
+
+def is_content_error(error: Exception) -> bool:
+    """Whether PostgreSQL (or psycopg2 before it) refuses what a row holds: SQLSTATE class 21, 22 or 23."""
+    if isinstance(error, psycopg2.Error):
+        return (error.pgcode or "")[:2] in {"21", "22", "23"}
+    return isinstance(error, ValueError)  # a NUL or a lone surrogate never reaches the server
+
+
+def is_transient(error: Exception) -> bool:
+    """Whether the same batch can succeed when repeated: lost connection, serialization failure, deadlock."""
+    if isinstance(error, (psycopg2.OperationalError, psycopg2.InterfaceError)):
+        return True
+    return isinstance(error, psycopg2.Error) and (error.pgcode or "")[:2] in {"08", "40", "53", "57", "25"}
+
+
+class _Entry(Generic[Row, Result]):
+    __slots__ = ("future", "row", "size")
+
+    def __init__(self, row: Row, size: int) -> None:
+        self.row = row
+        self.size = size
+        self.future: Future[Result] = Future()
+
+
+class GroupCommit(Generic[Row, Result]):
+    """One thread that stores rows in batches.
+
+    flush: takes rows, commits them, returns one result for each, in order. It owns its connection.
+    patient: False — a batch is repeated once after a lost connection, then its rows fail with
+    Unavailable (a caller is waiting). True — it is repeated until PostgreSQL is back (a result must
+    not be forgotten).
+    """
+
+    def __init__(
+        self,
+        name: str,
+        flush: Callable[[Sequence[Row]], Sequence[Result]],
+        *,
+        max_batch_rows: int,
+        max_batch_bytes: int,
+        max_queue_rows: int,
+        max_queue_bytes: int,
+        patient: bool = False,
+    ) -> None:
+        self.name = name
+        self._flush = flush
+        self._max_batch_rows = max_batch_rows
+        self._max_batch_bytes = max_batch_bytes
+        self._max_queue_rows = max_queue_rows
+        self._max_queue_bytes = max_queue_bytes
+        self._patient = patient
+        self._queue: deque[_Entry[Row, Result]] = deque()
+        self._queued_bytes = 0
+        self._wake = threading.Condition()
+        self._stopping = False
+        self._abandoned = False
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self, timeout_seconds: float = SHUTDOWN_SECONDS) -> None:
+        """Store what is queued, then end. What is not stored in time fails with Unavailable."""
+        with self._wake:
+            self._stopping = True
+            self._wake.notify()
+        if self._thread.is_alive():
+            self._thread.join(timeout_seconds)
+        self._abandoned = True
+        with self._wake:
+            self._wake.notify()
+            left, self._queue = list(self._queue), deque()
+        self._fail(left, Unavailable("The process is stopping."))
+
+    def submit(self, row: Row, size: int) -> Future[Result]:
+        """Queue a row of about `size` bytes; the future holds flush's result for it, or its error.
+
+        Raises Unavailable when the queue is full or the process is stopping.
+        """
+        entry: _Entry[Row, Result] = _Entry(row, size)
+        with self._wake:
+            if self._stopping:
+                raise Unavailable("The process is stopping.")
+            if len(self._queue) >= self._max_queue_rows or self._queued_bytes + size > self._max_queue_bytes:
+                raise Unavailable(f"The queue of {self.name} is full: PostgreSQL does not keep up.")
+            self._queue.append(entry)
+            self._queued_bytes += size
+            if len(self._queue) == 1:
+                self._wake.notify()
+        return entry.future
+
+    def _run(self) -> None:
+        while True:
+            with self._wake:
+                while not self._queue and not self._stopping:
+                    self._wake.wait()
+                if not self._queue:
+                    return
+                batch = self._take()
+            live = [entry for entry in batch if entry.future.set_running_or_notify_cancel()]
+            if live:
+                self._store(live)
+
+    def _take(self) -> list[_Entry[Row, Result]]:
+        batch: list[_Entry[Row, Result]] = []
+        size = 0
+        while self._queue and len(batch) < self._max_batch_rows:
+            if batch and size + self._queue[0].size > self._max_batch_bytes:
+                break
+            entry = self._queue.popleft()
+            size += entry.size
+            batch.append(entry)
+        self._queued_bytes -= size
+        return batch
+
+    def _store(self, batch: list[_Entry[Row, Result]]) -> None:
+        try:
+            results = self._flush_through_outage([entry.row for entry in batch])
+        except Exception as error:  # noqa: BLE001 - whatever it is belongs to the batch's callers
+            self._explain(batch, error)
+            return
+        for entry, result in zip(batch, results, strict=True):
+            entry.future.set_result(result)
+
+    def _explain(self, batch: list[_Entry[Row, Result]], error: Exception) -> None:
+        """Give a failed batch's callers their error, after isolating a bad row by halving."""
+        if is_content_error(error):
+            if len(batch) == 1:
+                log.warning("row_rejected", queue=self.name, error=type(error).__name__)
+                rejected = RowRejected("This cannot be stored.")
+                rejected.__cause__ = error
+                self._fail(batch, rejected)
+                return
+            middle = len(batch) // 2
+            self._store(batch[:middle])
+            self._store(batch[middle:])
+        elif is_transient(error):
+            log.warning("flush_failed", queue=self.name, rows=len(batch), error=_first_line(error))
+            self._fail(batch, Unavailable("PostgreSQL is not available."))
+        else:
+            log.error("flush_broken", queue=self.name, rows=len(batch), exc_info=error)
+            self._fail(batch, error)
+
+    def _flush_through_outage(self, rows: list[Row]) -> Sequence[Result]:
+        """Flush; after a lost connection once more, or, when patient, until it succeeds."""
+        tries = 0
+        while True:
+            try:
+                return self._flush(rows)
+            except Exception as error:
+                tries += 1
+                if not is_transient(error) or (tries > 1 and not self._patient) or self._abandoned:
+                    raise
+                if tries > 1:
+                    log.warning("flush_waits", queue=self.name, rows=len(rows), error=_first_line(error))
+                    time.sleep(min(OUTAGE_PAUSE_SECONDS * tries, MAX_OUTAGE_PAUSE_SECONDS))
+
+    @staticmethod
+    def _fail(batch: list[_Entry[Row, Result]], error: Exception) -> None:
+        for entry in batch:
+            if not entry.future.done():
+                entry.future.set_exception(error)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().split("\n", 1)[0][:200]

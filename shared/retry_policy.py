@@ -1,0 +1,45 @@
+"""What an action's `retry` may say. When the next attempt comes is worker/engine/retry.py's to compute."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from shared.errors import Invalid
+
+MAX_ATTEMPTS = 30
+MAX_DELAY_SECONDS = 7 * 24 * 3600
+
+Seconds = Annotated[float, Field(ge=0, le=MAX_DELAY_SECONDS, allow_inf_nan=False)]
+
+
+class RetryPolicy(BaseModel):
+    """`{"maxAttempts", "schedule": [s…]}` or `{"maxAttempts", "initialSeconds", "factor", "capSeconds"}`.
+
+    The schedule's last delay repeats when there are more attempts than delays.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    maxAttempts: int = Field(1, ge=1, le=MAX_ATTEMPTS)  # noqa: N815 - the JSON field's name
+    schedule: tuple[Seconds, ...] | None = Field(None, min_length=1, max_length=MAX_ATTEMPTS)
+    initialSeconds: Seconds | None = None  # noqa: N815
+    factor: float = Field(2.0, ge=1, le=10, allow_inf_nan=False)
+    capSeconds: Seconds = 3600.0  # noqa: N815
+
+    @model_validator(mode="after")
+    def _one_form(self) -> RetryPolicy:
+        if self.schedule is not None and self.initialSeconds is not None:
+            raise ValueError('give either "schedule" or "initialSeconds", not both')
+        return self
+
+
+def parse_retry(value: Any) -> RetryPolicy:
+    """Check an action's `retry` (None: the default) and return its model; raises Invalid."""
+    try:
+        return RetryPolicy() if value is None else RetryPolicy.model_validate(value)
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False, include_context=False)[0]
+        where = ".".join(str(part) for part in ("retry", *first["loc"]))
+        raise Invalid(f"{where}: {first['msg']}.", code="bad_retry", hint=RetryPolicy.__doc__) from None

@@ -1,0 +1,159 @@
+"""The HTTP_POST action: one signed POST to a receiver.
+
+Invariant: perform() makes exactly one request, follows no redirect and returns within the callback's
+timeout. `webhook-id` is the execution's id, the same on every attempt, so that a receiver can drop
+doubles. Success is 2xx. Retrying is the engine's decision; classify() only says whether it could help.
+Source: Standard Webhooks 1.0.0; RFC 9110 §10.2.3 for Retry-After.
+"""
+
+from __future__ import annotations
+
+import base64
+import email.utils
+import json
+import time
+from typing import Any
+
+from shared.action_types import parse_config
+from shared.action_types.http_post import Config
+from shared.crypto import sign
+from worker.actions.contract import Action, AttemptContext, Doors, Outcome
+from worker.egress.errors import EgressError
+from worker.egress.http import HttpRequest, HttpResponse
+
+USER_AGENT = "Pointsman/0.1"
+RETRYABLE_STATUS = frozenset({408, 425, 429})  # and every 5xx
+MAX_RETRY_AFTER_SECONDS = 24 * 3600
+KEPT_HEADERS = frozenset({"content-type", "location", "retry-after", "server", "x-request-id"})
+MAX_KEPT_HEADER_CHARS = 500
+
+
+def prepare(action: Action, context: AttemptContext) -> HttpRequest:
+    """Build the signed request. Raises Invalid for a config or a secret that cannot be used."""
+    config = parse_config("HTTP_POST", action.config)
+    assert isinstance(config, Config)
+    body, content_type = _body(config, context)
+    headers = {"user-agent": USER_AGENT, "content-type": content_type}
+    headers.update((name.lower(), value) for name, value in config.headers.items())
+    headers.update(_identity(action, context))
+    signatures = _signatures(context, body)
+    if signatures:
+        headers["webhook-signature"] = signatures
+    return HttpRequest(
+        method="POST",
+        url=config.url or context.callback.url,
+        headers=headers,
+        body=body,
+        timeout_ms=context.callback.timeout_ms,
+        max_response_bytes=context.limits.max_response_bytes,
+        tenant=str(context.callback.user_id),
+    )
+
+
+def _body(config: Config, context: AttemptContext) -> tuple[bytes, str]:
+    if config.body is None:
+        return context.trigger.body, context.trigger.content_type or "application/octet-stream"
+    if isinstance(config.body, str):
+        return config.body.encode(), "text/plain; charset=utf-8"
+    return json.dumps(config.body, allow_nan=False).encode(), "application/json"
+
+
+def _identity(action: Action, context: AttemptContext) -> dict[str, str]:
+    return {
+        "webhook-id": str(context.execution_id),
+        "webhook-timestamp": str(context.sent_at),
+        "pointsman-trigger-id": str(context.trigger.id),
+        "pointsman-action-id": str(action.id),
+        "pointsman-attempt": str(context.attempt),
+    }
+
+
+def _signatures(context: AttemptContext, body: bytes) -> str:
+    return " ".join(
+        sign(context.secrets.decrypt(secret), str(context.execution_id), context.sent_at, body)
+        for secret in context.callback.signing_secrets
+    )
+
+
+async def perform(request: HttpRequest, doors: Doors) -> HttpResponse | EgressError:
+    """Send the request once."""
+    try:
+        return await doors.egress.request(request)
+    except EgressError as error:
+        return error
+
+
+def classify(delivery: HttpResponse | EgressError) -> Outcome:
+    """Say how the attempt ended.
+
+    2xx succeeds. Connection errors, timeouts, 408, 425, 429 and 5xx can be tried again; 410 asks never
+    to be called again; everything else is permanent, 3xx included, since no redirect is followed.
+    """
+    if isinstance(delivery, EgressError):
+        return Outcome(
+            success=False, code=delivery.code, error=delivery.message, retryable=not delivery.permanent
+        )
+    status = delivery.status
+    return Outcome(
+        success=200 <= status < 300,
+        code="ok" if 200 <= status < 300 else f"http_{status}",
+        error=None if 200 <= status < 300 else _explain(status),
+        retryable=status in RETRYABLE_STATUS or status >= 500,
+        status_code=status,
+        retry_after_seconds=_retry_after(delivery),
+        gone=status == 410,
+        response=_kept(delivery),
+    )
+
+
+def _explain(status: int) -> str:
+    if 300 <= status < 400:
+        return f"The receiver answered {status}; redirects are not followed. Use the final URL."
+    if status == 410:
+        return "The receiver answered 410 Gone: it asks not to be called again."
+    return f"The receiver answered {status}."
+
+
+def _retry_after(response: HttpResponse) -> float | None:
+    """Seconds until the receiver wants the next attempt: Retry-After as seconds or as a date, capped."""
+    value = next((value for name, value in response.headers if name.lower() == "retry-after"), "").strip()
+    if not value:
+        return None
+    if value.isascii() and value.isdigit():
+        seconds = float(value[:9])
+    else:
+        try:
+            seconds = email.utils.parsedate_to_datetime(value).timestamp() - time.time()
+        except (ValueError, OverflowError):
+            return None
+    return min(max(seconds, 0.0), MAX_RETRY_AFTER_SECONDS)
+
+
+def _kept(response: HttpResponse) -> dict[str, Any]:
+    """What is stored of a response: status, a few headers, the body as text, or in base64 if it is none."""
+    kept: dict[str, Any] = {
+        "statusCode": response.status,
+        "headers": {
+            name.lower(): value[:MAX_KEPT_HEADER_CHARS]
+            for name, value in response.headers
+            if name.lower() in KEPT_HEADERS
+        },
+        "truncated": response.truncated,
+    }
+    text = _as_text(response)
+    if text is None:
+        kept["body"] = base64.b64encode(response.body).decode()
+        kept["bodyEncoding"] = "base64"
+    else:
+        kept["body"] = text
+    return kept
+
+
+def _as_text(response: HttpResponse) -> str | None:
+    try:
+        text = response.body.decode()
+    except UnicodeDecodeError as error:
+        if not response.truncated or error.start < len(response.body) - 3:
+            return None
+        text = response.body[: error.start].decode()  # the cut went through a character
+    return None if "\x00" in text else text

@@ -1,0 +1,119 @@
+"""Where STORE actions put their items: a group commit into `stored_items`.
+
+Invariant: a user's items never exceed the cap by more than the rows of one batch, and an item whose
+(trigger_id, action_id) exists is not stored again and counts as stored.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from psycopg2 import Binary
+
+from shared.db import OwnedConnection
+from shared.errors import Invalid
+from shared.group_commit import GroupCommit
+from shared.ids import new_id
+
+MAX_BATCH_ROWS = 100
+MAX_BATCH_BYTES = 8 * 1024 * 1024
+MAX_QUEUE_ROWS = 20_000
+MAX_QUEUE_BYTES = 256 * 1024 * 1024
+CALL_SECONDS = 10.0
+
+_COUNT = """
+SELECT u.user_id, (SELECT count(*) FROM (SELECT 1 FROM stored_items s WHERE s.user_id = u.user_id LIMIT u.cap) c)
+FROM unnest(%s::uuid[], %s::int[]) AS u(user_id, cap)
+"""
+_INSERT = """
+INSERT INTO stored_items (id, user_id, callback_id, action_id, trigger_id, key, content, content_type)
+SELECT i.* FROM unnest(%s::uuid[], %s::uuid[], %s::uuid[], %s::uuid[], %s::uuid[], %s::text[], %s::bytea[], %s::text[])
+  AS i(id, user_id, callback_id, action_id, trigger_id, key, content, content_type)
+WHERE EXISTS (SELECT 1 FROM callbacks c WHERE c.id = i.callback_id)
+ON CONFLICT (trigger_id, action_id) DO NOTHING
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredItem:
+    """One value to keep. max_items: the cap on its user's items."""
+
+    user_id: UUID
+    callback_id: UUID
+    action_id: UUID
+    trigger_id: UUID
+    key: str | None
+    content: bytes
+    content_type: str | None
+    max_items: int
+
+
+class Storage:
+    """Stores items for the coroutines of one engine."""
+
+    def __init__(self, database_url: str) -> None:
+        self._connection = OwnedConnection(database_url, "storage", call_seconds=CALL_SECONDS)
+        self._commits: GroupCommit[StoredItem, bool] = GroupCommit(
+            "storage",
+            self._flush,
+            max_batch_rows=MAX_BATCH_ROWS,
+            max_batch_bytes=MAX_BATCH_BYTES,
+            max_queue_rows=MAX_QUEUE_ROWS,
+            max_queue_bytes=MAX_QUEUE_BYTES,
+        )
+
+    def start(self) -> None:
+        self._commits.start()
+
+    def stop(self) -> None:
+        self._commits.stop()
+        self._connection.close()
+
+    async def store(self, item: StoredItem) -> None:
+        """Store an item; raises Invalid over the quota, Unavailable without PostgreSQL."""
+        future = self._commits.submit(item, len(item.content) + 200)
+        if not await asyncio.wrap_future(future):
+            raise Invalid(
+                f"This account already keeps {item.max_items} stored items.",
+                code="too_many_items",
+                hint="Delete callbacks whose items are no longer needed, or ask the operator to raise POINTSMAN_MAX_STORED_ITEMS.",
+            )
+
+    def _flush(self, items: Sequence[StoredItem]) -> list[bool]:
+        with self._connection.transaction() as cursor:
+            admitted = self._admit(cursor, items)
+            rows = sorted(
+                (item for item, fits in zip(items, admitted, strict=True) if fits), key=lambda i: i.trigger_id
+            )
+            if rows:
+                cursor.execute(_INSERT, _columns(rows))
+        return admitted
+
+    def _admit(self, cursor: Any, items: Sequence[StoredItem]) -> list[bool]:
+        caps = {str(item.user_id): item.max_items for item in items}
+        cursor.execute(_COUNT, (list(caps), list(caps.values())))
+        kept: Counter[str] = Counter({str(user): count for user, count in cursor.fetchall()})
+        admitted = []
+        for item in items:
+            user = str(item.user_id)
+            admitted.append(kept[user] < item.max_items)
+            kept[user] += 1
+        return admitted
+
+
+def _columns(items: Sequence[StoredItem]) -> tuple[list[Any], ...]:
+    return (
+        [str(new_id()) for _ in items],
+        [str(item.user_id) for item in items],
+        [str(item.callback_id) for item in items],
+        [str(item.action_id) for item in items],
+        [str(item.trigger_id) for item in items],
+        [item.key for item in items],
+        [Binary(item.content) for item in items],
+        [item.content_type for item in items],
+    )

@@ -1,0 +1,62 @@
+"""The STORE action: one row in `stored_items`, readable through the API.
+
+Invariant: an execution stores at most one item, however often it is attempted: (trigger_id, action_id)
+is unique. The content is opaque bytes, so nothing that a caller sends can be unstorable.
+"""
+
+from __future__ import annotations
+
+import json
+
+from shared.action_types import parse_config
+from shared.action_types.store import Config
+from shared.errors import Invalid, PointsmanError
+from worker.actions.contract import Action, AttemptContext, Doors, Outcome
+from worker.actions.storage import StoredItem
+
+
+def prepare(action: Action, context: AttemptContext) -> StoredItem:
+    """Build the item. Raises Invalid when it is larger than an item may be."""
+    config = parse_config("STORE", action.config)
+    assert isinstance(config, Config)
+    if "value" in config.model_fields_set:
+        content, content_type = json.dumps(config.value, allow_nan=False).encode(), "application/json"
+    else:
+        content, content_type = context.trigger.body, context.trigger.content_type
+    if len(content) > context.limits.max_stored_item_bytes:
+        raise Invalid(
+            f"The value has {len(content)} bytes; an item may have {context.limits.max_stored_item_bytes}.",
+            code="item_too_large",
+            hint="Send a smaller body, or ask the operator to raise POINTSMAN_MAX_STORED_ITEM_BYTES.",
+        )
+    return StoredItem(
+        user_id=context.callback.user_id,
+        callback_id=context.callback.id,
+        action_id=action.id,
+        trigger_id=context.trigger.id,
+        key=config.key,
+        content=content,
+        content_type=content_type,
+        max_items=context.limits.max_stored_items,
+    )
+
+
+async def perform(request: StoredItem, doors: Doors) -> StoredItem | PointsmanError:
+    """Store the item and wait until it is committed."""
+    try:
+        await doors.storage.store(request)
+    except PointsmanError as error:
+        return error
+    return request
+
+
+def classify(delivery: StoredItem | PointsmanError) -> Outcome:
+    """Say how the attempt ended: over the quota is permanent, an absent PostgreSQL is not."""
+    if isinstance(delivery, PointsmanError):
+        return Outcome(
+            success=False,
+            code=delivery.code,
+            error=f"{delivery.message} {delivery.hint}",
+            retryable=delivery.retryable,
+        )
+    return Outcome(success=True, response={"storedBytes": len(delivery.content), "key": delivery.key})

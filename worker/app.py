@@ -1,0 +1,73 @@
+"""The Celery side of a worker process.
+
+Celery carries hints and owns the process's life; the engine does the work. The engine is a bootstep that
+starts after the pool and so stops before it: draining frees the tasks that wait for room, then the pool
+can end. A task only hands ids over and waits, a bounded time, for room.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+import structlog
+from celery import Celery, bootsteps
+
+from shared.config import Settings
+from shared.crypto import SecretBox
+from shared.hints import HintSender
+from shared.queues import HINT_TASK, MAX_HINT_IDS, make_celery
+from worker.engine.engine import Engine
+from worker.maintenance.dead_workers import DeadWorkers
+from worker.maintenance.due import Due
+from worker.maintenance.partitions import Partitions
+from worker.maintenance.purge import Purge
+from worker.maintenance.sweep import Sweep
+
+HINT_THREADS = 4  # hints that may wait for room at once; each then holds one message un-acknowledged
+ROOM_WAIT_SECONDS = 60.0  # far below the visibility timeout of a message
+
+log = structlog.get_logger("worker")
+
+
+def make_worker_app(settings: Settings) -> Celery:
+    """The Celery application of one worker process, with its engine and its sweep."""
+    app = make_celery(settings.redis, settings.lanes)
+    engine = Engine(settings, settings.postgres, SecretBox(settings.keys))
+    sweep = make_sweep(settings, app, engine)
+
+    class EngineStep(bootsteps.StartStopStep):  # type: ignore[misc,unused-ignore]
+        """Starts the engine and the sweep with the worker, and drains them when it is told to stop."""
+
+        requires = {"celery.worker.components:Pool"}  # noqa: RUF012 - Celery's name and type
+
+        def start(self, parent: Any) -> None:  # noqa: ARG002
+            engine.start()
+            sweep.start()
+
+        def stop(self, parent: Any) -> None:  # noqa: ARG002
+            engine.stop()
+            sweep.stop()
+
+    app.steps["worker"].add(EngineStep)
+
+    @app.task(name=HINT_TASK, ignore_result=True)  # type: ignore[untyped-decorator,unused-ignore]
+    def hint(ids: list[str]) -> None:
+        """Look at these triggers."""
+        if not engine.offer([UUID(trigger_id) for trigger_id in ids[:MAX_HINT_IDS]], ROOM_WAIT_SECONDS):
+            log.info("hint_given_up", ids=len(ids))
+
+    return app
+
+
+def make_sweep(settings: Settings, app: Celery, engine: Engine) -> Sweep:
+    """The maintenance duties of one worker process."""
+    return Sweep(
+        settings.postgres,
+        [
+            Due(HintSender(app, settings.redis), engine.offer, lambda: engine.free, settings.sweep_seconds),
+            DeadWorkers(settings.stale_seconds, settings.sweep_seconds),
+            Purge(),
+            Partitions(),
+        ],
+    )

@@ -1,0 +1,223 @@
+"""Claims: PENDING runs become RUNNING under this worker, in one transaction, in a thread of its own.
+
+Invariants: a claim raises the run's fencing number; what is not PENDING or not due is left alone; rows
+that another transaction holds are skipped, never waited for; the executions that start now are committed
+as RUNNING with their attempt number before any side effect. A row that cannot be claimed because of what
+it holds is isolated by halving and settles FAILED by itself.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import structlog
+
+from shared import metrics
+from shared.db import OwnedConnection
+from shared.group_commit import is_content_error
+from shared.ids import execution_id
+from worker.actions.contract import Action, Trigger
+from worker.engine.journal import SETTLED_EVENT
+from worker.engine.rows import read_actions, read_callbacks, read_executions, read_triggers
+from worker.engine.state import Execution, Run, Status
+from worker.engine.steps import Attempt, assign_steps, next_move
+
+CALL_SECONDS = 10.0
+
+log = structlog.get_logger("claim")
+
+_CLAIM = """
+WITH k AS (
+  SELECT trigger_id FROM runs
+  WHERE trigger_id = ANY(%(ids)s::uuid[]) AND (status = 'PENDING') IS TRUE AND (due_at <= now()) IS TRUE
+  ORDER BY trigger_id FOR UPDATE SKIP LOCKED)
+UPDATE runs r SET status = 'RUNNING', worker_id = %(worker)s, claim = r.claim + 1
+FROM k WHERE r.trigger_id = k.trigger_id AND r.trigger_id = ANY(%(ids)s::uuid[])
+RETURNING r.trigger_id, r.callback_id, r.claim, r.losses, now()
+"""
+_INSERT = """
+INSERT INTO action_executions
+  (id, trigger_id, action_id, callback_id, user_id, type, step, status, attempt, claim, started_at)
+SELECT e.id, e.trigger_id, e.action_id, e.callback_id, e.user_id, e.type::action_type, e.step,
+  e.status::execution_status, e.attempt, e.claim, CASE WHEN e.attempt > 0 THEN now() END
+FROM unnest(%s::uuid[], %s::uuid[], %s::uuid[], %s::uuid[], %s::uuid[], %s::text[], %s::int[], %s::text[],
+            %s::int[], %s::int[])
+  AS e(id, trigger_id, action_id, callback_id, user_id, type, step, status, attempt, claim)
+"""
+_RESTART = """
+UPDATE action_executions x SET status = 'RUNNING', attempt = e.attempt, claim = e.claim, started_at = now(),
+  next_attempt_at = NULL, updated_at = now()
+FROM unnest(%s::uuid[], %s::uuid[], %s::int[], %s::int[]) AS e(id, trigger_id, attempt, claim)
+WHERE x.trigger_id = e.trigger_id AND x.id = e.id AND x.trigger_id = ANY(%s::uuid[]) AND x.status = 'PENDING'
+"""
+_SETTLE_UNCLAIMABLE = """
+WITH gone AS (
+  DELETE FROM runs WHERE trigger_id = %s AND status = 'PENDING' RETURNING trigger_id, callback_id, user_id)
+INSERT INTO logs (id, callback_id, user_id, event, details, success)
+SELECT trigger_id, callback_id, user_id, %s, %s::jsonb, false FROM gone
+"""
+
+
+class Claimer:
+    """Claims for one worker. Used by one thread."""
+
+    def __init__(self, database_url: str) -> None:
+        self._connection = OwnedConnection(database_url, "claim", call_seconds=CALL_SECONDS)
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def claim(self, worker_id: UUID, ids: Sequence[UUID]) -> list[Run]:
+        """Claim what is PENDING and due among these ids. Raises psycopg2.OperationalError without PostgreSQL.
+
+        After a lost connection the claim may or may not have committed; the reconcile finds out.
+        """
+        try:
+            return self._claim(worker_id, ids)
+        except Exception as error:
+            if not is_content_error(error):
+                raise
+            if len(ids) == 1:
+                self._settle_unclaimable(ids[0], error)
+                return []
+        middle = len(ids) // 2
+        return self.claim(worker_id, ids[:middle]) + self.claim(worker_id, ids[middle:])
+
+    def _claim(self, worker_id: UUID, ids: Sequence[UUID]) -> list[Run]:
+        with self._connection.transaction() as cursor:
+            cursor.execute(_CLAIM, {"ids": sorted(str(i) for i in ids), "worker": str(worker_id)})
+            claimed = cursor.fetchall()
+            if not claimed:
+                return []
+            runs, now = _assemble(cursor, claimed, worker_id)
+            _start(cursor, runs, now)
+        metrics.runs_claimed.inc(len(runs))
+        return runs
+
+    def _settle_unclaimable(self, trigger_id: UUID, error: Exception) -> None:
+        log.error("run_unclaimable", trigger=str(trigger_id), error=str(error).split("\n", 1)[0])
+        details = {
+            "reason": "bad_config",
+            "error": "A row of this trigger, its callback or its actions cannot be read. Set the callback and its actions again.",
+        }
+        with self._connection.transaction() as cursor:
+            cursor.execute(_SETTLE_UNCLAIMABLE, (str(trigger_id), SETTLED_EVENT, json.dumps(details)))
+
+
+def _assemble(cursor: Any, claimed: Sequence[Any], worker_id: UUID) -> tuple[list[Run], datetime]:
+    """Read everything that the claimed runs need and build them in memory."""
+    ids = [row[0] for row in claimed]
+    now: datetime = claimed[0][4]
+    callback_ids = sorted({row[1] for row in claimed})
+    callbacks = read_callbacks(cursor, callback_ids, now)
+    triggers = read_triggers(cursor, ids)
+    executions = read_executions(cursor, ids)
+    actions = _by_callback(read_actions(cursor, "a.callback_id = ANY(%s::uuid[])", callback_ids))
+    runs = []
+    for trigger_id, callback_id, claim, losses, _ in claimed:
+        run = Run(
+            trigger=triggers[UUID(trigger_id)],
+            callback=callbacks.get(UUID(callback_id)),
+            worker_id=worker_id,
+            claim=claim,
+            losses=losses,
+            executions=executions.get(UUID(trigger_id), []),
+        )
+        _equip(run, actions.get(UUID(callback_id), []))
+        runs.append(run)
+    return runs, now
+
+
+def _by_callback(actions: Sequence[Action]) -> dict[UUID, list[Action]]:
+    found: dict[UUID, list[Action]] = {}
+    for action in actions:
+        found.setdefault(action.callback_id, []).append(action)
+    return found
+
+
+def _equip(run: Run, actions: Sequence[Action]) -> None:
+    """Give a run its executions (at the first claim) and these their actions as they are now.
+
+    The steps are fixed at the first claim; a later edit of order or parallel does not move them.
+    """
+    if run.callback is None:
+        run.doom = "callback_deleted"
+    elif not run.executions and run.claim == 1:
+        run.executions = _first_executions(run.trigger, actions)
+    by_id = {action.id: action for action in actions}
+    for execution in run.executions:
+        execution.action = by_id.get(execution.action_id)
+
+
+def _first_executions(trigger: Trigger, actions: Sequence[Action]) -> list[Execution]:
+    start = random.getrandbits(32)  # only tells executions apart, nothing secret
+    return [
+        Execution(
+            id=execution_id(trigger.id, start, position),
+            action_id=action.id,
+            type=action.type,
+            step=step,
+            status=Status.NEW,
+            attempt=0,
+            action=action,
+        )
+        for position, (action, step) in enumerate(assign_steps([a for a in actions if a.enabled]))
+    ]
+
+
+def _start(cursor: Any, runs: Sequence[Run], now: datetime) -> None:
+    """Commit what starts now: the due executions of each run's current step, with their attempt number."""
+    inserted: list[tuple[Run, Execution]] = []
+    restarted: list[tuple[Run, Execution]] = []
+    for run in runs:
+        new = [execution for execution in run.executions if execution.status is Status.NEW]
+        for execution in new:
+            execution.status = Status.PENDING
+        for execution in _startable(run, now):
+            execution.status = Status.RUNNING
+            execution.attempt += 1
+            if execution not in new:
+                restarted.append((run, execution))
+        inserted += [(run, execution) for execution in new]
+    if inserted:
+        cursor.execute(_INSERT, _insert_columns(inserted))
+    if restarted:
+        cursor.execute(
+            _RESTART,
+            (
+                [str(e.id) for _, e in restarted],
+                [str(run.id) for run, _ in restarted],
+                [e.attempt for _, e in restarted],
+                [run.claim for run, _ in restarted],
+                sorted({str(run.id) for run, _ in restarted}),
+            ),
+        )
+
+
+def _startable(run: Run, now: datetime) -> list[Execution]:
+    if run.doom is not None:
+        return []
+    move = next_move(run.executions, now)
+    if not isinstance(move, Attempt):
+        return []
+    return [e for e in move.executions if e.action is not None and e.action.enabled]
+
+
+def _insert_columns(pairs: Sequence[tuple[Run, Execution]]) -> tuple[list[Any], ...]:
+    return (
+        [str(e.id) for _, e in pairs],
+        [str(run.id) for run, _ in pairs],
+        [str(e.action_id) for _, e in pairs],
+        [str(run.trigger.callback_id) for run, _ in pairs],
+        [str(run.trigger.user_id) for run, _ in pairs],
+        [e.type for _, e in pairs],
+        [e.step for _, e in pairs],
+        [e.status.value for _, e in pairs],
+        [e.attempt for _, e in pairs],
+        [run.claim for run, _ in pairs],
+    )

@@ -1,0 +1,202 @@
+"""The engine of a worker process: one asyncio loop in a thread of its own, and the threads around it.
+
+The loop carries runs and makes no database call; claim, journal, storage, heartbeat and maintenance each
+own a thread and a connection. offer() is the only way in. stop() ends when every run has ended or has been
+released, within the grace time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Coroutine, Sequence
+from typing import Any
+from uuid import UUID
+
+import structlog
+import uvloop
+
+from shared import metrics
+from shared.config import Settings
+from shared.crypto import SecretBox
+from shared.errors import ClaimLost
+from worker.actions.contract import Doors, Limits
+from worker.actions.storage import Storage
+from worker.egress.addresses import AddressGuard
+from worker.egress.http import Egress
+from worker.engine.claim import Claimer
+from worker.engine.heartbeat import Heartbeat
+from worker.engine.intake import Intake
+from worker.engine.journal import Journal
+from worker.engine.room import Room
+from worker.engine.run import LeaseLost, Services, carry, fail, release
+from worker.engine.state import ROW_OVERHEAD_BYTES, Run
+
+TICK_SECONDS = 0.25
+RELEASE_SECONDS = 3.0  # for writing what is released at the end of the grace time
+
+log = structlog.get_logger("engine")
+
+
+class Engine:
+    """Carries the runs of one worker process."""
+
+    def __init__(self, settings: Settings, database_url: str, secrets: SecretBox) -> None:
+        self._settings = settings
+        self._database_url = database_url
+        self._room = Room(
+            settings.capacity, settings.capacity_bytes, settings.max_body_bytes + ROW_OVERHEAD_BYTES
+        )
+        self._loop = uvloop.new_event_loop()
+        self._loop_thread = threading.Thread(target=self._run_loop, name="engine", daemon=True)
+        self._ticked_at = time.monotonic()
+        self._tasks: dict[UUID, asyncio.Task[None]] = {}
+        self._draining = False
+        self._journal = Journal(database_url)
+        self._storage = Storage(database_url)
+        self._egress = Egress(
+            guard=AddressGuard(settings.egress_allow),
+            dns_threads=settings.dns_threads,
+            connection_limit=settings.capacity,
+        )
+        self._heartbeat = Heartbeat(
+            settings, database_url, self._room, lambda: self._ticked_at, self._lost_lease
+        )
+        self._intake = Intake(
+            Claimer(database_url),
+            self._room,
+            lambda: self._heartbeat.worker_id,
+            self._heartbeat.holds_lease,
+            self._deliver,
+        )
+        self._services = Services(
+            journal=self._journal,
+            doors=Doors(self._egress, self._storage),
+            secrets=secrets,
+            limits=Limits(
+                max_response_bytes=settings.max_response_bytes,
+                max_stored_item_bytes=settings.max_stored_item_bytes,
+                max_stored_items=settings.max_stored_items,
+            ),
+            may_start=self._heartbeat.holds_lease,
+        )
+
+    @property
+    def in_flight(self) -> int:
+        """Runs in memory."""
+        return len(self._room)
+
+    @property
+    def free(self) -> int:
+        """Runs that fit in now."""
+        return self._room.free()
+
+    def start(self) -> None:
+        self._loop_thread.start()
+        self._call(self._egress.start(), timeout_seconds=10)
+        self._call(self._tick_once(), timeout_seconds=10)
+        self._journal.start()
+        self._storage.start()
+        self._heartbeat.start()
+        self._intake.start()
+        log.info("engine_started", worker=str(self._heartbeat.worker_id), capacity=self._settings.capacity)
+
+    def offer(self, ids: Sequence[UUID], wait_seconds: float) -> bool:
+        """Offer trigger ids; False when there was no room for all of them within the wait."""
+        return self._intake.offer(ids, wait_seconds)
+
+    def stop(self) -> None:
+        """Drain: claim nothing more, let runs end, release what has not ended by the end of the grace time."""
+        if self._draining:
+            return
+        self._draining = True
+        started = time.monotonic()
+        log.info("draining", runs=self.in_flight, grace_seconds=self._settings.drain_seconds)
+        self._intake.stop()
+        self._wait_until_empty(self._settings.drain_seconds)
+        self._call(self._cancel_all(), timeout_seconds=RELEASE_SECONDS)
+        self._wait_until_empty(RELEASE_SECONDS)
+        self._journal.stop(RELEASE_SECONDS)
+        self._storage.stop()
+        self._heartbeat.stop()
+        self._call(self._egress.close(), timeout_seconds=2)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._loop_thread.join(2)
+        log.info("engine_stopped", seconds=round(time.monotonic() - started, 2), left=self.in_flight)
+
+    # the loop's thread
+
+    def _run_loop(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        self._loop.run_forever()
+
+    async def _tick_once(self) -> None:
+        self._tick()
+
+    def _tick(self) -> None:
+        self._ticked_at = time.monotonic()
+        metrics.runs_in_flight.set(len(self._tasks))
+        self._loop.call_later(TICK_SECONDS, self._tick)
+
+    def _start_runs(self, runs: list[Run]) -> None:
+        for run in runs:
+            task = self._loop.create_task(self._carry(run))
+            self._tasks[run.id] = task
+            task.add_done_callback(lambda _task, run_id=run.id: self._forget(run_id))
+
+    def _forget(self, run_id: UUID) -> None:
+        """A task's end, however it ended: one cancelled before its first step runs none of its code."""
+        self._tasks.pop(run_id, None)
+        self._room.leave(run_id)
+
+    async def _carry(self, run: Run) -> None:
+        try:
+            await carry(run, self._services)
+        except ClaimLost:
+            log.info("claim_lost", trigger=str(run.id), claim=run.claim)
+        except LeaseLost:
+            log.info("run_dropped", trigger=str(run.id), reason="no lease")
+        except asyncio.CancelledError:
+            if self._draining:
+                await self._release(run)
+        except Exception:
+            log.exception("run_broken", trigger=str(run.id))
+            await self._fail(run)
+
+    async def _release(self, run: Run) -> None:
+        try:
+            await release(run, self._services, "released")
+        except ClaimLost:
+            pass  # it settled while it was being cancelled
+        except Exception as error:  # noqa: BLE001 - the sweep of another worker finds what stays behind
+            log.warning("release_failed", trigger=str(run.id), error=type(error).__name__)
+
+    async def _fail(self, run: Run) -> None:
+        """A fault of ours in a run ends it, so that its side effects are not repeated without bound."""
+        try:
+            await fail(run, self._services, "internal_error", "Pointsman failed; its log says why.")
+        except Exception:
+            log.exception("run_stranded", trigger=str(run.id))
+
+    async def _cancel_all(self) -> None:
+        for task in list(self._tasks.values()):
+            task.cancel()
+
+    # other threads
+
+    def _deliver(self, runs: list[Run]) -> None:
+        self._loop.call_soon_threadsafe(self._start_runs, runs)
+
+    def _lost_lease(self, reason: str) -> None:
+        log.warning("runs_cancelled", reason=reason, runs=self.in_flight)
+        asyncio.run_coroutine_threadsafe(self._cancel_all(), self._loop)
+
+    def _call(self, coroutine: Coroutine[Any, Any, None], timeout_seconds: float) -> None:
+        asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(timeout_seconds)
+
+    def _wait_until_empty(self, seconds: float) -> None:
+        deadline = time.monotonic() + seconds
+        with self._room.changed:
+            while len(self._room) and (left := deadline - time.monotonic()) > 0:
+                self._room.changed.wait(left)

@@ -1,0 +1,177 @@
+"""A worker's sign of life, its lease, and the reconcile of its rows with its memory.
+
+Invariants: the row is renewed only while the loop ticks, so that a wedged loop looks dead; the lease
+counts from the start of the last heartbeat that succeeded; a run that PostgreSQL says is ours and memory
+does not know for two heartbeats is released, so that an ambiguous claim strands nothing. A worker whose
+row has gone was declared dead: it lets go of everything and goes on under a new id.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+from uuid import UUID
+
+import psycopg2
+import structlog
+
+from shared.clock import database_clock
+from shared.config import Settings
+from shared.db import OwnedConnection
+from shared.ids import new_id
+from worker.engine.room import Room
+
+LEAST_WEDGED_SECONDS = 1.0  # a busy machine may delay the loop's tick this long without anything being wrong
+
+log = structlog.get_logger("heartbeat")
+
+_REGISTER = "INSERT INTO workers (id, host, lanes, capacity) VALUES (%s, %s, %s, %s)"
+_RENEW = "UPDATE workers SET heartbeat_at = now(), in_flight = %s WHERE id = %s"
+_MINE = "SELECT trigger_id, claim FROM runs WHERE worker_id = %s AND status = 'RUNNING'"
+_RELEASE = """
+WITH mine AS (
+  SELECT trigger_id FROM runs WHERE worker_id = %(worker)s AND status = 'RUNNING'
+    AND (trigger_id, claim) IN (SELECT * FROM unnest(%(ids)s::uuid[], %(claims)s::int[]))
+  ORDER BY trigger_id FOR UPDATE),
+freed AS (
+  UPDATE runs r SET status = 'PENDING', worker_id = NULL, hint_at = now(), hint_count = 0
+  FROM mine WHERE r.trigger_id = mine.trigger_id RETURNING r.trigger_id)
+UPDATE action_executions x SET status = 'PENDING', next_attempt_at = NULL, updated_at = now(),
+  history = x.history || (%(note)s::jsonb || jsonb_build_object('attempt', x.attempt, 'startedAt', x.started_at))
+FROM freed WHERE x.trigger_id = freed.trigger_id AND x.trigger_id = ANY(%(ids)s::uuid[]) AND x.status = 'RUNNING'
+"""
+_LEAVE = "DELETE FROM workers WHERE id = %s AND NOT EXISTS (SELECT 1 FROM runs WHERE worker_id = %s)"
+
+
+class Heartbeat:
+    """The thread that keeps a worker alive in PostgreSQL's eyes.
+
+    ticked_at: when the loop last ticked (monotonic seconds). on_lost: called, once per loss, when the lease
+    has run out or the worker was declared dead; it must let go of all runs.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        database_url: str,
+        room: Room,
+        ticked_at: Callable[[], float],
+        on_lost: Callable[[str], None],
+    ) -> None:
+        self._settings = settings
+        self._room = room
+        self._ticked_at = ticked_at
+        self._on_lost = on_lost
+        self._connection = OwnedConnection(database_url, "heartbeat", call_seconds=settings.lease_seconds / 2)
+        self._worker_id = new_id()
+        self._registered = False
+        self._lease_until = 0.0
+        self._held = False
+        self._unknown: set[tuple[str, int]] = set()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
+
+    @property
+    def worker_id(self) -> UUID:
+        return self._worker_id
+
+    def holds_lease(self) -> bool:
+        """Whether attempts may start: the last good heartbeat began less than `lease_seconds` ago."""
+        return time.monotonic() < self._lease_until
+
+    def start(self) -> None:
+        """Beat once, so that the worker may claim at once if PostgreSQL is there, then go on in a thread."""
+        self._beat()
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop beating and remove the worker's row, if it holds nothing any more."""
+        self._stop.set()
+        self._thread.join()
+        try:
+            with self._connection.transaction() as cursor:
+                cursor.execute(_LEAVE, (str(self._worker_id), str(self._worker_id)))
+        except psycopg2.Error as error:
+            log.warning("farewell_failed", error=type(error).__name__)
+        self._connection.close()
+
+    def _run(self) -> None:
+        while not self._stop.wait(self._settings.heartbeat_seconds):
+            self._beat()
+
+    def _beat(self) -> None:
+        started = time.monotonic()
+        try:
+            if started - self._ticked_at() > max(self._settings.heartbeat_seconds, LEAST_WEDGED_SECONDS):
+                log.error("loop_wedged", seconds=round(started - self._ticked_at(), 1))
+            elif self._renew():
+                self._lease_until = started + self._settings.lease_seconds
+                self._held = True
+        except psycopg2.Error as error:
+            log.warning("heartbeat_failed", error=str(error).strip().split("\n", 1)[0][:200])
+        except Exception:
+            log.exception("heartbeat_broken")
+        if self._held and not self.holds_lease():
+            self._lose("lease_expired")
+
+    def _renew(self) -> bool:
+        """Renew the row and reconcile. False: the row has gone, this worker was declared dead."""
+        with self._connection.transaction() as cursor:
+            cursor.execute("SET LOCAL synchronous_commit = off")
+            if self._registered:
+                cursor.execute(_RENEW, (len(self._room), str(self._worker_id)))
+                if cursor.rowcount == 0:
+                    self._reborn()
+                    return False
+            else:
+                cursor.execute(
+                    _REGISTER,
+                    (
+                        str(self._worker_id),
+                        socket.gethostname(),
+                        list(self._settings.lanes),
+                        self._settings.capacity,
+                    ),
+                )
+            cursor.execute(_MINE, (str(self._worker_id),))
+            mine = {(trigger_id, claim) for trigger_id, claim in cursor.fetchall()}
+            database_clock.measure(cursor)
+        self._registered = True
+        self._reconcile(mine)
+        return True
+
+    def _reborn(self) -> None:
+        log.warning("declared_dead", worker=str(self._worker_id))
+        self._worker_id = new_id()
+        self._registered = False
+        self._unknown = set()
+        self._lose("declared_dead")
+
+    def _lose(self, reason: str) -> None:
+        self._held = False
+        self._lease_until = 0.0
+        log.warning("lease_lost", reason=reason)
+        self._on_lost(reason)
+
+    def _reconcile(self, mine: set[tuple[str, int]]) -> None:
+        """Release what is ours in PostgreSQL but was in nobody's memory at this heartbeat and the last."""
+        unknown = {item for item in mine if UUID(item[0]) not in self._room}
+        stranded = sorted(unknown & self._unknown)
+        self._unknown = unknown - set(stranded)
+        if not stranded:
+            return
+        with self._connection.transaction() as cursor:
+            cursor.execute(_RELEASE, self._release_parameters(stranded))
+        log.info("runs_released", reason="reconcile", runs=len(stranded))
+
+    def _release_parameters(self, stranded: list[tuple[str, int]]) -> dict[str, Any]:
+        return {
+            "worker": str(self._worker_id),
+            "ids": [trigger_id for trigger_id, _ in stranded],
+            "claims": [claim for _, claim in stranded],
+            "note": json.dumps({"outcome": "released"}),
+        }

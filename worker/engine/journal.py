@@ -1,0 +1,312 @@
+"""The journal: every change of a run's state, in a group commit under the fence.
+
+Invariants: each transaction first locks the runs it touches, in ascending order, and drops the entries
+whose (worker_id, claim) no longer match or whose run is not RUNNING, so a stale worker's late write
+changes nothing. A terminal execution is never overwritten. A row that cannot be stored is isolated and
+comes back to its run as RowRejected. Results outlive an outage of PostgreSQL: the journal is patient.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from shared import metrics
+from shared.db import OwnedConnection
+from shared.errors import ClaimLost
+from shared.group_commit import GroupCommit
+from worker.actions.contract import Action
+from worker.engine.rows import read_actions
+from worker.engine.state import Execution, Run, Status
+
+MAX_BATCH_ROWS = 200
+MAX_BATCH_BYTES = 8 * 1024 * 1024
+MAX_QUEUE_ROWS = 100_000
+MAX_QUEUE_BYTES = 512 * 1024 * 1024
+CALL_SECONDS = 10.0
+ENTRY_BYTES = 500
+
+SETTLED_EVENT = "trigger.settled"
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """The run ends: its row goes, its log row comes. details: reason and the steps' results."""
+
+    success: bool
+    status_code: int | None
+    details: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Parked:
+    """The run waits for a retry, this many seconds from now."""
+
+    delay_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Released:
+    """The run is given back at once; its RUNNING executions become PENDING with this in their history."""
+
+    outcome: str
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One change of one run, all or nothing.
+
+    changed: executions whose attempt has ended (their state in memory is what gets written).
+    starting: executions of a later step to be committed as RUNNING; the answer says which may start.
+    end: how the run leaves this worker, if it does.
+    """
+
+    run: Run
+    changed: tuple[Execution, ...] = ()
+    starting: tuple[Execution, ...] = ()
+    end: Settled | Parked | Released | None = None
+
+    @property
+    def size(self) -> int:
+        return ENTRY_BYTES * (1 + len(self.changed) + len(self.starting)) + sum(
+            len((e.outcome.response or {}).get("body", "")) for e in self.changed if e.outcome is not None
+        )
+
+
+Started = dict[UUID, Action]
+"""What a written entry answers: action id → the action as it is now, for each execution that may start."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """One execution's new values, as columns of the UPDATE."""
+
+    id: str
+    trigger_id: str
+    status: str
+    attempt: int
+    claim: int
+    response: str | None
+    error: str | None
+    duration_ms: int | None
+    delay_seconds: float | None
+    history: str | None
+    starts: bool
+
+
+_LOCK = "SELECT trigger_id, worker_id, claim, status FROM runs WHERE trigger_id = ANY(%s::uuid[]) ORDER BY trigger_id FOR UPDATE"
+_UPDATE = """
+UPDATE action_executions x SET
+  status = e.status::execution_status, attempt = e.attempt, claim = e.claim,
+  response = e.response::jsonb, error = e.error, duration_ms = e.duration_ms,
+  next_attempt_at = now() + make_interval(secs => e.delay_seconds),
+  started_at = CASE WHEN e.starts THEN now() ELSE x.started_at END,
+  finished_at = CASE WHEN e.status IN ('SUCCESS', 'FAILED') THEN now() END,
+  history = CASE WHEN e.history IS NULL THEN x.history
+    ELSE x.history || (e.history::jsonb || jsonb_build_object('startedAt', x.started_at)) END,
+  updated_at = now()
+FROM unnest(%s::uuid[], %s::uuid[], %s::text[], %s::int[], %s::int[], %s::text[], %s::text[], %s::int[],
+            %s::float8[], %s::text[], %s::bool[])
+  AS e(id, trigger_id, status, attempt, claim, response, error, duration_ms, delay_seconds, history, starts)
+WHERE x.trigger_id = e.trigger_id AND x.id = e.id AND x.trigger_id = ANY(%s::uuid[])
+  AND x.status NOT IN ('SUCCESS', 'FAILED')
+"""
+_SETTLE = """
+WITH gone AS (
+  DELETE FROM runs WHERE trigger_id = ANY(%s::uuid[]) RETURNING trigger_id, callback_id, user_id, received_at)
+INSERT INTO logs (id, callback_id, user_id, event, details, response_time, status_code, success)
+SELECT gone.trigger_id, gone.callback_id, gone.user_id, %s, l.details::jsonb,
+  least(extract(epoch FROM clock_timestamp() - gone.received_at) * 1000, 2147483647)::int, l.status_code, l.success
+FROM gone JOIN unnest(%s::uuid[], %s::text[], %s::int[], %s::bool[]) AS l(id, details, status_code, success)
+  ON l.id = gone.trigger_id
+"""
+_PARK = """
+UPDATE runs r SET status = 'PENDING', worker_id = NULL, hint_count = 0,
+  due_at = now() + make_interval(secs => p.delay), hint_at = now() + make_interval(secs => p.delay)
+FROM unnest(%s::uuid[], %s::float8[]) AS p(trigger_id, delay)
+WHERE r.trigger_id = p.trigger_id AND r.trigger_id = ANY(%s::uuid[])
+"""
+_RELEASE = """
+UPDATE action_executions SET status = 'PENDING', next_attempt_at = NULL, updated_at = now(),
+  history = history || jsonb_build_object('attempt', attempt, 'outcome', %s::text, 'startedAt', started_at)
+WHERE trigger_id = ANY(%s::uuid[]) AND status = 'RUNNING'
+"""
+_RELEASE_RUN = """
+UPDATE runs SET status = 'PENDING', worker_id = NULL, hint_at = now(), hint_count = 0
+WHERE trigger_id = ANY(%s::uuid[])
+"""
+
+
+class Journal:
+    """Writes entries in batches; the future of an entry holds Started, or ClaimLost, RowRejected, Unavailable."""
+
+    def __init__(self, database_url: str) -> None:
+        self._connection = OwnedConnection(database_url, "journal", call_seconds=CALL_SECONDS)
+        self._commits: GroupCommit[Entry, Started | ClaimLost] = GroupCommit(
+            "journal",
+            self.flush,
+            max_batch_rows=MAX_BATCH_ROWS,
+            max_batch_bytes=MAX_BATCH_BYTES,
+            max_queue_rows=MAX_QUEUE_ROWS,
+            max_queue_bytes=MAX_QUEUE_BYTES,
+            patient=True,
+        )
+
+    def start(self) -> None:
+        self._commits.start()
+
+    def stop(self, timeout_seconds: float) -> None:
+        self._commits.stop(timeout_seconds)
+        self._connection.close()
+
+    def submit(self, entry: Entry) -> Future[Started | ClaimLost]:
+        """Queue an entry. The future's result is ClaimLost (returned, not raised) when the fence dropped it."""
+        return self._commits.submit(entry, entry.size)
+
+    def flush(self, entries: Sequence[Entry]) -> list[Started | ClaimLost]:
+        """Write a batch in one transaction; one answer for each entry, in order."""
+        with self._connection.transaction() as cursor:
+            held = _lock(cursor, entries)
+            live = [entry for entry in entries if _matches(entry, held)]
+            actions = _actions_to_start(cursor, live)
+            rows = [row for entry in live for row in _rows_of(entry, actions)]
+            if rows:
+                cursor.execute(_UPDATE, _columns(rows))
+            _end_runs(cursor, live)
+        alive = {id(entry) for entry in live}
+        metrics.claims_lost.inc(len(entries) - len(live))
+        return [
+            {e.action_id: actions[e.action_id] for e in entry.starting if _may_start(e, actions)}
+            if id(entry) in alive
+            else ClaimLost("The run is held under another claim.")
+            for entry in entries
+        ]
+
+
+def _lock(cursor: Any, entries: Sequence[Entry]) -> dict[UUID, tuple[Any, ...]]:
+    """Lock the runs of a batch and return what their rows say now (FOR UPDATE reads the newest version)."""
+    cursor.execute(_LOCK, (sorted({str(entry.run.id) for entry in entries}),))
+    return {UUID(row[0]): row[1:] for row in cursor.fetchall()}
+
+
+def _matches(entry: Entry, held: dict[UUID, tuple[Any, ...]]) -> bool:
+    row = held.get(entry.run.id)
+    return row is not None and row == (str(entry.run.worker_id), entry.run.claim, "RUNNING")
+
+
+def _actions_to_start(cursor: Any, live: Sequence[Entry]) -> dict[UUID, Action]:
+    """The actions of starting executions, read anew: mending an action mends what has not started yet."""
+    ids = sorted({str(e.action_id) for entry in live for e in entry.starting})
+    if not ids:
+        return {}
+    return {action.id: action for action in read_actions(cursor, "a.id = ANY(%s::uuid[])", ids)}
+
+
+def _may_start(execution: Execution, actions: dict[UUID, Action]) -> bool:
+    action = actions.get(execution.action_id)
+    return action is not None and action.enabled
+
+
+def _rows_of(entry: Entry, actions: dict[UUID, Action]) -> list[_Row]:
+    rows = [_changed_row(entry.run, execution) for execution in entry.changed]
+    for execution in entry.starting:
+        if _may_start(execution, actions):
+            rows.append(_row(entry.run, execution, "RUNNING", attempt=execution.attempt + 1, starts=True))
+        else:
+            rows.append(_row(entry.run, execution, "FAILED", error=not_started_error(execution, actions)))
+    return rows
+
+
+def not_started_error(execution: Execution, actions: dict[UUID, Action]) -> str:
+    """Why an execution cannot start although its step has come."""
+    if execution.action_id in actions:
+        return "action_disabled: The action was disabled before its step came."
+    return "action_deleted: The action was deleted before its step came."
+
+
+def _changed_row(run: Run, execution: Execution) -> _Row:
+    outcome = execution.outcome
+    assert outcome is not None
+    error = None if outcome.success else f"{outcome.code}: {outcome.error}"
+    history = None
+    if execution.status is Status.PENDING:
+        history = json.dumps(
+            {
+                "attempt": execution.attempt,
+                "durationMs": execution.duration_ms,
+                "outcome": outcome.code,
+                "statusCode": outcome.status_code,
+                "error": error,
+            }
+        )
+    return _row(
+        run,
+        execution,
+        execution.status.value,
+        response=None if outcome.response is None else json.dumps(outcome.response),
+        error=error,
+        history=history,
+    )
+
+
+def _row(
+    run: Run,
+    execution: Execution,
+    status: str,
+    *,
+    attempt: int | None = None,
+    response: str | None = None,
+    error: str | None = None,
+    history: str | None = None,
+    starts: bool = False,
+) -> _Row:
+    return _Row(
+        id=str(execution.id),
+        trigger_id=str(run.id),
+        status=status,
+        attempt=execution.attempt if attempt is None else attempt,
+        claim=run.claim,
+        response=response,
+        error=error,
+        duration_ms=None if starts else execution.duration_ms,
+        delay_seconds=execution.retry_delay_seconds if status == "PENDING" else None,
+        history=history,
+        starts=starts,
+    )
+
+
+def _columns(rows: Sequence[_Row]) -> tuple[list[Any], ...]:
+    names = _Row.__slots__
+    columns = tuple([getattr(row, name) for row in rows] for name in names)
+    return (*columns, sorted({row.trigger_id for row in rows}))
+
+
+def _end_runs(cursor: Any, live: Sequence[Entry]) -> None:
+    settled = [(str(entry.run.id), entry.end) for entry in live if isinstance(entry.end, Settled)]
+    parked = [(str(entry.run.id), entry.end) for entry in live if isinstance(entry.end, Parked)]
+    released = [(str(entry.run.id), entry.end) for entry in live if isinstance(entry.end, Released)]
+    if settled:
+        ids = [trigger_id for trigger_id, _ in settled]
+        ends = [end for _, end in settled]
+        cursor.execute(
+            _SETTLE,
+            (
+                ids,
+                SETTLED_EVENT,
+                ids,
+                [json.dumps(end.details) for end in ends],
+                [end.status_code for end in ends],
+                [end.success for end in ends],
+            ),
+        )
+    if parked:
+        ids = [trigger_id for trigger_id, _ in parked]
+        cursor.execute(_PARK, (ids, [end.delay_seconds for _, end in parked], ids))
+    for outcome in sorted({end.outcome for _, end in released}):
+        cursor.execute(_RELEASE, (outcome, [i for i, end in released if end.outcome == outcome]))
+    if released:
+        cursor.execute(_RELEASE_RUN, ([trigger_id for trigger_id, _ in released],))

@@ -1,0 +1,136 @@
+"""Reads the rows that a run is made of.
+
+JSON columns come as text and are parsed here, one row at a time: a number of 5,000 digits in one config
+must flaw that action alone, not the batch in which it is read.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from worker.actions.contract import Action, Callback, Trigger
+from worker.engine.state import Execution, Status
+
+_ACTIONS = """
+SELECT a.id, a.callback_id, a.type, a.name, a."order", a.parallel, a.enabled, a.on_failure,
+  a.config::text, a.retry::text
+FROM actions a WHERE a.deleted_at IS NULL AND
+"""
+_CALLBACKS = """
+SELECT c.id, c.user_id, c.name, c.callback_url, c.timeout_duration, c.signing_secrets::text
+FROM callbacks c WHERE c.deleted_at IS NULL AND c.id = ANY(%s::uuid[])
+"""
+_TRIGGERS = """
+SELECT t.id, t.callback_id, t.user_id, t.method, t.path, t.query, t.headers::text, t.content_type, t.body, t.received_at
+FROM triggers t WHERE t.id = ANY(%s::uuid[])
+"""
+_EXECUTIONS = """
+SELECT x.trigger_id, x.id, x.action_id, x.type, x.step, x.status, x.attempt, x.next_attempt_at,
+  (x.next_attempt_at IS NULL OR x.next_attempt_at <= now())
+FROM action_executions x WHERE x.trigger_id = ANY(%s::uuid[])
+"""
+
+
+def read_actions(cursor: Any, condition: str, ids: Sequence[str]) -> list[Action]:
+    """The actions that are not deleted and match `condition`, a fixed text of ours with one parameter."""
+    cursor.execute(_ACTIONS + condition, (list(ids),))
+    return [_action(row) for row in cursor.fetchall()]
+
+
+def _action(row: Sequence[Any]) -> Action:
+    flaw = None
+    config: Any = {}
+    retry: Any = None
+    try:
+        config = json.loads(row[8])
+        retry = None if row[9] is None else json.loads(row[9])
+        if not isinstance(config, dict):
+            flaw = "The action's config is not a JSON object. Set it again."
+    except (ValueError, RecursionError):
+        flaw = "The action's config cannot be read. Set it again."
+    return Action(
+        id=UUID(row[0]),
+        callback_id=UUID(row[1]),
+        type=row[2],
+        name=row[3],
+        order=row[4],
+        parallel=row[5],
+        enabled=row[6],
+        stops_on_failure=row[7] == "STOP",
+        config=config if flaw is None else {},
+        retry=retry if isinstance(retry, dict) else None,
+        flaw=flaw,
+    )
+
+
+def read_callbacks(cursor: Any, ids: Sequence[str], now: datetime) -> dict[UUID, Callback]:
+    """The callbacks that are not deleted, by id, each with the signing secrets in force at `now`."""
+    cursor.execute(_CALLBACKS, (list(ids),))
+    return {
+        UUID(row[0]): Callback(
+            id=UUID(row[0]),
+            user_id=UUID(row[1]),
+            name=row[2],
+            url=row[3],
+            timeout_ms=row[4],
+            signing_secrets=_secrets_in_force(row[5], now),
+        )
+        for row in cursor.fetchall()
+    }
+
+
+def _secrets_in_force(text: str, now: datetime) -> tuple[str, ...]:
+    """Ciphertexts that sign now. What cannot be read stays in as a secret that will not decrypt: bad_config."""
+    try:
+        listed = json.loads(text)
+        return tuple(
+            str(item["secret"])
+            for item in listed
+            if not item.get("expiresAt") or datetime.fromisoformat(item["expiresAt"]) > now
+        )
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        return ("unreadable",)
+
+
+def read_triggers(cursor: Any, ids: Sequence[str]) -> dict[UUID, Trigger]:
+    """The triggers, by id."""
+    cursor.execute(_TRIGGERS, (list(ids),))
+    return {
+        UUID(row[0]): Trigger(
+            id=UUID(row[0]),
+            callback_id=UUID(row[1]),
+            user_id=UUID(row[2]),
+            method=row[3],
+            path=row[4],
+            query=row[5],
+            headers=row[6],
+            content_type=row[7],
+            body=bytes(row[8]),
+            received_at=row[9],
+        )
+        for row in cursor.fetchall()
+    }
+
+
+def read_executions(cursor: Any, ids: Sequence[str]) -> dict[UUID, list[Execution]]:
+    """The executions of these triggers, by trigger id; a retry that is due has no next_attempt_at any more."""
+    cursor.execute(_EXECUTIONS, (list(ids),))
+    found: dict[UUID, list[Execution]] = {}
+    for row in cursor.fetchall():
+        found.setdefault(UUID(row[0]), []).append(
+            Execution(
+                id=UUID(row[1]),
+                action_id=UUID(row[2]),
+                type=row[3],
+                step=row[4],
+                status=Status(row[5]),
+                attempt=row[6],
+                action=None,
+                next_attempt_at=None if row[8] else row[7],
+            )
+        )
+    return found

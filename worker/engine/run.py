@@ -1,0 +1,255 @@
+"""One coroutine per trigger: what happens to it between claim and settle.
+
+For each step: attempt its due executions together; if one must be retried, park; if one failed and stops,
+fail the rest; else go on; then settle. Everything is decided from the executions (steps.py) and written
+through the journal; nothing here reads the database or Redis.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import structlog
+
+from shared.clock import database_clock
+from shared.crypto import SecretBox
+from shared.errors import ClaimLost, Invalid, RowRejected
+from worker.actions import attempt
+from worker.actions.contract import AttemptContext, Doors, Limits, Outcome
+from worker.engine.journal import Entry, Journal, Parked, Released, Settled, Started, not_started_error
+from worker.engine.retry import delay_before_next
+from worker.engine.state import Execution, Run, Status
+from worker.engine.steps import Attempt, Park, Stop, next_move
+
+PARK_MARGIN_SECONDS = 0.01  # a run that came back before its execution is due would only be parked again
+
+log = structlog.get_logger("run")
+
+
+class LeaseLost(Exception):
+    """This worker may not start anything: its heartbeat did not get through in time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What every run of a worker uses. may_start: whether the local lease is held."""
+
+    journal: Journal
+    doors: Doors
+    secrets: SecretBox
+    limits: Limits
+    may_start: Callable[[], bool]
+
+
+async def carry(run: Run, services: Services) -> None:
+    """Carry a claimed run to its end here: settled or parked. Raises ClaimLost or LeaseLost when it is not ours."""
+    changed: list[Execution] = []
+    if run.doom is not None:
+        changed = _fail_open(run, run.doom, "The callback was deleted before this trigger ran.")
+    while True:
+        move = next_move(run.executions, database_clock.now())
+        match move:
+            case Attempt(executions):
+                waiting = tuple(e for e in executions if e.status is Status.PENDING)
+                if waiting:
+                    if await _start(run, waiting, changed, services):
+                        changed = []
+                else:
+                    changed += await _attempt_together(run, executions, services)
+            case Stop(executions):
+                changed += _fail(
+                    executions, "earlier_step_failed", "An earlier step failed; this one did not run."
+                )
+            case _:
+                end = _end(run, move)
+                if await _write(services.journal, Entry(run, changed=tuple(changed), end=end)) is not None:
+                    return
+
+
+async def release(run: Run, services: Services, outcome: str) -> None:
+    """Give a run back: what was RUNNING becomes PENDING, its next attempt has a new number."""
+    await _write(services.journal, Entry(run, end=Released(outcome)))
+
+
+async def fail(run: Run, services: Services, code: str, error: str) -> None:
+    """Settle a run as FAILED whatever it was doing."""
+    changed = tuple(_fail_open(run, code, error))
+    end = Settled(success=False, status_code=None, details=_details(run, code))
+    await _write(services.journal, Entry(run, changed=changed, end=end))
+
+
+async def _start(
+    run: Run, waiting: tuple[Execution, ...], changed: list[Execution], services: Services
+) -> bool:
+    """Commit the executions of a later step as RUNNING before their side effects, with fresh configs.
+
+    False: an outcome in `changed` was rewritten and nothing was written; decide anew.
+    """
+    started = await _write(services.journal, Entry(run, changed=tuple(changed), starting=waiting))
+    if started is None:
+        return False
+    for execution in waiting:
+        action = started.get(execution.action_id)
+        if action is not None:
+            execution.action = action
+            execution.status = Status.RUNNING
+            execution.attempt += 1
+        else:
+            known = {} if execution.action is None else {execution.action_id: execution.action}
+            code, error = not_started_error(execution, known).split(": ", 1)
+            execution.finish(Outcome.permanent(code, error))
+    return True
+
+
+async def _attempt_together(
+    run: Run, executions: tuple[Execution, ...], services: Services
+) -> list[Execution]:
+    """Attempt these at the same time. Each end is journaled as it comes; the last is left to go with what follows."""
+    open_count = len(executions)
+    last: list[Execution] = []
+
+    async def one(execution: Execution) -> None:
+        nonlocal open_count
+        await _attempt(run, execution, services)
+        open_count -= 1
+        if not open_count:
+            last.append(execution)
+            return
+        while await _write(services.journal, Entry(run, changed=(execution,))) is None:
+            pass  # its outcome was rewritten as unstorable_response, which can be stored
+
+    if len(executions) == 1:
+        await one(executions[0])
+        return last
+    ends = await asyncio.gather(*(one(execution) for execution in executions), return_exceptions=True)
+    for end in ends:
+        if isinstance(end, BaseException):
+            raise end
+    return last
+
+
+async def _attempt(run: Run, execution: Execution, services: Services) -> None:
+    """Make one attempt and note in memory how it ended."""
+    assert execution.action is not None
+    assert run.callback is not None
+    if not services.may_start():
+        raise LeaseLost
+    context = AttemptContext(
+        trigger=run.trigger,
+        callback=run.callback,
+        execution_id=execution.id,
+        attempt=execution.attempt,
+        sent_at=int(time.time()),
+        secrets=services.secrets,
+        limits=services.limits,
+    )
+    started = time.monotonic()
+    outcome = await attempt(execution.action, context, services.doors)
+    duration_ms = int((time.monotonic() - started) * 1000)
+    _conclude(execution, outcome, duration_ms)
+    _log_attempt(run, execution, outcome, duration_ms)
+
+
+def _conclude(execution: Execution, outcome: Outcome, duration_ms: int) -> None:
+    assert execution.action is not None
+    try:
+        delay = delay_before_next(execution.action, execution.attempt, outcome)
+    except Invalid:  # the row's `retry` was changed behind the API's back: no retry, the outcome stands
+        delay = None
+    if delay is None:
+        execution.finish(outcome, duration_ms)
+    else:
+        at = database_clock.now() + timedelta(seconds=delay)
+        execution.retry(outcome, duration_ms, delay, at)
+
+
+def _log_attempt(run: Run, execution: Execution, outcome: Outcome, duration_ms: int) -> None:
+    write = log.debug if outcome.success else log.info
+    write(
+        "attempt_ended",
+        trigger=str(run.id),
+        execution=str(execution.id),
+        action=str(execution.action_id),
+        type=execution.type,
+        attempt=execution.attempt,
+        status=execution.status.value,
+        code=outcome.code,
+        status_code=outcome.status_code,
+        duration_ms=duration_ms,
+    )
+
+
+def _end(run: Run, move: Any) -> Settled | Parked:
+    if isinstance(move, Park):
+        remaining = (move.until - database_clock.now()).total_seconds()
+        return Parked(delay_seconds=max(remaining, 0.0) + PARK_MARGIN_SECONDS)
+    return Settled(
+        success=move.success and run.doom is None,
+        status_code=_status_code(run),
+        details=_details(run, run.doom),
+    )
+
+
+def _status_code(run: Run) -> int | None:
+    """The status code of the primary action, else of the last HTTP action."""
+    ended = [e for e in run.executions if e.outcome is not None and e.outcome.status_code is not None]
+    primary = [e for e in ended if e.action is not None and e.action.config.get("target") == "callback_url"]
+    chosen = (primary or ended)[-1:]
+    return chosen[0].outcome.status_code if chosen and chosen[0].outcome is not None else None
+
+
+def _details(run: Run, reason: str | None) -> dict[str, Any]:
+    if reason is None and not run.executions:
+        reason = "no_enabled_action"
+    return {
+        "reason": reason,
+        "steps": [
+            {
+                "actionId": str(e.action_id),
+                "type": e.type,
+                "step": e.step,
+                "status": e.status.value,
+                "attempt": e.attempt,
+                "code": None if e.outcome is None else e.outcome.code,
+            }
+            for e in run.executions
+        ],
+    }
+
+
+def _fail(executions: tuple[Execution, ...], code: str, error: str) -> list[Execution]:
+    for execution in executions:
+        execution.finish(Outcome.permanent(code, error))
+    return list(executions)
+
+
+def _fail_open(run: Run, code: str, error: str) -> list[Execution]:
+    return _fail(tuple(e for e in run.executions if not e.ended), code, error)
+
+
+async def _write(journal: Journal, entry: Entry) -> Started | None:
+    """Write an entry and wait until it is committed.
+
+    None: something in it could not be stored; the outcomes it carried are now FAILED
+    `unstorable_response` in memory, and the caller decides anew. Raises ClaimLost.
+    The wait is shielded: an entry under way is written even when the run is cancelled.
+    """
+    try:
+        answer = await asyncio.shield(asyncio.wrap_future(journal.submit(entry)))
+    except RowRejected:
+        if not any(e.outcome is not None and e.outcome.code != "unstorable_response" for e in entry.changed):
+            raise
+        for execution in entry.changed:
+            execution.finish(
+                Outcome.permanent("unstorable_response", "The receiver's answer cannot be stored."),
+                execution.duration_ms,
+            )
+        return None
+    if isinstance(answer, ClaimLost):
+        raise answer
+    return answer

@@ -1,0 +1,91 @@
+"""A run as a worker holds it in memory: the rows of one trigger, under one claim."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from worker.actions.contract import Action, Callback, Outcome, Trigger
+
+ROW_OVERHEAD_BYTES = 2_000
+
+
+class Status(enum.Enum):
+    """The states of an execution, by their names in PostgreSQL. NEW has no row yet."""
+
+    NEW = "NEW"
+    PENDING = "PENDING"
+    RUNNING = "RUNNING"
+    SUCCESS = "SUCCESS"
+    FAILED = "FAILED"
+
+
+@dataclass(slots=True, eq=False)
+class Execution:
+    """One action for one trigger. Changed only by the coroutine of its run.
+
+    status RUNNING means: committed as RUNNING with this attempt number, its side effect may start.
+    """
+
+    id: UUID
+    action_id: UUID
+    type: str
+    step: int
+    status: Status
+    attempt: int
+    action: Action | None
+    next_attempt_at: datetime | None = None
+    duration_ms: int | None = None
+    outcome: Outcome | None = None
+    retry_delay_seconds: float | None = None
+
+    @property
+    def ended(self) -> bool:
+        return self.status in (Status.SUCCESS, Status.FAILED)
+
+    @property
+    def stops_on_failure(self) -> bool:
+        """A deleted action stops nothing."""
+        return self.action is not None and self.action.stops_on_failure
+
+    def finish(self, outcome: Outcome, duration_ms: int | None = None) -> None:
+        """Enter a terminal state."""
+        self.status = Status.SUCCESS if outcome.success else Status.FAILED
+        self.outcome = outcome
+        self.duration_ms = duration_ms
+        self.next_attempt_at = None
+        self.retry_delay_seconds = None
+
+    def retry(self, outcome: Outcome, duration_ms: int, delay_seconds: float, at: datetime) -> None:
+        """Go back to PENDING until the next attempt."""
+        self.status = Status.PENDING
+        self.outcome = outcome
+        self.duration_ms = duration_ms
+        self.retry_delay_seconds = delay_seconds
+        self.next_attempt_at = at
+
+
+@dataclass(slots=True, eq=False)
+class Run:
+    """A trigger's passage through its steps, held under (trigger id, worker_id, claim).
+
+    doom: a reason for which nothing of it may run, such as `callback_deleted`.
+    """
+
+    trigger: Trigger
+    callback: Callback | None
+    worker_id: UUID
+    claim: int
+    losses: int
+    executions: list[Execution]
+    doom: str | None = None
+
+    @property
+    def id(self) -> UUID:
+        return self.trigger.id
+
+    @property
+    def size_bytes(self) -> int:
+        return len(self.trigger.body) + ROW_OVERHEAD_BYTES

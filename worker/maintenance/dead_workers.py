@@ -1,0 +1,101 @@
+"""Voids the claims of workers that have died.
+
+Invariant: a worker is declared dead only after this process has itself seen the same `heartbeat_at`
+unchanged, through successful reads, for `stale_seconds` of its own monotonic clock; a failed read starts
+that clock anew. After an outage of PostgreSQL every heartbeat looks stale, and nobody has died.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from typing import Any
+
+import structlog
+
+from shared.db import OwnedConnection
+from worker.maintenance.duty import is_mine
+
+log = structlog.get_logger("maintenance")
+
+_SEEN = """
+SELECT id::text, heartbeat_at::text FROM workers
+UNION ALL
+SELECT DISTINCT worker_id::text, 'no row' FROM runs WHERE status = 'RUNNING'
+  AND worker_id NOT IN (SELECT id FROM workers)
+"""
+_UNCHANGED = "SELECT coalesce((SELECT heartbeat_at::text FROM workers WHERE id = %s FOR UPDATE), 'no row')"
+_VOID = """
+WITH lost AS (
+  SELECT trigger_id FROM runs WHERE worker_id = %(worker)s AND status = 'RUNNING' ORDER BY trigger_id FOR UPDATE),
+void AS (
+  UPDATE runs r SET status = 'PENDING', worker_id = NULL, claim = r.claim + 1, losses = r.losses + 1,
+    hint_at = now(), hint_count = 0
+  FROM lost WHERE r.trigger_id = lost.trigger_id RETURNING r.trigger_id)
+SELECT array_agg(trigger_id::text ORDER BY trigger_id) FROM void
+"""
+_REOPEN = """
+UPDATE action_executions SET status = 'PENDING', next_attempt_at = NULL, updated_at = now(),
+  history = history || (%s::jsonb || jsonb_build_object('attempt', attempt, 'startedAt', started_at))
+WHERE trigger_id = ANY(%s::uuid[]) AND status = 'RUNNING'
+"""
+_BURY = "DELETE FROM workers WHERE id = %s"
+
+
+class DeadWorkers:
+    """Watches the heartbeats of all workers."""
+
+    name = "dead_workers"
+
+    def __init__(
+        self, stale_seconds: float, interval_seconds: float, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.interval_seconds = interval_seconds
+        self._stale_seconds = stale_seconds
+        self._monotonic = monotonic
+        self._seen: dict[
+            str, tuple[str, float]
+        ] = {}  # worker id → (its heartbeat_at, since when we see that)
+
+    def do(self, connection: OwnedConnection) -> int:
+        try:
+            stale = self._look(connection)
+        except BaseException:
+            self._seen.clear()
+            raise
+        return sum(self._void(connection, worker, beat) for worker, beat in stale)
+
+    def _look(self, connection: OwnedConnection) -> list[tuple[str, str]]:
+        with connection.transaction() as cursor:
+            cursor.execute(_SEEN)
+            beats: dict[str, str] = dict(cursor.fetchall())
+        now = self._monotonic()
+        self._seen = {
+            worker: self._seen[worker] if self._seen.get(worker, ("", 0.0))[0] == beat else (beat, now)
+            for worker, beat in beats.items()
+        }
+        return [(w, beat) for w, (beat, since) in self._seen.items() if now - since >= self._stale_seconds]
+
+    def _void(self, connection: OwnedConnection, worker: str, beat: str) -> int:
+        with connection.transaction() as cursor:
+            if not is_mine(cursor, self.name):
+                return 0
+            cursor.execute(_VOID, {"worker": worker})
+            lost: list[str] = cursor.fetchone()[0] or []
+            cursor.execute(_UNCHANGED, (worker,))
+            if cursor.fetchone()[0] != beat:  # it lives after all: undo
+                cursor.connection.rollback()
+                self._seen.pop(worker, None)
+                return 0
+            self._reopen(cursor, lost)
+            cursor.execute(_BURY, (worker,))
+        self._seen.pop(worker, None)
+        log.warning("worker_dead", worker=worker, runs=len(lost))
+        return len(lost) or 1
+
+    @staticmethod
+    def _reopen(cursor: Any, lost: list[str]) -> None:
+        if lost:
+            note = {"outcome": "worker_lost", "error": "worker_lost: The worker died during this attempt."}
+            cursor.execute(_REOPEN, (json.dumps(note), lost))

@@ -1,0 +1,104 @@
+"""Removes what belongs to a deleted callback, action or user, in small batches.
+
+Invariants: a deletion first only marks (`deleted_at`); rows are removed once nobody can add to them any
+more, children before parents, runs before everything, so that at no moment a trigger has neither a run nor
+a log row while it exists. No batch holds locks for long: others' deliveries do not notice.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from shared.db import OwnedConnection
+from worker.maintenance.duty import is_mine
+
+BATCH_ROWS = 5_000
+BATCHES_PER_PASS = 20
+SETTLE_SECONDS = 10  # ingress snapshots live 1 s and a commit takes at most 3 s: after this nobody adds rows
+
+_ACTION = (
+    "SELECT id FROM actions WHERE deleted_at < now() - make_interval(secs => %s) ORDER BY deleted_at LIMIT 1"
+)
+_CALLBACK = "SELECT id FROM callbacks WHERE deleted_at < now() - make_interval(secs => %s) ORDER BY deleted_at LIMIT 1"
+_USER = """
+SELECT u.id FROM users u WHERE u.deleted_at < now() - make_interval(secs => %s)
+  AND NOT EXISTS (SELECT 1 FROM callbacks c WHERE c.user_id = u.id) ORDER BY u.deleted_at LIMIT 1
+"""
+_MARK_OF_DELETED_USERS = """
+UPDATE callbacks c SET deleted_at = now() FROM users u
+WHERE u.id = c.user_id AND u.deleted_at IS NOT NULL AND c.deleted_at IS NULL
+"""
+_RUNS = """
+DELETE FROM runs WHERE trigger_id = ANY(ARRAY(
+  SELECT trigger_id FROM runs WHERE callback_id = %s ORDER BY trigger_id LIMIT %s FOR UPDATE))
+"""
+_EXECUTIONS = """
+DELETE FROM action_executions x USING (
+  SELECT trigger_id, id FROM action_executions WHERE action_id = %s ORDER BY id LIMIT %s) old
+WHERE x.trigger_id = old.trigger_id AND x.id = old.id
+"""
+_BY_CALLBACK = "DELETE FROM {table} t USING (SELECT id FROM {table} WHERE callback_id = %s ORDER BY id LIMIT %s) old WHERE t.id = old.id"
+
+
+class Purge:
+    """Removes marked rows, a bounded number in each pass."""
+
+    name = "purge"
+
+    def __init__(self, interval_seconds: float = 5.0, settle_seconds: float = SETTLE_SECONDS) -> None:
+        self.interval_seconds = interval_seconds
+        self._settle_seconds = settle_seconds
+
+    def do(self, connection: OwnedConnection) -> int:
+        removed = 0
+        for _ in range(BATCHES_PER_PASS):
+            with connection.transaction() as cursor:
+                if not is_mine(cursor, self.name):
+                    break
+                batch = self._remove_some(cursor)
+            if batch == 0:
+                break
+            removed += batch
+        return removed
+
+    def _remove_some(self, cursor: Any) -> int:
+        """Remove one batch of whatever is marked; 0 when nothing is."""
+        cursor.execute(_MARK_OF_DELETED_USERS)
+        for find, remove in ((_CALLBACK, _remove_callback), (_ACTION, _remove_action), (_USER, _remove_user)):
+            cursor.execute(find, (self._settle_seconds,))
+            found = cursor.fetchone()
+            if found is not None:
+                return remove(cursor, found[0])
+        return 0
+
+
+def _remove_callback(cursor: Any, callback_id: str) -> int:
+    cursor.execute("SELECT id FROM actions WHERE callback_id = %s", (callback_id,))
+    actions = [row[0] for row in cursor.fetchall()]
+    steps = [(_RUNS, callback_id)]
+    steps += [(_EXECUTIONS, action_id) for action_id in actions]
+    steps += [(_BY_CALLBACK.format(table=table), callback_id) for table in ("logs", "triggers")]
+    return _first_that_removes(cursor, steps) or _remove_row(cursor, "callbacks", callback_id)
+
+
+def _remove_action(cursor: Any, action_id: str) -> int:
+    return _first_that_removes(cursor, [(_EXECUTIONS, action_id)]) or _remove_row(
+        cursor, "actions", action_id
+    )
+
+
+def _remove_user(cursor: Any, user_id: str) -> int:
+    return _remove_row(cursor, "users", user_id)
+
+
+def _first_that_removes(cursor: Any, steps: list[tuple[str, str]]) -> int:
+    for statement, key in steps:
+        cursor.execute(statement, (key, BATCH_ROWS))
+        if cursor.rowcount:
+            return int(cursor.rowcount)
+    return 0
+
+
+def _remove_row(cursor: Any, table: str, key: str) -> int:
+    cursor.execute(f"DELETE FROM {table} WHERE id = %s", (key,))  # noqa: S608 - the table is one of our three
+    return int(cursor.rowcount)

@@ -1,0 +1,66 @@
+"""The sweep: the thread that does the maintenance duties of one worker process, each on its own timer.
+
+Invariant: a duty that fails is logged and tried again at its next time; it never ends the thread, nor
+keeps another duty from its turn for longer than the connection's bound on one call.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Sequence
+
+import psycopg2
+import structlog
+
+from shared import metrics
+from shared.db import OwnedConnection
+from worker.maintenance.duty import Duty
+
+CALL_SECONDS = 30.0
+JITTER = 0.2  # so that the sweeps of many processes do not meet
+
+log = structlog.get_logger("maintenance")
+
+
+class Sweep:
+    """Does duties until it is stopped."""
+
+    def __init__(self, database_url: str, duties: Sequence[Duty]) -> None:
+        self._connection = OwnedConnection(database_url, "sweep", call_seconds=CALL_SECONDS)
+        self._next = {duty.name: 0.0 for duty in duties}
+        self._duties = list(duties)
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="sweep", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stop.set()
+        self._thread.join(CALL_SECONDS)
+        self._connection.close()
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            for duty in self._duties:
+                if time.monotonic() >= self._next[duty.name] and not self._stop.is_set():
+                    self._do(duty)
+            self._stop.wait(max(min(self._next.values()) - time.monotonic(), 0.01))
+
+    def _do(self, duty: Duty) -> None:
+        started = time.monotonic()
+        try:
+            repaired = duty.do(self._connection)
+        except psycopg2.Error as error:
+            log.warning("duty_failed", duty=duty.name, error=str(error).strip().split("\n", 1)[0][:200])
+        except Exception:
+            log.exception("duty_broken", duty=duty.name)
+        else:
+            if repaired:
+                metrics.sweep_repairs.labels(duty.name).inc(repaired)
+                log.debug("duty_done", duty=duty.name, repaired=repaired)
+        metrics.sweep_seconds.labels(duty.name).observe(time.monotonic() - started)
+        pause = duty.interval_seconds * (1 + JITTER * random.random())  # noqa: S311 - spreads timers, nothing secret
+        self._next[duty.name] = time.monotonic() + pause
