@@ -86,9 +86,9 @@ class Watchdog:
 
 
 def _cut(descriptor: int) -> None:
-    with contextlib.suppress(OSError):  # the call ended by itself meanwhile, which is all that was wanted
-        with socket.socket(fileno=os.dup(descriptor)) as copy:
-            copy.shutdown(socket.SHUT_RDWR)
+    # the call may have ended by itself meanwhile, which is all that was wanted
+    with contextlib.suppress(OSError), socket.socket(fileno=os.dup(descriptor)) as copy:
+        copy.shutdown(socket.SHUT_RDWR)
 
 
 watchdog = Watchdog()

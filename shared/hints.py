@@ -18,7 +18,7 @@ from celery import Celery
 from kombu import Connection, Producer
 
 from shared import metrics
-from shared.queues import HINT_TASK, MAX_HINT_IDS, transport_options
+from shared.queues import FRESH, HINT_TASK, MAX_HINT_IDS, transport_options
 
 MAX_QUEUED_IDS = 50_000
 SOCKET_SECONDS = 0.5
@@ -125,6 +125,7 @@ class HintPublisher:
             self._wake.notify()
 
     def _run(self) -> None:
+        self._sender.send(FRESH, [])  # names nothing; opens the connection before the first trigger needs it
         while True:
             with self._wake:
                 while not self._queue and not self._stopping:

@@ -27,6 +27,8 @@ QUIET_LIBRARIES = (
     "httpcore",
     "urllib3",
     "_granian",
+    "celery.worker.strategy",  # a line for each hint that comes
+    "celery.app.trace",  # and one for each that is done
 )
 
 

@@ -36,14 +36,15 @@ class PartitionedTable:
     """How one table is cut.
 
     bound: whether the key is a UUIDv7 or a moment. days_back: how far before today rows still
-    arrive. storage: parameters of each partition, since PostgreSQL refuses them on the parent.
+    arrive; what covers them is made and never droppable. storage: parameters of each partition,
+    since PostgreSQL refuses them on the parent.
     """
 
     name: str
     key: str
     bound: Literal["uuid7", "timestamp"]
     span: Literal["day", "month"] = "day"
-    days_back: int = 0
+    days_back: int = 1
     storage: Mapping[str, int] = field(default_factory=dict)
 
     @property
@@ -136,11 +137,12 @@ def droppable_partitions(cursor: Cursor, keep_days: int) -> list[str]:
 
     Those that an interrupted drop left half detached, or detached and not dropped, are among them.
     """
-    oldest_kept = _today(cursor) - timedelta(days=keep_days)
+    today = _today(cursor)
     return [
         partition.name
         for partition in sorted(_existing(cursor), key=lambda partition: partition.start)
-        if partition.end <= oldest_kept and not _has_runs(cursor, partition)
+        if partition.end <= today - timedelta(days=max(keep_days, partition.table.days_back))
+        and not _has_runs(cursor, partition)
     ]
 
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import sys
+import warnings
+
+from celery.exceptions import SecurityWarning
 
 from shared import config, logs
 from shared.errors import ConfigError
@@ -18,6 +21,8 @@ def main() -> None:
     except ConfigError as error:
         sys.stderr.write(f"{error.message} {error.hint}\n")
         sys.exit(78)
+    # Celery warns root of pickled messages; ours are JSON lists of ids, and nothing else is accepted
+    warnings.filterwarnings("ignore", category=SecurityWarning)
     app.worker_main(
         [
             "--quiet",

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
 from aiohttp import client_exceptions as client
-from aiohttp.http_exceptions import ContentLengthError, HttpProcessingError
+from aiohttp.http_exceptions import ContentLengthError, HttpProcessingError, TransferEncodingError
 from aiohttp.streams import EofStream
 
 from worker.egress.addresses import BlockedAddress
@@ -111,6 +111,7 @@ TABLE: dict[type[BaseException], Rule] = {
     client.ClientPayloadError: _always("connection_closed"),
     client.UploadAbortedError: _always("connection_closed"),
     ContentLengthError: _always("connection_closed"),
+    TransferEncodingError: _always("connection_closed"),  # the last chunk never came
     EofStream: _always("connection_closed"),
     # time
     client.ServerTimeoutError: _always("timeout"),
@@ -226,8 +227,9 @@ def _system_reason(chain: list[BaseException]) -> str:
 def _tls_reason(chain: list[BaseException]) -> str:
     """OpenSSL's own words: its messages and the name that we asked for, nothing that a peer sent."""
     for link in reversed(chain):
-        if isinstance(link, ssl.SSLCertVerificationError):
-            return f": certificate not accepted ({link.verify_message})"
-        if isinstance(link, ssl.SSLError) and link.reason:
-            return f": {link.reason.replace('_', ' ').lower()}"
+        # Only the exceptions that OpenSSL raised have these; those that Python code made have not.
+        if message := getattr(link, "verify_message", None):
+            return f": certificate not accepted ({message})"
+        if isinstance(link, ssl.SSLError) and (reason := getattr(link, "reason", None)):
+            return f": {reason.replace('_', ' ').lower()}"
     return ""

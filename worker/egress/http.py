@@ -14,6 +14,7 @@ import io
 import re
 import socket
 import ssl
+import sys
 from collections.abc import Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -35,6 +36,8 @@ MAX_LINE_BYTES = 16 * 1024
 MAX_FIELD_BYTES = 64 * 1024  # sites send Content-Security-Policy of tens of kB with a good answer
 MAX_HEADERS = 256
 MAX_HEAD_BYTES = 256 * 1024  # all that precedes the body, so that endless 1xx responses end as well
+MAX_CHUNK_OVERHEAD = 8  # a body sent byte by byte in chunks takes six times its size on the wire
+SPARE_WIRE_BYTES = 1024 * 1024  # what may be under way when the cap is reached; it ends endless framing
 WHOLE_BODY_BYTES = 64 * 1024  # a larger body goes out in pieces, as fast as the peer reads
 HAPPY_EYEBALLS_SECONDS = 0.25  # the "Connection Attempt Delay" of RFC 8305
 
@@ -45,6 +48,7 @@ FRAMING_HEADERS = frozenset(
 )
 _NO_TIMEOUT = aiohttp.ClientTimeout(total=None, connect=None, sock_read=None, sock_connect=None)
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 §5.6.2
+_HOST = re.compile(r"[0-9A-Za-z._:-]+")  # after IDNA; no scope ids, no percent-encoding
 _FIELD_VALUE = re.compile(r"[\t\x20-\x7e]*")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _CONTROL_BUT_TAB = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f]")
@@ -135,16 +139,22 @@ class Egress:
 
         Raises EgressError, and CancelledError when the caller is cancelled; nothing else.
         """
-        attempt = _Attempt()
-        destination = "the URL"
+        attempt = _Attempt(request.max_response_bytes)
+        session, destination = self.session, "the URL"
         try:
             url = _read_url(request.url)
             destination = f"{url.host_subcomponent}:{url.port}"
             _check_message(request)
             async with asyncio.timeout(request.timeout_ms / 1000):
-                return await self._exchange(url, request, attempt)
+                return await _exchange(session, url, request, attempt)
         except EgressError:
             raise
+        except asyncio.CancelledError:
+            if _is_being_cancelled():
+                raise
+            raise EgressError(  # aiohttp cancels those who wait when its connector is closed
+                "connect_failed", "The worker stopped before the request was sent.", phase=attempt.phase
+            ) from None
         except Exception as error:  # noqa: BLE001 - none is swallowed: each becomes an EgressError
             # from None: the text of a foreign exception may hold the URL, which may be a credential
             raise translate(
@@ -154,34 +164,43 @@ class Egress:
                 reused_and_silent=attempt.reused_and_silent,
             ) from None
 
-    async def _exchange(self, url: URL, request: HttpRequest, attempt: _Attempt) -> HttpResponse:
-        response: aiohttp.ClientResponse | None = None
-        token = _current.set(attempt)
-        try:
-            with acting_for(request.tenant):
-                response = await self.session.request(
-                    request.method,
-                    url,
-                    headers=request.headers,
-                    data=_payload(request.body),
-                    allow_redirects=False,
-                )
-            body, truncated = await _read_capped(response.content, request.max_response_bytes)
-            headers = tuple((_text(name), _text(value)) for name, value in response.raw_headers)
-            return HttpResponse(response.status, headers, body, truncated)
-        finally:
-            _current.reset(token)
-            if response is not None:
-                response.close()  # does nothing when the connection is already back in the pool
-            attempt.abort_if_closed()
+
+async def _exchange(
+    session: aiohttp.ClientSession, url: URL, request: HttpRequest, attempt: _Attempt
+) -> HttpResponse:
+    response: aiohttp.ClientResponse | None = None
+    token = _current.set(attempt)
+    try:
+        with acting_for(request.tenant):
+            response = await session.request(
+                request.method,
+                url,
+                headers=request.headers,
+                data=_payload(request.body),
+                allow_redirects=False,
+            )
+        body, truncated = await _read_capped(response.content, request.max_response_bytes)
+        headers = tuple((_text(name), _text(value)) for name, value in response.raw_headers)
+        return HttpResponse(response.status, headers, body, truncated)
+    finally:
+        _current.reset(token)
+        if response is not None:
+            response.close()  # does nothing when the connection is already back in the pool
+        attempt.abort_if_closed()
+
+
+def _is_being_cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is None or task.cancelling() > 0
 
 
 class _Attempt:
     """How far one request has got. The connector, the request and the connection write it."""
 
-    __slots__ = ("connection", "dialled", "phase", "transport")
+    __slots__ = ("connection", "dialled", "max_body_bytes", "phase", "transport")
 
-    def __init__(self) -> None:
+    def __init__(self, max_body_bytes: int) -> None:
+        self.max_body_bytes = max_body_bytes
         self.phase: Phase = "resolve"
         self.dialled = False
         self.connection: _Connection | None = None
@@ -194,7 +213,7 @@ class _Attempt:
 
     @property
     def reused_and_silent(self) -> bool:
-        return self.connection is not None and not self.dialled and not self.connection.head_bytes
+        return self.connection is not None and not self.dialled and not self.connection.received
 
     def abort_if_closed(self) -> None:
         """Drop what a closed connection still wants to send; one that went back to the pool lives on."""
@@ -206,13 +225,15 @@ _current: ContextVar[_Attempt | None] = ContextVar("egress_attempt", default=Non
 
 
 class _Connection(ResponseHandler):
-    """One connection, which bounds a response's head and refuses what nobody asked for."""
+    """One connection, which bounds what a response may put on the wire and takes nothing unasked."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, connector: _Connector) -> None:
         super().__init__(loop)
         self._connector = connector
         self._awaits_head = False
-        self.head_bytes = 0
+        self._allowed = 0
+        self._allowed_for_body = 0
+        self.received = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
@@ -222,29 +243,44 @@ class _Connection(ResponseHandler):
         self._connector.open.discard(self)
         super().connection_lost(exc)
 
-    def expect_response(self) -> None:
-        self.head_bytes = 0
+    def expect_response(self, max_body_bytes: int | None) -> None:
+        """Begin to count for the next response. None: whoever reads the body bounds it by itself."""
+        self.received = 0
         self._awaits_head = True
+        self._allowed = MAX_HEAD_BYTES
+        self._allowed_for_body = (
+            sys.maxsize if max_body_bytes is None else MAX_CHUNK_OVERHEAD * max_body_bytes + SPARE_WIRE_BYTES
+        )
         if self._connector.has_idle_enough:
             self.force_close()
 
     def feed_data(self, data: Any, size: int = 0) -> None:
-        """Queue a parsed head; any but an interim one is the response's own."""
+        """Queue a parsed head. Interim ones count towards the allowance of the one that they precede."""
         if data[0].code >= 200 or data[0].code == 101:
             self._awaits_head = False
+            self._allowed = self.received + self._allowed_for_body
         super().feed_data(data, size)
 
     def data_received(self, data: bytes) -> None:
-        if self._awaits_head:
-            self.head_bytes += len(data)
-        elif data and (self._payload is None or self._payload.is_eof()):
-            # On an idle connection; a later request would take it for its own response.
+        if data and self._is_idle():  # a later request would take it for its own response
             self._cut()
             return
+        self.received += len(data)
         super().data_received(data)
-        if self._awaits_head and self.head_bytes > MAX_HEAD_BYTES:
-            self.set_exception(HttpProcessingError(code=400, message="the head is too large"))
+        if self.received > self._allowed:
+            self.set_exception(HttpProcessingError(code=400, message="more bytes than any response needs"))
             self._cut()
+
+    def set_exception(self, exc: BaseException, exc_cause: BaseException | None = None) -> None:
+        """Fail whoever waits. aiohttp forgets the reader of the body, who would wait for the deadline."""
+        cause = exc if exc_cause is None else exc_cause
+        body = self._payload
+        super().set_exception(exc, cause)
+        if isinstance(exc, HttpProcessingError) and body is not None and not body.is_eof():
+            body.set_exception(exc, cause)
+
+    def _is_idle(self) -> bool:
+        return not self._awaits_head and (self._payload is None or self._payload.is_eof())
 
     def _cut(self) -> None:
         if self.transport is not None:
@@ -274,8 +310,10 @@ class _Connector(aiohttp.TCPConnector):
             socket_factory=partial(_open_socket, guard),
         )
         self.open: set[_Connection] = set()
-        factory: partial[ResponseHandler] = partial(_Connection, loop=self._loop, connector=self)
-        self._factory = factory
+        self._factory = partial(self._connection)
+
+    def _connection(self) -> ResponseHandler:
+        return _Connection(self._loop, self)
 
     @property
     def has_idle_enough(self) -> bool:
@@ -293,8 +331,8 @@ class _Request(aiohttp.ClientRequest):
     async def send(self, conn: Connection) -> aiohttp.ClientResponse:
         connection = conn.protocol
         assert isinstance(connection, _Connection)
-        connection.expect_response()
         attempt = _current.get()
+        connection.expect_response(None if attempt is None else attempt.max_body_bytes)
         if attempt is not None:
             attempt.begin(connection, has_body=bool(self._body))
         return await super().send(conn)
@@ -355,10 +393,11 @@ def _read_url(text: str) -> URL:
     if _CONTROL.search(text):  # yarl would drop them silently
         raise bad_request("The URL holds a control character.")
     try:
+        text.encode()  # yarl drops lone surrogates, too
         url = URL(text)
     except ValueError:
         raise bad_request("This is not a URL.") from None
-    if url.scheme not in ("http", "https") or not url.raw_host:
+    if url.scheme not in ("http", "https") or not _HOST.fullmatch(url.raw_host or ""):
         raise bad_request("A URL starts with http:// or https:// and names a host.")
     if url.raw_user is not None or url.raw_password is not None:
         raise bad_request("A URL must not hold a user name or password; use an Authorization header.")

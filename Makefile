@@ -1,0 +1,65 @@
+# Everything works on a fresh machine that has Python 3.11 or newer and make.
+.DEFAULT_GOAL := help
+SHELL := /bin/sh
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+REQUIREMENTS := deploy/requirements
+TESTS ?= tests
+
+.PHONY: help run demo test check format bench lock docs clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  \033[36mmake %-8s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+run: $(VENV)/run.stamp ## Run everything: PostgreSQL, Valkey, API, workers (Ctrl-C stops it)
+	@exec $(BIN)/pointsman run
+
+demo: $(VENV)/run.stamp ## Fire the demo callback of a running Pointsman and watch its steps
+	@exec $(BIN)/pointsman demo
+
+test: $(VENV)/dev.stamp ## Run the whole test suite on servers of its own (TESTS=path for a part)
+	@exec $(BIN)/python -m pytest $(TESTS) -p no:cacheprovider
+
+check: $(VENV)/dev.stamp ## Formatter, linter, types, import directions
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(VENV)/dev.stamp ## Format the code and mend what the linter can
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(VENV)/dev.stamp ## Measure Pointsman beside a bare Flask + Celery pipeline
+	@exec $(BIN)/python -m tests.benchmarks
+
+docs: $(VENV)/run.stamp ## Make docs/configuration.md anew from the settings
+	$(BIN)/pointsman settings > docs/configuration.md
+
+lock: $(VENV)/uv.stamp ## Pin the newest versions that fit, with hashes
+	cd $(REQUIREMENTS) && for name in run dev bootstrap; do \
+	  ../../$(BIN)/uv pip compile -q --upgrade --generate-hashes --universal --python-version 3.11 \
+	    --custom-compile-command "make lock" $$name.in -o $$name.txt || exit 1; done
+
+clean: ## Remove the virtual environment and caches; the data in .pointsman/ stays
+	rm -rf $(VENV) *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+
+$(VENV)/uv.stamp: $(REQUIREMENTS)/bootstrap.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Pointsman needs Python 3.11 or newer; $(PYTHON) is older. Try: make PYTHON=python3.11 …"; exit 1; }
+	@echo "Making the virtual environment in $(VENV)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $(REQUIREMENTS)/bootstrap.txt
+	@touch $@
+
+$(VENV)/run.stamp: $(VENV)/uv.stamp $(REQUIREMENTS)/run.txt setup.cfg
+	@echo "Installing what Pointsman runs on"
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r $(REQUIREMENTS)/run.txt
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(VENV)/dev.stamp: $(VENV)/run.stamp $(REQUIREMENTS)/dev.txt
+	@echo "Installing what tests and checks need"
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r $(REQUIREMENTS)/dev.txt
+	@touch $@

@@ -1,0 +1,66 @@
+"""Answers that wait for something without holding a thread.
+
+A view that must wait for a commit returns defer(future, respond). Under the shell (api/server.py) the
+thread is free at once and the shell awaits the future; under plain WSGI, as in Flask's test client, the
+view waits itself. Either way respond() makes the answer from the outcome, and a future that is not done
+in time is cancelled, so that a batch not yet sent leaves it out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from dataclasses import dataclass
+from typing import Any
+
+from flask import Response, request
+
+ENVIRON_KEY = "pointsman.deferred"
+
+Answer = tuple[int, list[tuple[str, str]], bytes]
+"""Status, headers and body."""
+
+
+@dataclass(frozen=True, slots=True)
+class Deferred:
+    """What must happen before the answer leaves.
+
+    respond: takes the future's result, or its exception (TimeoutError when it took too long).
+    """
+
+    future: Future[Any]
+    respond: Callable[[Any], Answer]
+    timeout_seconds: float
+
+    async def answer(self) -> Answer:
+        """Wait on the event loop."""
+        try:
+            outcome = await asyncio.wait_for(asyncio.wrap_future(self.future), self.timeout_seconds)
+        except Exception as error:  # noqa: BLE001 - respond() turns it into an answer
+            outcome = error
+        return self.respond(outcome)
+
+    def answer_here(self) -> Answer:
+        """Wait in this thread."""
+        try:
+            outcome = self.future.result(self.timeout_seconds)
+        except FutureTimeoutError as error:
+            self.future.cancel()
+            outcome = error
+        except Exception as error:  # noqa: BLE001 - respond() turns it into an answer
+            outcome = error
+        return self.respond(outcome)
+
+
+def defer(deferred: Deferred) -> Response:
+    """Return this from a view."""
+    slot = request.environ.get(ENVIRON_KEY)
+    if slot is not None:
+        slot.append(deferred)
+        return Response(status=202)
+    status, headers, body = deferred.answer_here()
+    response = Response(body, status=status)
+    response.headers.extend(headers)
+    return response

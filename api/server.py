@@ -1,0 +1,208 @@
+"""The shell around Flask: a small RSGI application under Granian.
+
+Invariants: a request's body is read off the wire here, asynchronously, under a deadline (408) and a cap
+(413, with Content-Length or without), so that a slow or endless client holds no thread; Flask runs in a
+bounded pool of threads, and beyond its queue the answer is 503 at once; what a view deferred is awaited
+here, so that neither a commit nor a waiting caller holds a thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import io
+import signal
+import sys
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+from uuid import uuid4
+from wsgiref.types import StartResponse
+
+import structlog
+import uvloop
+from flask import Flask
+from granian.constants import HTTPModes
+from granian.http import HTTP1Settings
+from granian.server.embed import Server
+
+from api.app import make_app
+from api.deferred import ENVIRON_KEY, Answer, Deferred
+from api.problems import of_error
+from api.services import Services, make_services
+from shared import config, logs
+from shared.config import Settings
+from shared.errors import ConfigError, PointsmanError, TooLarge, TooSlow, Unavailable
+
+REQUEST_ID_KEY = "pointsman.request_id"
+HEADER_READ_TIMEOUT_MS = 10_000
+MAX_WAITING = 2_000  # requests that wait for a thread; beyond it the process only gets slower for everybody
+STOP_SECONDS = 5.0
+
+log = structlog.get_logger("server")
+
+
+class Shell:
+    """Runs a Flask application for Granian."""
+
+    def __init__(self, app: Flask, settings: Settings) -> None:
+        self._app = app
+        self._settings = settings
+        self._threads = ThreadPoolExecutor(settings.api_threads, thread_name_prefix="flask")
+        self._waiting = 0
+
+    async def __rsgi__(self, scope: Any, protocol: Any) -> None:
+        """Answer one request."""
+        if scope.proto != "http":
+            protocol.close(400)
+            return
+        request_id = uuid4().hex
+        try:
+            body = await self._read_body(scope, protocol)
+            status, headers, answer = await self._answer(scope, body, request_id)
+        except PointsmanError as error:
+            status, headers, answer = of_error(error, request_id)
+            if isinstance(error, (TooLarge, TooSlow)):
+                headers.append(("connection", "close"))
+        if scope.method == "HEAD":
+            answer = b""
+        protocol.response_bytes(status, headers, answer)
+
+    async def _read_body(self, scope: Any, protocol: Any) -> bytes:
+        limit = self._settings.max_body_bytes
+        declared = scope.headers.get("content-length")
+        if declared is not None and declared.isdigit() and int(declared) > limit:
+            raise TooLarge(f"The body has {declared} bytes; {limit} are allowed.")
+        if declared == "0" or (declared is None and scope.headers.get("transfer-encoding") is None):
+            return b""
+        chunks: list[bytes] = []
+        size = 0
+        try:
+            async with asyncio.timeout(self._settings.body_timeout_seconds):
+                async for chunk in protocol:
+                    size += len(chunk)
+                    if size > limit:
+                        raise TooLarge(f"The body has more than {limit} bytes.")
+                    chunks.append(chunk)
+        except TimeoutError:
+            raise TooSlow(
+                f"The body did not arrive within {self._settings.body_timeout_seconds:g} seconds."
+            ) from None
+        return b"".join(chunks)
+
+    async def _answer(self, scope: Any, body: bytes, request_id: str) -> Answer:
+        if self._waiting >= MAX_WAITING:
+            raise Unavailable("Too many requests are waiting in this process.")
+        deferred: list[Deferred] = []
+        environ = _environ(scope, body, request_id, deferred)
+        self._waiting += 1
+        try:
+            answer = await asyncio.get_running_loop().run_in_executor(self._threads, self._run_flask, environ)
+        finally:
+            self._waiting -= 1
+        return await deferred[0].answer() if deferred else answer
+
+    def _run_flask(self, environ: dict[str, Any]) -> Answer:
+        status = 500
+        headers: list[tuple[str, str]] = []
+
+        def start_response(line: str, given: list[tuple[str, str]], _exc_info: Any = None) -> Any:
+            nonlocal status, headers
+            status = int(line.split(" ", 1)[0])
+            headers = [(name.lower(), value) for name, value in given]
+
+        respond: StartResponse = start_response
+        parts: Iterable[bytes] = self._app.wsgi_app(environ, respond)
+        try:
+            return status, headers, b"".join(parts)
+        finally:
+            close = getattr(parts, "close", None)
+            if close is not None:
+                close()
+
+    def stop(self) -> None:
+        self._threads.shutdown(wait=True, cancel_futures=True)
+
+
+def _environ(scope: Any, body: bytes, request_id: str, deferred: list[Deferred]) -> dict[str, Any]:
+    """The WSGI environment of a request (PEP 3333)."""
+    host, _, port = scope.server.rpartition(":")
+    client = scope.client.rpartition(":")[0].strip("[]")
+    environ: dict[str, Any] = {
+        "REQUEST_METHOD": scope.method,
+        "SCRIPT_NAME": "",
+        "PATH_INFO": scope.path,
+        "QUERY_STRING": scope.query_string,
+        "SERVER_NAME": host,
+        "SERVER_PORT": port,
+        "SERVER_PROTOCOL": f"HTTP/{scope.http_version}",
+        "REMOTE_ADDR": client,
+        "CONTENT_LENGTH": str(len(body)),
+        "wsgi.version": (1, 0),
+        "wsgi.url_scheme": scope.scheme,
+        "wsgi.input": io.BytesIO(body),
+        "wsgi.errors": sys.stderr,
+        "wsgi.multithread": True,
+        "wsgi.multiprocess": True,
+        "wsgi.run_once": False,
+        REQUEST_ID_KEY: request_id,
+        ENVIRON_KEY: deferred,
+    }
+    for name, value in scope.headers.items():
+        key = name.upper().replace("-", "_")
+        if key == "CONTENT_TYPE":
+            environ[key] = value
+        elif key != "CONTENT_LENGTH":
+            key = "HTTP_" + key
+            environ[key] = f"{environ[key]},{value}" if key in environ else value
+    return environ
+
+
+async def serve(settings: Settings, services: Services) -> None:
+    """Serve until SIGTERM or SIGINT, then finish what was begun."""
+    shell = Shell(make_app(services), settings)
+    server = Server(
+        shell,
+        address=settings.host,
+        port=settings.port,
+        backlog=1024,
+        http=HTTPModes.http1,
+        http1_settings=HTTP1Settings(header_read_timeout=HEADER_READ_TIMEOUT_MS),
+        websockets=False,
+        log_enabled=False,
+    )
+    services.start()
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    serving = asyncio.create_task(server.serve())
+    waiting = asyncio.create_task(stopping.wait())
+    log.info("api_listens", url=settings.base_url)
+    await asyncio.wait({serving, waiting}, return_when=asyncio.FIRST_COMPLETED)
+    if not serving.done():
+        server.stop()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(serving, STOP_SECONDS)
+    waiting.cancel()
+    await asyncio.to_thread(services.stop)
+    await asyncio.to_thread(shell.stop)
+    log.info("api_stopped")
+    if serving.done() and not serving.cancelled():
+        serving.result()
+
+
+def main() -> None:
+    """Run one API process: `python -m api.server`; exits 78 (EX_CONFIG) when the settings cannot be used."""
+    try:
+        settings = config.read()
+        logs.configure(settings.log_level, settings.log_format)
+        services = make_services(settings)
+    except ConfigError as error:
+        sys.stderr.write(f"{error.message} {error.hint}\n")
+        sys.exit(78)
+    uvloop.run(serve(settings, services))
+
+
+if __name__ == "__main__":
+    main()

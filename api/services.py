@@ -1,0 +1,67 @@
+"""What the API owns in one process, made in one place and passed on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import cast
+
+from flask import current_app
+from sqlalchemy import Engine
+
+from api.ingress.record import Recorder
+from api.ingress.resolve import Resolver
+from shared.config import Settings
+from shared.crypto import SecretBox
+from shared.db import make_engine
+from shared.hints import HintPublisher, HintSender
+from shared.queues import make_celery
+
+EXTENSION = "pointsman"
+POOL_SIZE = 8
+READ_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """The settings, the connections and the threads of one API process."""
+
+    settings: Settings
+    engine: Engine
+    secrets: SecretBox
+    resolver: Resolver
+    publisher: HintPublisher
+    recorder: Recorder
+
+    def start(self) -> None:
+        self.publisher.start()
+        self.recorder.start()
+
+    def stop(self) -> None:
+        """Commit what is queued, send its hints, close."""
+        self.recorder.stop()
+        self.publisher.stop()
+        self.engine.dispose()
+
+
+def make_services(settings: Settings) -> Services:
+    """Make everything, start nothing."""
+    engine = make_engine(settings.postgres, "api", pool_size=POOL_SIZE, call_seconds=READ_SECONDS)
+    publisher = HintPublisher(HintSender(make_celery(settings.redis), settings.redis))
+    return Services(
+        settings=settings,
+        engine=engine,
+        secrets=SecretBox(settings.keys),
+        resolver=Resolver(engine),
+        publisher=publisher,
+        recorder=Recorder(
+            settings.postgres,
+            publisher,
+            call_seconds=settings.accept_timeout_seconds,
+            first_hint_seconds=settings.first_hint_seconds,
+        ),
+    )
+
+
+def services() -> Services:
+    """The services of the application that handles the current request."""
+    return cast(Services, current_app.extensions[EXTENSION])

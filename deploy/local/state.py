@@ -1,0 +1,65 @@
+"""What `pointsman run` remembers in the data folder, beside the servers' data.
+
+`secret_keys` (the encryption keys), `demo.json` (the demo callback and a read-only key to watch it) and
+`run.json` (where a running Pointsman is found) are readable by their owner only. Files are replaced whole.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from shared.crypto import new_key
+from shared.errors import StartupError
+
+
+class DataFolder:
+    """The data folder of one installation."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder.absolute()
+        self._lock: int | None = None
+
+    def take(self) -> None:
+        """Make the folder and hold it for this process; raises StartupError when another one has it."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._lock = os.open(self.folder / "pointsman.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise StartupError(
+                f"Another Pointsman is running on {self.folder}.",
+                hint="Stop it first, or set POINTSMAN_DATA_DIR to another folder.",
+            ) from None
+
+    def secret_keys(self) -> str:
+        """The encryption keys, made at the first start."""
+        path = self.folder / "secret_keys"
+        if not path.exists():
+            self.write("secret_keys", new_key())
+        return path.read_text().strip()
+
+    def write(self, name: str, content: str | dict[str, Any]) -> None:
+        """Replace a file, readable by its owner only."""
+        text = content if isinstance(content, str) else json.dumps(content, indent=2)
+        fresh = self.folder / f"{name}.new"
+        fresh.unlink(missing_ok=True)
+        with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        fresh.rename(self.folder / name)
+
+    def read(self, name: str) -> dict[str, Any]:
+        """A JSON file of ours; an empty dict when there is none."""
+        try:
+            found: dict[str, Any] = json.loads((self.folder / name).read_text())
+        except (FileNotFoundError, ValueError):
+            return {}
+        return found
+
+    def remove(self, name: str) -> None:
+        (self.folder / name).unlink(missing_ok=True)

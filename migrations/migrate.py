@@ -1,0 +1,65 @@
+"""Brings a database to the present schema.
+
+Invariant: after upgrade() the schema is the newest and the partitions of today and the days ahead
+exist. It can be repeated and run by several processes at once: one migrates, the others wait.
+"""
+
+from __future__ import annotations
+
+import time
+from contextlib import closing
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import NullPool, create_engine
+
+from shared.db import sqlalchemy_url
+from shared.errors import Unavailable
+from shared.partitions import ensure_partitions, missing_partitions
+
+PARTITION_WAIT_SECONDS = 30.0  # a lock on callbacks or users that somebody holds open
+
+
+def upgrade(database_url: str) -> None:
+    """Run the migrations that are missing, then make the partitions that are.
+
+    Unavailable if another process migrates for minutes, or if a partition cannot be attached.
+    """
+    command.upgrade(_config(database_url), "head")
+    _make_partitions(database_url)
+
+
+def current_and_head(database_url: str) -> tuple[str | None, str | None]:
+    """Give the revision that a database has (None: never migrated) and the newest there is."""
+    head = ScriptDirectory.from_config(_config(database_url)).get_current_head()
+    with create_engine(sqlalchemy_url(database_url), poolclass=NullPool).connect() as connection:
+        return MigrationContext.configure(connection).get_current_revision(), head
+
+
+def _make_partitions(database_url: str) -> None:
+    engine = create_engine(sqlalchemy_url(database_url), poolclass=NullPool)
+    give_up = time.monotonic() + PARTITION_WAIT_SECONDS
+    with closing(engine.raw_connection()) as connection:
+        while True:
+            with closing(connection.cursor()) as cursor:
+                ensure_partitions(cursor)
+                missing = missing_partitions(cursor)
+            connection.commit()
+            if not missing:
+                return
+            if time.monotonic() > give_up:
+                raise Unavailable(
+                    f"No lock for attaching {', '.join(missing)}.",
+                    hint="Look in pg_stat_activity for a transaction that stays open on callbacks or users.",
+                )
+
+
+def _config(database_url: str) -> Config:
+    config = Config()
+    # a path with a percent sign must not be read as an interpolation
+    config.set_main_option("script_location", str(Path(__file__).parent).replace("%", "%%"))
+    config.attributes["database_url"] = database_url
+    return config
