@@ -78,6 +78,8 @@ class Stack:
         self._step("migrating the database", lambda: upgrade(self.environment[PREFIX + "DATABASE_URL"]))
         receiver_url = self._receiver()
         admin, demo = self._bootstrap(receiver_url)
+        if admin.password is not None:  # at once: should the rest of the start fail, it would be lost
+            self.console.banner(_first_admin(admin))
         self._processes()
         self._wait_until_ready()
         found_at = {
@@ -85,7 +87,7 @@ class Stack:
             "databaseUrl": self.environment[PREFIX + "DATABASE_URL"],
         }
         self.data.write("run.json", {**found_at, "pid": os.getpid()})
-        self.console.banner(_banner(self.settings, admin, demo))
+        self.console.banner(_banner(self.settings, demo))
 
     def _step(self, what: str, do: Callable[[], object]) -> None:
         if self.supervisor.is_stopping:
@@ -222,13 +224,23 @@ def _trigger_url(settings: Settings, demo: Demo) -> str:
     return f"{settings.base_url}/t/{demo.trigger_token}"
 
 
-def _banner(settings: Settings, admin: Admin, demo: Demo | None) -> str:
-    lines = ["", f"  Pointsman is running at {settings.base_url}", ""]
-    lines.append(f"  admin      {admin.email}")
-    if admin.password is not None:
-        lines.append(
-            f"  password   {admin.password}   (shown only now; change it with `pointsman admin password`)"
+def _first_admin(admin: Admin) -> str:
+    return "\n".join(
+        (
+            "",
+            "  The first admin was made:",
+            "",
+            f"    e-mail     {admin.email}",
+            f"    password   {admin.password}",
+            "",
+            "  The password is shown only now. Another one: .venv/bin/pointsman admin password",
+            "",
         )
+    )
+
+
+def _banner(settings: Settings, demo: Demo | None) -> str:
+    lines = ["", f"  Pointsman is running at {settings.base_url}"]
     if demo is not None and demo.trigger_token is not None:
         lines += [
             "",

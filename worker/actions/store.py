@@ -7,6 +7,7 @@ is unique. The content is opaque bytes, so nothing that a caller sends can be un
 from __future__ import annotations
 
 import json
+from typing import Any
 
 from shared.action_types import parse_config
 from shared.action_types.store import Config
@@ -15,14 +16,17 @@ from worker.actions.contract import Action, AttemptContext, Doors, Outcome
 from worker.actions.storage import StoredItem
 
 
+DEFAULT_CONTENT_TYPE = "application/octet-stream"
+
+
 def prepare(action: Action, context: AttemptContext) -> StoredItem:
     """Build the item. Raises Invalid when it is larger than an item may be."""
     config = parse_config("STORE", action.config)
     assert isinstance(config, Config)
     if "value" in config.model_fields_set:
-        content, content_type = json.dumps(config.value, allow_nan=False).encode(), "application/json"
+        content, content_type = _as_json(config.value), "application/json"
     else:
-        content, content_type = context.trigger.body, context.trigger.content_type
+        content, content_type = context.trigger.body, context.trigger.content_type or DEFAULT_CONTENT_TYPE
     if len(content) > context.limits.max_stored_item_bytes:
         raise Invalid(
             f"The value has {len(content)} bytes; an item may have {context.limits.max_stored_item_bytes}.",
@@ -39,6 +43,10 @@ def prepare(action: Action, context: AttemptContext) -> StoredItem:
         content_type=content_type,
         max_items=context.limits.max_stored_items,
     )
+
+
+def _as_json(value: Any) -> bytes:
+    return json.dumps(value, allow_nan=False).encode()
 
 
 async def perform(request: StoredItem, doors: Doors) -> StoredItem | PointsmanError:
