@@ -15,7 +15,6 @@ from shared.errors import Invalid, PointsmanError
 from worker.actions.contract import Action, AttemptContext, Doors, Outcome
 from worker.actions.storage import StoredItem
 
-
 DEFAULT_CONTENT_TYPE = "application/octet-stream"
 
 
