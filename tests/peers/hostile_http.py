@@ -195,9 +195,10 @@ def closes_at_once() -> Behaviour:
 
 
 def hangs() -> Behaviour:
-    """Accept, then neither read nor write."""
+    """Accept (in TLS: finish the handshake), then neither read nor write, not even a close_notify."""
 
     async def behave(peer: HostilePeer, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.transport.pause_reading()  # type: ignore[attr-defined]
         await asyncio.Event().wait()
 
     return behave

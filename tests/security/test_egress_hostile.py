@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime
 import gzip
+import io
 import ipaddress
 import json
 import os
@@ -16,6 +17,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import aiohttp
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -27,6 +29,7 @@ from tests.peers.hostile_http import OK, Behaviour, HostilePeer, run, until
 from worker.egress.addresses import AddressGuard
 from worker.egress.errors import EgressError
 from worker.egress.http import MAX_HEAD_BYTES, Egress, HttpRequest, HttpResponse
+from worker.egress.resolver import acting_for
 
 LOOPBACK = ipaddress.ip_network("127.0.0.0/8")
 MiB = 1024 * 1024
@@ -550,6 +553,8 @@ def test_closing_ends_what_is_under_way(loop: str) -> None:
                 await egress.close()
                 found = await asyncio.gather(*tasks, return_exceptions=True)
             assert {type(error) for error in found} == {EgressError}
+            assert (await failure(egress, post(peer.url()))).code == "connect_failed"
+            assert peer.connections == 20
 
     run(loop, story())
 
@@ -569,6 +574,18 @@ def test_idle_connections_are_bounded(loop: str) -> None:
             await egress.close()
             for peer in many:
                 await peer.__aexit__(None, None, None)
+
+    run(loop, story())
+
+
+@both_loops
+def test_an_upload_through_the_bare_session_leaves_nothing_behind(loop: str) -> None:
+    async def story() -> None:
+        async with HostilePeer(peers.hangs()) as peer, started() as egress:
+            deadline = aiohttp.ClientTimeout(total=DEADLINE_MS / 1000)
+            with acting_for("tenant"), pytest.raises(TimeoutError):
+                await egress.session.post(peer.url(), data=io.BytesIO(UPLOAD), timeout=deadline)
+            assert await until(lambda: connections(egress) == 0)
 
     run(loop, story())
 
@@ -624,9 +641,10 @@ def test_https_checks_the_certificate_and_is_cut_like_http(loop: str, certificat
             assert response.truncated
             assert await until(lambda: connections(egress) == 0)
         async with HostilePeer(peers.hangs(), tls=server) as peer, started(ssl_context=trusting) as egress:
-            request = post(peer.url(scheme="https"), body=UPLOAD, timeout_ms=DEADLINE_MS)
-            assert (await failure(egress, request)).code == "timeout"
-            assert await until(lambda: connections(egress) == 0)
+            for body in (UPLOAD, b"hello"):
+                request = post(peer.url(scheme="https"), body=body, timeout_ms=DEADLINE_MS)
+                assert (await failure(egress, request)).code == "timeout"
+                assert await until(lambda: connections(egress) == 0)
 
     run(loop, story())
 

@@ -80,6 +80,8 @@ async def perform(request: HttpRequest, doors: Doors) -> HttpResponse | EgressEr
     try:
         return await doors.egress.request(request)
     except EgressError as error:
+        if error.code == "timeout":
+            error.message += f" The callback's timeoutDuration is {request.timeout_ms} ms."
         return error
 
 

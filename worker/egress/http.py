@@ -5,6 +5,9 @@ within timeout_ms, which covers the look-up, connecting, TLS, sending and the la
 Every address is checked at the moment when it is dialled. At most max_response_bytes of a body are kept,
 undecoded, and a response's head is bounded too. A connection that is given up is aborted: a peer that
 does not read holds no memory of ours. Whatever fails is raised as EgressError.
+
+A few names of aiohttp that are not public carry this (_retry_connection, _factory, _acquired, _payload);
+tests/security fails if an upgrade changes what they do.
 """
 
 from __future__ import annotations
@@ -43,9 +46,20 @@ HAPPY_EYEBALLS_SECONDS = 0.25  # the "Connection Attempt Delay" of RFC 8305
 
 # aiohttp and the connection decide these; from a caller they could smuggle a second request.
 FRAMING_HEADERS = frozenset(
-    {"host", "content-length", "transfer-encoding", "connection", "keep-alive"}
-    | {"proxy-connection", "te", "trailer", "upgrade", "expect"}
+    (
+        "connection",
+        "content-length",
+        "expect",
+        "host",
+        "keep-alive",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    )
 )
+_STOPPED = "The worker stopped before the request was sent."
 _NO_TIMEOUT = aiohttp.ClientTimeout(total=None, connect=None, sock_read=None, sock_connect=None)
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 §5.6.2
 _HOST = re.compile(r"[0-9A-Za-z._:-]+")  # after IDNA; no scope ids, no percent-encoding
@@ -139,8 +153,10 @@ class Egress:
 
         Raises EgressError, and CancelledError when the caller is cancelled; nothing else.
         """
+        session, destination = self._session, "the URL"
+        if session is None:
+            raise EgressError("connect_failed", _STOPPED)
         attempt = _Attempt(request.max_response_bytes)
-        session, destination = self.session, "the URL"
         try:
             url = _read_url(request.url)
             destination = f"{url.host_subcomponent}:{url.port}"
@@ -152,9 +168,8 @@ class Egress:
         except asyncio.CancelledError:
             if _is_being_cancelled():
                 raise
-            raise EgressError(  # aiohttp cancels those who wait when its connector is closed
-                "connect_failed", "The worker stopped before the request was sent.", phase=attempt.phase
-            ) from None
+            # aiohttp cancels those who wait when its connector is closed
+            raise EgressError("connect_failed", _STOPPED, phase=attempt.phase) from None
         except Exception as error:  # noqa: BLE001 - none is swallowed: each becomes an EgressError
             # from None: the text of a foreign exception may hold the URL, which may be a credential
             raise translate(

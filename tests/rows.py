@@ -1,96 +1,20 @@
-"""A PostgreSQL of our own, a migrated database to copy, and rows that need only what a test cares about.
-
-`database_url` is a copy for a module (tests roll back), `own_database_url` one for a single test
-that commits, `empty_database_url` one that was never migrated.
-"""
+"""Rows of every table, with whatever a table demands and a test does not care about filled in."""
 
 from __future__ import annotations
 
-import subprocess
 import uuid
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable
 from typing import Any
 
-import psycopg2
 import psycopg2.extras
-import pytest
 from psycopg2 import sql
 
-from deploy.local.postgres import EmbeddedPostgres
-from migrations.migrate import upgrade
 from shared.ids import new_id
 
-TEMPLATE = "migrated"
 ABSENT = object()
 """Given as a value to Rows.insert(): leave this column out."""
 
 psycopg2.extras.register_uuid()
-
-
-@pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
-    postgres = EmbeddedPostgres(tmp_path_factory.mktemp("postgres") / "server", options={"fsync": "off"})
-    postgres.prepare()
-    process = postgres.spawn(subprocess.DEVNULL)
-    try:
-        postgres.wait_ready(process)
-        yield postgres
-    finally:
-        postgres.stop(process)
-
-
-@pytest.fixture(scope="session")
-def template(server: EmbeddedPostgres) -> str:
-    server.ensure_database(TEMPLATE)
-    upgrade(server.url_of(TEMPLATE))
-    return TEMPLATE
-
-
-@pytest.fixture(scope="module")
-def database_url(server: EmbeddedPostgres, template: str) -> Iterator[str]:
-    with _database(server, template) as url:
-        yield url
-
-
-@pytest.fixture
-def own_database_url(server: EmbeddedPostgres, template: str) -> Iterator[str]:
-    with _database(server, template) as url:
-        yield url
-
-
-@pytest.fixture
-def empty_database_url(server: EmbeddedPostgres) -> Iterator[str]:
-    with _database(server, "template0") as url:
-        yield url
-
-
-@pytest.fixture
-def cursor(database_url: str) -> Iterator[Any]:
-    """A cursor whose work is rolled back."""
-    with closing(psycopg2.connect(database_url)) as connection, connection.cursor() as cursor:
-        yield cursor
-
-
-@pytest.fixture
-def connect(own_database_url: str) -> Iterator[Callable[..., Any]]:
-    """Open connections to the test's own database; autocommit unless told otherwise."""
-    opened = []
-
-    def connect(autocommit: bool = True) -> Any:
-        connection = psycopg2.connect(own_database_url)
-        opened.append(connection)
-        connection.autocommit = autocommit
-        return connection
-
-    yield connect
-    for connection in opened:
-        connection.close()
-
-
-@pytest.fixture
-def rows(cursor: Any) -> Rows:
-    return Rows(cursor)
 
 
 class Rows:
@@ -229,17 +153,3 @@ REQUIRED: dict[str, dict[str, Callable[[Rows], Any]]] = {
     "sessions": {"id": _id, "user_id": _parent("users"), "token_hash": _word, "expires_at": _soon},
 }
 """What each table demands: the columns without a default that cannot be NULL."""
-
-
-@contextmanager
-def _database(server: EmbeddedPostgres, template: str) -> Iterator[str]:
-    name = f"test_{uuid.uuid4().hex[:12]}"
-    with closing(psycopg2.connect(server.url_of("postgres"))) as connection, connection.cursor() as cursor:
-        connection.autocommit = True
-        cursor.execute(
-            sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(template))
-        )
-        try:
-            yield server.url_of(name)
-        finally:
-            cursor.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))

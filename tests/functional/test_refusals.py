@@ -1,0 +1,224 @@
+"""What callers and users get when something is wrong: always a problem with a code and a hint."""
+
+from __future__ import annotations
+
+import http.client
+import socket
+import time
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+
+from tests.peers.receiver import Receiver
+from tests.running import Running, eventually
+
+MAX_BODY_BYTES = 1024 * 1024
+
+
+def is_problem(answer: httpx.Response, status: int, code: str) -> dict[str, Any]:
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+    problem: dict[str, Any] = answer.json()
+    assert set(problem) == {"type", "title", "status", "detail", "code", "hint", "requestId"}
+    assert (problem["status"], problem["code"]) == (status, code)
+    assert problem["detail"]
+    assert problem["hint"]
+    assert answer.headers["x-request-id"] == problem["requestId"]
+    return problem
+
+
+@pytest.mark.parametrize(
+    "path", ["/t/unknown", "/t/a%00b", "/t/" + "x" * 300, "/c/unknown", "/t/%ff", "/t/%F0%9F%98%80"]
+)
+def test_an_unknown_trigger_url_is_404(pointsman: Running, path: str) -> None:
+    answer = httpx.post(pointsman.url + path, trust_env=False)
+    assert answer.status_code == 404
+    assert answer.json()["hint"]
+
+
+def test_header_bytes_of_any_kind_are_accepted(pointsman: Running, receiver: Receiver) -> None:
+    callback = pointsman.callback(receiver.url("/ok"))
+    target = urlsplit(callback["triggerUrl"])
+    with socket.create_connection((target.hostname, target.port), timeout=10) as client:
+        client.sendall(
+            f"POST {target.path}?q=\xff%00 HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n".encode("latin-1")
+            + b"x-latin: caf\xe9\r\nx-utf8: \xe2\x82\xac\r\nx-bad: \xff\xfe\r\ncontent-type: \xff\r\n\r\n"
+        )
+        status = int(client.recv(4096).split(b" ")[1])
+    assert status in (202, 400), "accepted, or refused as not HTTP, never a fault of ours"
+
+
+def test_a_callback_that_is_switched_off_is_403_and_works_again_when_on(
+    pointsman: Running, receiver: Receiver
+) -> None:
+    callback = pointsman.callback(receiver.url("/ok"), activeStatus=False)
+    is_problem(httpx.post(callback["triggerUrl"], trust_env=False), 403, "callback_inactive")
+
+    pointsman.api.patch(f"/api/v1/callbacks/{callback['id']}", json={"activeStatus": True})
+
+    eventually(lambda: httpx.post(callback["triggerUrl"], trust_env=False).status_code == 202, 2, "202")
+
+
+def test_a_body_over_the_limit_is_413_with_content_length_and_without(
+    pointsman: Running, receiver: Receiver
+) -> None:
+    callback = pointsman.callback(receiver.url("/ok"))
+    whole = b"x" * MAX_BODY_BYTES
+
+    assert httpx.post(callback["triggerUrl"], content=whole, trust_env=False).status_code == 202
+    is_problem(
+        httpx.post(callback["triggerUrl"], content=whole + b"x", trust_env=False), 413, "body_too_large"
+    )
+    chunked = iter([whole, b"x"])
+    is_problem(httpx.post(callback["triggerUrl"], content=chunked, trust_env=False), 413, "body_too_large")
+    assert receiver_counts(pointsman, callback) == 1
+
+
+def receiver_counts(pointsman: Running, callback: dict[str, Any]) -> int:
+    listed = pointsman.api.get("/api/v1/triggers", params={"callbackId": callback["id"]}).json()
+    return len(listed["items"])
+
+
+def test_an_endless_chunked_body_is_cut_off(pointsman: Running, receiver: Receiver) -> None:
+    callback = pointsman.callback(receiver.url("/ok"))
+    target = urlsplit(callback["triggerUrl"])
+    with socket.create_connection((target.hostname, target.port), timeout=10) as client:
+        client.sendall(
+            f"POST {target.path} HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n".encode()
+        )
+        sent = 0
+        chunk = b"10000\r\n" + b"x" * 0x10000 + b"\r\n"
+        try:
+            while sent < 64 * MAX_BODY_BYTES:
+                client.sendall(chunk)
+                sent += len(chunk)
+        except OSError:
+            pass  # the server closed the connection, as it must
+        assert sent < 64 * MAX_BODY_BYTES
+
+
+def test_a_body_that_does_not_arrive_is_408(pointsman: Running, receiver: Receiver) -> None:
+    callback = pointsman.callback(receiver.url("/ok"))
+    target = urlsplit(callback["triggerUrl"])
+    connection = http.client.HTTPConnection(target.hostname or "", target.port, timeout=10)
+    started = time.monotonic()
+    connection.putrequest("POST", target.path)
+    connection.putheader("content-length", "100")
+    connection.endheaders(b"only a part")
+    answer = connection.getresponse()
+    assert (answer.status, answer.headers["content-type"]) == (408, "application/problem+json")
+    assert time.monotonic() - started < 5
+    connection.close()
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({}, "name"),
+        ({"name": "x", "callbackUrl": "ftp://example.com"}, "callbackUrl"),
+        ({"name": "x", "callbackUrl": "http://user:pw@example.com"}, "callbackUrl"),
+        ({"name": "x", "callbackUrl": "http://example.com", "timeoutDuration": 0}, "timeoutDuration"),
+        ({"name": "x", "callbackUrl": "http://example.com", "timeoutDuration": 10**9}, "timeoutDuration"),
+        ({"name": "x\u0000", "callbackUrl": "http://example.com"}, "name"),
+        ({"name": "x", "callbackUrl": "http://example.com", "customPath": "a/b"}, "customPath"),
+        ({"name": "x", "callbackUrl": "http://example.com", "surprise": 1}, "surprise"),
+    ],
+)
+def test_a_callback_that_cannot_work_is_422_naming_the_field(
+    pointsman: Running, body: dict[str, Any], field: str
+) -> None:
+    problem = is_problem(pointsman.api.post("/api/v1/callbacks", json=body), 422, "invalid")
+    assert field in problem["detail"]
+
+
+@pytest.mark.parametrize(
+    ("action", "code"),
+    [
+        ({"type": "HTTP_POST", "config": {}}, "bad_config"),
+        ({"type": "HTTP_POST", "config": {"url": "http://x", "headers": {"Host": "y"}}}, "bad_config"),
+        ({"type": "HTTP_POST", "config": {"url": "http://x", "headers": {"a": "b\r\nc: d"}}}, "bad_config"),
+        ({"type": "HTTP_POST", "config": {"url": "http://x", "headers": {"webhook-id": "1"}}}, "bad_config"),
+        ({"type": "HTTP_POST", "config": {"url": "http://x"}, "retry": {"maxAttempts": 0}}, "bad_retry"),
+        ({"type": "HTTP_POST", "config": {"url": "http://x", "body": "\u0000"}}, "invalid"),
+        ({"type": "STORE", "config": {"surprise": 1}}, "bad_config"),
+        ({"type": "SLACK", "config": {}}, "action_type_unavailable"),
+        ({"type": "NONSENSE", "config": {}}, "invalid"),
+    ],
+)
+def test_an_action_that_cannot_work_is_422(pointsman: Running, action: dict[str, Any], code: str) -> None:
+    callback = pointsman.callback("http://127.0.0.1:9/")
+    is_problem(pointsman.api.post(f"/api/v1/callbacks/{callback['id']}/actions", json=action), 422, code)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '"x"', "[" * 100_000, '{"name": ' + "9" * 5000 + "}"])
+def test_a_body_that_is_no_object_is_a_clear_error(pointsman: Running, text: str) -> None:
+    answer = pointsman.api.post(
+        "/api/v1/callbacks", content=text, headers={"content-type": "application/json"}
+    )
+    assert answer.status_code in (400, 415, 422), answer.text
+    assert answer.json()["hint"]
+
+
+def test_a_taken_custom_path_is_409(pointsman: Running) -> None:
+    pointsman.callback("http://127.0.0.1:9/", customPath="mine")
+    body = {"name": "x", "callbackUrl": "http://127.0.0.1:9/", "customPath": "mine"}
+    is_problem(pointsman.api.post("/api/v1/callbacks", json=body), 409, "custom_path_taken")
+
+
+@pytest.mark.parametrize(
+    "authorization",
+    [None, "", "Bearer", "Bearer nonsense", "Bearer pm_live_nonsense", "Basic YTpi", "Bearer caf\u00e9"],
+)
+def test_without_a_valid_token_nothing_is_shown(pointsman: Running, authorization: str | None) -> None:
+    headers = {} if authorization is None else {"authorization": authorization.encode()}
+    for path in ("callbacks", "triggers", "stored-items", "users/me"):
+        answer = httpx.get(f"{pointsman.url}/api/v1/{path}", headers=headers, trust_env=False)
+        is_problem(answer, 401, "unauthorized")
+
+
+def test_a_wrong_password_and_an_unknown_account_look_alike(pointsman: Running) -> None:
+    for email in ("admin@example.com", "nobody@example.com"):
+        body = {"email": email, "password": "x" * 100}
+        answer = httpx.post(f"{pointsman.url}/api/v1/auth/login", json=body, trust_env=False)
+        is_problem(answer, 401, "wrong_credentials")
+
+
+def test_logging_out_ends_the_session(pointsman: Running) -> None:
+    body = {"email": "ADMIN@example.com", "password": "correct horse battery staple"}
+    token = httpx.post(f"{pointsman.url}/api/v1/auth/login", json=body, trust_env=False).json()["token"]
+    with httpx.Client(
+        base_url=pointsman.url, headers={"authorization": f"Bearer {token}"}, trust_env=False
+    ) as client:
+        assert client.get("/api/v1/users/me").json()["email"] == "admin@example.com"
+        assert client.post("/api/v1/auth/logout").status_code == 204
+        is_problem(client.get("/api/v1/users/me"), 401, "unauthorized")
+
+
+def test_a_deleted_callback_is_gone_at_once_and_its_rows_follow(
+    pointsman: Running, receiver: Receiver
+) -> None:
+    callback = pointsman.callback(receiver.url("/ok"), [{"type": "STORE", "config": {}}])
+    trigger_id = pointsman.fire(callback)
+    pointsman.ended(trigger_id)
+
+    assert pointsman.api.delete(f"/api/v1/callbacks/{callback['id']}").status_code == 204
+
+    is_problem(pointsman.api.get(f"/api/v1/callbacks/{callback['id']}"), 404, "not_found")
+    is_problem(pointsman.api.get(f"/api/v1/triggers/{trigger_id}"), 404, "not_found")
+    assert (
+        pointsman.api.get("/api/v1/stored-items", params={"callbackId": callback["id"]}).json()["items"] == []
+    )
+    eventually(lambda: httpx.post(callback["triggerUrl"], trust_env=False).status_code == 404, 2, "404")
+
+
+def test_health_and_metrics_answer(pointsman: Running) -> None:
+    assert httpx.get(f"{pointsman.url}/healthz", trust_env=False).json() == {"status": "alive"}
+    ready = httpx.get(f"{pointsman.url}/readyz", trust_env=False)
+    assert (ready.status_code, ready.json()["checks"]["workers"]) == (200, 1)
+    assert "pointsman_triggers_accepted_total" in httpx.get(f"{pointsman.url}/metrics", trust_env=False).text
+
+
+def test_nothing_is_at_an_unknown_address(pointsman: Running) -> None:
+    is_problem(httpx.get(f"{pointsman.url}/nothing/here", trust_env=False), 404, "not_found")

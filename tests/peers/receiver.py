@@ -1,0 +1,137 @@
+"""A webhook receiver that keeps what it got, in a thread of its own.
+
+The path says how it behaves: /ok, /status/<code>, /delay/<ms>, /hang, /close, /drip, /nul (a body with
+NUL bytes), /big (1 MiB). Everything else answers 200. Speaks raw HTTP/1.1 with keep-alive, so that it keeps
+up with thousands of deliveries.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+import time
+from dataclasses import dataclass, field
+from types import TracebackType
+
+import uvloop
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """One request that came in whole."""
+
+    at: float
+    path: str
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def webhook_id(self) -> str:
+        return self.headers["webhook-id"]
+
+    @property
+    def trigger_id(self) -> str:
+        return self.headers["pointsman-trigger-id"]
+
+
+@dataclass
+class Receiver:
+    """The receiver. receipts: what came, in the order in which it came."""
+
+    receipts: list[Receipt] = field(default_factory=list)
+    port: int = 0
+
+    def __enter__(self) -> Receiver:
+        self._ready = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="receiver", daemon=True)
+        self._thread.start()
+        assert self._ready.wait(10), "the receiver did not start"
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join(10)
+
+    def url(self, path: str = "/ok") -> str:
+        return f"http://127.0.0.1:{self.port}{path}"
+
+    def got(self, path: str) -> list[Receipt]:
+        return [receipt for receipt in self.receipts if receipt.path == path]
+
+    def _run(self) -> None:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(self._serve())
+
+    async def _serve(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._stop = asyncio.Event()
+        self._open: set[asyncio.Task[None]] = set()
+        server = await asyncio.start_server(self._answer_all, "127.0.0.1", 0, limit=4 * 1024 * 1024)
+        self.port = server.sockets[0].getsockname()[1]
+        self._ready.set()
+        await self._stop.wait()
+        server.close()
+        for task in list(self._open):
+            task.cancel()
+        await asyncio.gather(*self._open, return_exceptions=True)
+
+    async def _answer_all(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._open.add(task)
+        try:
+            while await self._answer(reader, writer):
+                pass
+        except (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
+            pass
+        finally:
+            self._open.discard(task)
+            writer.close()
+            with contextlib.suppress(ConnectionError, asyncio.CancelledError):
+                await writer.wait_closed()
+
+    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+        first, *lines = head.strip().split("\r\n")
+        headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+        body = await reader.readexactly(int(headers.get("content-length", "0")))
+        path = first.split(" ")[1]
+        self.receipts.append(Receipt(time.monotonic(), path, headers, body))
+        return await self._behave(path, writer)
+
+    async def _behave(self, path: str, writer: asyncio.StreamWriter) -> bool:
+        kind, _, argument = path.strip("/").partition("/")
+        match kind:
+            case "status":
+                _write(writer, int(argument), b"as you asked")
+            case "delay":
+                await asyncio.sleep(int(argument) / 1000)
+                _write(writer, 200, b"late")
+            case "hang":
+                await asyncio.sleep(3600)
+            case "close":
+                return False
+            case "drip":
+                writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n")
+                while True:
+                    writer.write(b".")
+                    await writer.drain()
+                    await asyncio.sleep(0.1)
+            case "nul":
+                _write(writer, 200, b"a\x00b")
+            case "big":
+                _write(writer, 200, b"x" * 1024 * 1024)
+            case _:
+                _write(writer, 200, b'{"ok": true}')
+        await writer.drain()
+        return True
+
+
+def _write(writer: asyncio.StreamWriter, status: int, body: bytes) -> None:
+    writer.write(
+        b"HTTP/1.1 %d X\r\ncontent-type: text/plain\r\ncontent-length: %d\r\n\r\n" % (status, len(body))
+        + body
+    )

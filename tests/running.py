@@ -1,0 +1,253 @@
+"""A whole Pointsman, started as a user starts it: `pointsman run` in a process of its own.
+
+`Running` knows its URL, its admin and the pids of its processes, so that a test can kill them. Everything is
+on free ports and in a temporary folder; stop() must leave no process behind.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import httpx
+import psycopg2
+
+from deploy.local.ports import free_port
+from deploy.local.state import DataFolder
+
+ADMIN = ("admin@example.com", "correct horse battery staple")
+START_SECONDS = 60.0
+
+# Short intervals, so that repair can be watched; they agree with one another as config demands.
+QUICK = {
+    "POINTSMAN_HEARTBEAT_SECONDS": "0.5",
+    "POINTSMAN_LEASE_SECONDS": "3",
+    "POINTSMAN_STALE_SECONDS": "4",
+    "POINTSMAN_SWEEP_SECONDS": "0.3",
+    "POINTSMAN_ACCEPT_TIMEOUT_SECONDS": "3",
+    "POINTSMAN_FIRST_HINT_SECONDS": "3.5",
+    "POINTSMAN_BODY_TIMEOUT_SECONDS": "2",
+    "POINTSMAN_DRAIN_SECONDS": "2",
+}
+
+
+def eventually(condition: Callable[[], Any], seconds: float, what: str) -> Any:
+    """Ask until the condition gives something true and return it; fail saying what was waited for."""
+    deadline = time.monotonic() + seconds
+    while True:
+        found = condition()
+        if found:
+            return found
+        if time.monotonic() > deadline:
+            raise AssertionError(f"waited {seconds:g} s for {what}; last seen: {found!r}")
+        time.sleep(0.02)
+
+
+class Running:
+    """One `pointsman run`. Use as a context manager; `environment` overrides settings."""
+
+    def __init__(self, folder: Path, environment: Mapping[str, str] | None = None) -> None:
+        self.folder = folder
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("POINTSMAN_")}
+        self.environment = {
+            **inherited,
+            **QUICK,
+            "POINTSMAN_DATA_DIR": str(folder / "data"),
+            "POINTSMAN_PORT": str(self.port),
+            "POINTSMAN_ADMIN_EMAIL": ADMIN[0],
+            "POINTSMAN_ADMIN_PASSWORD": ADMIN[1],
+            **(environment or {}),
+        }
+        self.log_path = folder / "run.log"
+        self.process: subprocess.Popen[bytes] | None = None
+        self._api: httpx.Client | None = None
+
+    def __enter__(self) -> Running:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+        if error is not None:
+            sys.stderr.write(
+                f"--- last lines of {self.log_path}\n" + "\n".join(self.log().splitlines()[-60:]) + "\n"
+            )
+
+    def start(self) -> None:
+        """Start and wait until it says that it is ready."""
+        with self.log_path.open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "deploy.cli", "run"],
+                env=self.environment,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                stdin=subprocess.DEVNULL,
+            )
+        before = self.log().count("ready after")
+        process = self.process
+
+        def is_ready() -> bool:
+            if process.poll() is not None:
+                raise AssertionError(f"pointsman run ended with {process.returncode}:\n{self.log()[-4000:]}")
+            return self.log().count("ready after") > before
+
+        eventually(is_ready, START_SECONDS, "«ready after» in the log")
+
+    def stop(self, number: signal.Signals = signal.SIGINT, seconds: float = 15.0) -> float:
+        """Ask it to stop and wait; returns how long it took, in seconds."""
+        if self._api is not None:
+            self._api.close()
+            self._api = None
+        if self.process is None:
+            return 0.0
+        started = time.monotonic()
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        try:
+            self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            for pid in self.pids().values():
+                os.kill(pid, signal.SIGKILL)
+            self.process.kill()
+            self.process.wait()
+            raise AssertionError(f"pointsman run did not stop within {seconds:g} s") from None
+        self.process = None
+        return time.monotonic() - started
+
+    def log(self) -> str:
+        """Everything it has printed."""
+        return self.log_path.read_text(errors="replace") if self.log_path.exists() else ""
+
+    def pids(self) -> dict[str, int]:
+        """The pids of its processes by name: api, worker, receiver, postgres, valkey."""
+        assert self.process is not None
+        marks = {
+            "api": "api.server",
+            "worker": "-m worker",
+            "receiver": "local.receiver",
+            "postgres": "bin/postgres",
+            "valkey": "valkey-server",
+        }
+        found: dict[str, int] = {}
+        for pid in _children_of(self.process.pid):
+            command = _command_of(pid)
+            found.update({name: pid for name, mark in marks.items() if mark in command})
+        return found
+
+    def pid_of(self, name: str) -> int:
+        """The pid of one of its processes, waiting for it to be there."""
+        pid: int = eventually(lambda: self.pids().get(name), 15, f"a process of {name}")
+        return pid
+
+    def kill(self, name: str) -> None:
+        """kill -9 one of its processes."""
+        os.kill(self.pid_of(name), signal.SIGKILL)
+
+    @property
+    def api(self) -> httpx.Client:
+        """The management API, logged in as the admin."""
+        if self._api is None:
+            client = httpx.Client(base_url=self.url, timeout=10, trust_env=False)
+            answer = client.post("/api/v1/auth/login", json={"email": ADMIN[0], "password": ADMIN[1]})
+            client.headers["authorization"] = f"Bearer {answer.raise_for_status().json()['token']}"
+            self._api = client
+        return self._api
+
+    @property
+    def database_url(self) -> str:
+        """Where its PostgreSQL is."""
+        return str(DataFolder(self.folder / "data").read("run.json")["databaseUrl"])
+
+    def query(self, statement: str, *parameters: Any) -> list[tuple[Any, ...]]:
+        """Ask its PostgreSQL."""
+        connection = psycopg2.connect(self.database_url)
+        try:
+            with connection, connection.cursor() as cursor:
+                cursor.execute(statement, parameters)
+                return list(cursor.fetchall())
+        finally:
+            connection.close()
+
+    def callback(
+        self, url: str, actions: list[dict[str, Any]] | None = None, **fields: Any
+    ) -> dict[str, Any]:
+        """Create a callback that delivers to `url`, with further actions behind the primary one."""
+        body = {"name": "test", "callbackUrl": url, **fields}
+        made: dict[str, Any] = _ok(self.api.post("/api/v1/callbacks", json=body))
+        made["actions"] = [
+            _ok(self.api.post(f"/api/v1/callbacks/{made['id']}/actions", json=action))
+            for action in actions or []
+        ]
+        return made
+
+    def primary(self, callback: dict[str, Any], **changes: Any) -> dict[str, Any]:
+        """Change a callback's primary action."""
+        listed = _ok(self.api.get(f"/api/v1/callbacks/{callback['id']}/actions"))["items"]
+        primary = next(a for a in listed if a["config"].get("target") == "callback_url")
+        return _ok(self.api.patch(f"/api/v1/actions/{primary['id']}", json=changes))
+
+    def fire(self, callback: dict[str, Any], **request: Any) -> str:
+        """Call a trigger URL; the id of the accepted trigger."""
+        answer = httpx.request(
+            request.pop("method", "POST"), callback["triggerUrl"], trust_env=False, **request
+        )
+        assert answer.status_code == 202, answer.text
+        return str(answer.json()["triggerId"])
+
+    def trigger(self, trigger_id: str) -> dict[str, Any]:
+        """A trigger with its executions."""
+        return _ok(self.api.get(f"/api/v1/triggers/{trigger_id}"))
+
+    def ended(self, trigger_id: str, seconds: float = 15.0) -> dict[str, Any]:
+        """Wait until a trigger is SUCCESS or FAILED and return it."""
+
+        def settled() -> dict[str, Any] | None:
+            trigger = self.trigger(trigger_id)
+            return trigger if trigger["status"] in ("SUCCESS", "FAILED") else None
+
+        found: dict[str, Any] = eventually(settled, seconds, f"the end of trigger {trigger_id}")
+        return found
+
+
+def _ok(answer: httpx.Response) -> dict[str, Any]:
+    assert answer.is_success, f"{answer.status_code} {answer.text}"
+    found: dict[str, Any] = answer.json()
+    return found
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process exists and is no zombie."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def _children_of(pid: int) -> list[int]:
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text().rsplit(")", 1)[1].split()
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if int(fields[1]) == pid and fields[0] != "Z":
+            found.append(int(stat.parent.name))
+    return found
+
+
+def _command_of(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+    except FileNotFoundError:
+        return ""
