@@ -18,6 +18,7 @@ from typing import Any
 from flask import Response, request
 
 ENVIRON_KEY = "pointsman.deferred"
+ABANDONED_KEY = "pointsman.abandoned"
 
 Answer = tuple[int, list[tuple[str, str]], bytes]
 """Status, headers and body."""
@@ -34,10 +35,11 @@ class Deferred:
     respond: Callable[[Any], Answer]
     timeout_seconds: float
 
-    async def answer(self) -> Answer:
-        """Wait on the event loop."""
+    async def answer(self, timeout_seconds: float) -> Answer:
+        """Wait on the event loop, at most this long and at most `timeout_seconds` of its own."""
+        timeout = min(timeout_seconds, self.timeout_seconds)
         try:
-            outcome = await asyncio.wait_for(asyncio.wrap_future(self.future), self.timeout_seconds)
+            outcome = await asyncio.wait_for(asyncio.wrap_future(self.future), timeout)
         except Exception as error:  # noqa: BLE001 - respond() turns it into an answer
             outcome = error
         return self.respond(outcome)
@@ -52,6 +54,14 @@ class Deferred:
         except Exception as error:  # noqa: BLE001 - respond() turns it into an answer
             outcome = error
         return self.respond(outcome)
+
+
+def is_abandoned() -> bool:
+    """Whether the caller of the current request already has its answer, because it took too long.
+
+    What would be recorded now, nobody was promised: a view asks before it begins what cannot be undone.
+    """
+    return bool(request.environ.get(ABANDONED_KEY))
 
 
 def defer(deferred: Deferred) -> Response:

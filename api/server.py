@@ -3,7 +3,8 @@
 Invariants: a request's body is read off the wire here, asynchronously, under a deadline (408) and a cap
 (413, with Content-Length or without), so that a slow or endless client holds no thread; Flask runs in a
 bounded pool of threads, and beyond its queue the answer is 503 at once; what a view deferred is awaited
-here, so that neither a commit nor a waiting caller holds a thread.
+here, so that neither a commit nor a waiting caller holds a thread; a request that has no answer within
+`accept_timeout_seconds` gets 503, whatever its thread is still waiting for.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import contextlib
 import io
 import signal
 import sys
+import time
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -27,7 +29,7 @@ from granian.http import HTTP1Settings
 from granian.server.embed import Server
 
 from api.app import make_app
-from api.deferred import ENVIRON_KEY, Answer, Deferred
+from api.deferred import ABANDONED_KEY, ENVIRON_KEY, Answer, Deferred
 from api.problems import of_error
 from api.services import Services, make_services
 from shared import config, logs
@@ -95,12 +97,21 @@ class Shell:
             raise Unavailable("Too many requests are waiting in this process.")
         deferred: list[Deferred] = []
         environ = _environ(scope, body, request_id, deferred)
+        deadline = time.monotonic() + self._settings.accept_timeout_seconds
+        thread = asyncio.get_running_loop().run_in_executor(self._threads, self._run_flask, environ)
         self._waiting += 1
-        try:
-            answer = await asyncio.get_running_loop().run_in_executor(self._threads, self._run_flask, environ)
-        finally:
-            self._waiting -= 1
-        return await deferred[0].answer() if deferred else answer
+        thread.add_done_callback(self._one_less)
+        done, _ = await asyncio.wait({thread}, timeout=self._settings.accept_timeout_seconds)
+        if not done:
+            environ[ABANDONED_KEY] = True
+            thread.cancel()  # has an effect only while it waits for a thread
+            raise Unavailable("The request could not be handled in time.")
+        if not deferred:
+            return thread.result()
+        return await deferred[0].answer(max(deadline - time.monotonic(), 0.1))
+
+    def _one_less(self, _thread: object) -> None:
+        self._waiting -= 1
 
     def _run_flask(self, environ: dict[str, Any]) -> Answer:
         status = 500

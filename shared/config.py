@@ -59,7 +59,7 @@ class Settings(BaseModel):
     egress_allow: tuple[IPv4Network | IPv6Network, ...] = Field(
         (),
         description="Networks (CIDR, commas between) that deliveries may reach although the address guard "
-        "blocks them. `make run` sets 127.0.0.0/8.",
+        "blocks them. `make run` sets 127.0.0.0/8 and ::1/128.",
     )
     workers: int = Field(1, ge=1, le=64, description="Worker processes that `pointsman run` starts.")
     api_processes: int = Field(1, ge=1, le=64, description="API processes that `pointsman run` starts.")

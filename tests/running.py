@@ -154,6 +154,10 @@ class Running:
         """kill -9 one of its processes."""
         os.kill(self.pid_of(name), signal.SIGKILL)
 
+    def signal(self, name: str, number: str) -> None:
+        """Send one of its processes a signal, by the signal's name."""
+        os.kill(self.pid_of(name), signal.Signals[number])
+
     @property
     def api(self) -> httpx.Client:
         """The management API, logged in as the admin."""

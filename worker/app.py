@@ -18,6 +18,7 @@ from shared.crypto import SecretBox
 from shared.hints import HintSender
 from shared.queues import HINT_TASK, MAX_HINT_IDS, make_celery
 from worker.engine.engine import Engine
+from worker.hint_request import HintRequest
 from worker.maintenance.dead_workers import DeadWorkers
 from worker.maintenance.due import Due
 from worker.maintenance.partitions import Partitions
@@ -51,7 +52,7 @@ def make_worker_app(settings: Settings) -> Celery:
 
     app.steps["worker"].add(EngineStep)
 
-    @app.task(name=HINT_TASK, ignore_result=True)  # type: ignore[untyped-decorator,unused-ignore]
+    @app.task(name=HINT_TASK, ignore_result=True, Request=HintRequest)  # type: ignore[untyped-decorator,unused-ignore]
     def hint(ids: list[str]) -> None:
         """Look at these triggers."""
         if not engine.offer([UUID(trigger_id) for trigger_id in ids[:MAX_HINT_IDS]], ROOM_WAIT_SECONDS):

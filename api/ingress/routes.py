@@ -13,7 +13,7 @@ from uuid import UUID
 import orjson
 from flask import Blueprint, Response, g, jsonify, request
 
-from api.deferred import Answer, Deferred, defer
+from api.deferred import Answer, Deferred, defer, is_abandoned
 from api.ingress.record import NewTrigger
 from api.ingress.resolve import Snapshot, must_be_active
 from api.ingress.status import read_status
@@ -56,6 +56,8 @@ def status_by_path(path: str, trigger_id: str) -> Response:
 
 def _accept(snapshot: Snapshot, url_path: str) -> Response:
     must_be_active(snapshot)
+    if is_abandoned():
+        raise Unavailable("The callback could not be looked up in time.")
     trigger = _new_trigger(snapshot)
     return defer(
         Deferred(

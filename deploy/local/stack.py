@@ -34,7 +34,7 @@ from shared.errors import StartupError
 
 READY_SECONDS = 30.0
 LOCAL_DRAIN_SECONDS = "4"  # so that Ctrl-C is over within 10 s
-LOCAL_EGRESS_ALLOW = "127.0.0.0/8"
+LOCAL_EGRESS_ALLOW = "127.0.0.0/8,::1/128"  # localhost means both
 LOOPBACK = "127.0.0.1"
 
 

@@ -172,7 +172,7 @@ def test_a_taken_custom_path_is_409(pointsman: Running) -> None:
     [None, "", "Bearer", "Bearer nonsense", "Bearer pm_live_nonsense", "Basic YTpi", "Bearer caf\u00e9"],
 )
 def test_without_a_valid_token_nothing_is_shown(pointsman: Running, authorization: str | None) -> None:
-    headers = {} if authorization is None else {"authorization": authorization.encode()}
+    headers = [] if authorization is None else [(b"authorization", authorization.encode())]
     for path in ("callbacks", "triggers", "stored-items", "users/me"):
         answer = httpx.get(f"{pointsman.url}/api/v1/{path}", headers=headers, trust_env=False)
         is_problem(answer, 401, "unauthorized")

@@ -2,13 +2,15 @@
 
 Invariants: hinting moves `hint_at` forward (30 s, doubling up to 10 min) and never `due_at`, so that a
 backlog is not hinted again each pass and a hint finds what it names claimable. No tenant takes more than
-its share of a pass. When Redis takes no hints the ids are offered to this worker's own engine, so that
-deliveries go on without Redis.
+its share of a pass. When Redis takes no hints, or an earlier hint came to nothing, the ids are offered to
+this worker's own engine as far as it has room, so that deliveries go on without Redis and without a Celery
+consumer that has fallen asleep.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from uuid import UUID
 
 from shared.db import OwnedConnection
@@ -37,9 +39,18 @@ locked AS (
 UPDATE runs r SET hint_count = r.hint_count + 1,
   hint_at = now() + least(interval '30 seconds' * power(2, least(r.hint_count, 10)), interval '10 minutes')
 FROM locked WHERE r.trigger_id = locked.trigger_id
-RETURNING r.trigger_id, r.claim > 0
+RETURNING r.trigger_id, r.claim > 0, r.hint_count > 1
 """
 _GIVE_BACK = "UPDATE runs SET hint_at = now(), hint_count = 0 WHERE trigger_id = ANY(%s::uuid[]) AND status = 'PENDING'"
+
+
+@dataclass(frozen=True, slots=True)
+class _Taken:
+    """One due run. hinted_before: a hint for it has been sent since it became due."""
+
+    trigger_id: UUID
+    lane: str
+    hinted_before: bool
 
 
 class Due:
@@ -77,23 +88,27 @@ class Due:
                 break
         return hinted
 
-    def _take(self, connection: OwnedConnection, limit: int) -> list[tuple[UUID, bool]]:
+    def _take(self, connection: OwnedConnection, limit: int) -> list[_Taken]:
         with connection.transaction() as cursor:
             if not is_mine(cursor, self.name):
                 return []
             cursor.execute(_TAKE, {"ahead": LOOK_AHEAD, "tenant": MAX_PER_TENANT, "pass": limit})
-            return [(UUID(trigger_id), again) for trigger_id, again in cursor.fetchall()]
+            return [_Taken(UUID(row[0]), RETRY if row[1] else FRESH, row[2]) for row in cursor.fetchall()]
 
-    def _hand_on(
-        self, connection: OwnedConnection, taken: list[tuple[UUID, bool]], redis_answers: bool
-    ) -> None:
-        left: list[UUID] = []
-        for lane, again in ((FRESH, False), (RETRY, True)):
-            ids = [trigger_id for trigger_id, is_again in taken if is_again is again]
+    def _hand_on(self, connection: OwnedConnection, taken: list[_Taken], redis_answers: bool) -> None:
+        """Send hints; what Redis does not take, or had before to no avail, goes to the own engine."""
+        room = self._room()
+        for_engine = [one.trigger_id for one in taken if one.hinted_before or not redis_answers][:room]
+        kept = set(for_engine)
+        unsent: list[UUID] = []
+        for lane in (FRESH, RETRY):
+            ids = [one.trigger_id for one in taken if one.lane == lane and one.trigger_id not in kept]
             for start in range(0, len(ids), MAX_HINT_IDS):
                 hint = ids[start : start + MAX_HINT_IDS]
-                if not (redis_answers and self._sender.send(lane, hint)):
-                    left += hint
-        if left and not self._offer(left, 0.0 if redis_answers else OFFER_SECONDS):
+                if not self._sender.send(lane, hint):
+                    unsent += hint
+        if for_engine and not self._offer(for_engine, OFFER_SECONDS):
+            unsent += for_engine
+        if unsent:
             with connection.transaction() as cursor:
-                cursor.execute(_GIVE_BACK, (sorted(str(trigger_id) for trigger_id in left),))
+                cursor.execute(_GIVE_BACK, (sorted(str(trigger_id) for trigger_id in unsent),))
