@@ -55,11 +55,11 @@ $(VENV)/uv.stamp: $(REQUIREMENTS)/bootstrap.txt
 
 $(VENV)/run.stamp: $(VENV)/uv.stamp $(REQUIREMENTS)/run.txt setup.cfg
 	@echo "Installing what Pointsman runs on"
-	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r $(REQUIREMENTS)/run.txt
+	@$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --require-hashes -r $(REQUIREMENTS)/run.txt
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
 	@touch $@
 
 $(VENV)/dev.stamp: $(VENV)/run.stamp $(REQUIREMENTS)/dev.txt
 	@echo "Installing what tests and checks need"
-	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r $(REQUIREMENTS)/dev.txt
+	@$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --require-hashes -r $(REQUIREMENTS)/dev.txt
 	@touch $@

@@ -18,6 +18,7 @@ from typing import Any
 
 import psycopg2
 import psycopg2.extensions
+import psycopg2.extras
 from sqlalchemy import Engine, create_engine
 
 from shared.errors import ConfigError
@@ -141,11 +142,12 @@ def _options(application: str, call_seconds: float) -> dict[str, Any]:
 def connect(
     url: str, application: str, *, call_seconds: float, autocommit: bool = False
 ) -> GuardedConnection:
-    """Open one connection for a thread that owns it. `call_seconds` bounds each round trip."""
+    """Open one connection for a thread that owns it. `call_seconds` bounds each round trip; keys come as UUIDs."""
     dsn = "postgresql://" + sqlalchemy_url(url).split("://", 1)[1]
     connection: GuardedConnection = psycopg2.connect(
         dsn, connection_factory=GuardedConnection, **_options(application, call_seconds)
     )
+    psycopg2.extras.register_uuid(conn_or_curs=connection)
     connection.call_seconds = call_seconds
     connection.autocommit = autocommit
     return connection

@@ -20,7 +20,9 @@ from psycopg2 import sql
 from deploy.local.postgres import EmbeddedPostgres
 from deploy.local.valkey import EmbeddedValkey
 from migrations.migrate import upgrade
+from shared import db
 from tests.rows import Rows
+from tests.world import World
 
 TEMPLATE = "migrated"
 
@@ -86,7 +88,10 @@ def empty_database_url(server: EmbeddedPostgres) -> Iterator[str]:
 @pytest.fixture
 def cursor(database_url: str) -> Iterator[Any]:
     """A cursor whose work is rolled back."""
-    with closing(psycopg2.connect(database_url)) as connection, connection.cursor() as cursor:
+    with (
+        closing(db.connect(database_url, "test", call_seconds=60)) as connection,
+        connection.cursor() as cursor,
+    ):
         yield cursor
 
 
@@ -96,7 +101,7 @@ def connect(own_database_url: str) -> Iterator[Callable[..., Any]]:
     opened = []
 
     def connect(autocommit: bool = True) -> Any:
-        connection = psycopg2.connect(own_database_url)
+        connection = db.connect(own_database_url, "test", call_seconds=60)
         opened.append(connection)
         connection.autocommit = autocommit
         return connection
@@ -123,3 +128,9 @@ def _database(server: EmbeddedPostgres, template: str) -> Iterator[str]:
             yield server.url_of(name)
         finally:
             cursor.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+@pytest.fixture
+def world(own_database_url: str, connect: Callable[..., Any]) -> World:
+    """One user and one callback, in a database of the test's own."""
+    return World(own_database_url, connect().cursor())

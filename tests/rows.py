@@ -6,15 +6,12 @@ import uuid
 from collections.abc import Callable
 from typing import Any
 
-import psycopg2.extras
 from psycopg2 import sql
 
 from shared.ids import new_id
 
 ABSENT = object()
 """Given as a value to Rows.insert(): leave this column out."""
-
-psycopg2.extras.register_uuid()
 
 
 class Rows:

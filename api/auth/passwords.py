@@ -8,11 +8,17 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from functools import cache
 
 import bcrypt
 
 ROUNDS = 12
-_NOBODY = bcrypt.hashpw(b"nobody has this password", bcrypt.gensalt(ROUNDS)).decode()
+
+
+@cache
+def _nobody() -> str:
+    """The hash that an unknown e-mail is compared with."""
+    return bcrypt.hashpw(b"nobody has this password", bcrypt.gensalt(ROUNDS)).decode()
 
 
 def _digest(password: str) -> bytes:
@@ -26,5 +32,5 @@ def hash_password(password: str) -> str:
 
 def matches(password: str, stored: str | None) -> bool:
     """Whether this is the password; None (no such user) takes as long and is False."""
-    right = bcrypt.checkpw(_digest(password), (stored or _NOBODY).encode())
+    right = bcrypt.checkpw(_digest(password), (stored or _nobody()).encode())
     return right and stored is not None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 
 from tests.faults.oracle import nothing_was_lost, wait_for
@@ -28,9 +30,7 @@ def test_every_accepted_trigger_ends_although_a_process_is_killed(
             wait_for(load.accepted, BETWEEN)
             before = pointsman.pid_of(victim)
             pointsman.kill(victim)
-            eventually(
-                lambda before=before: pointsman.pids().get(victim, before) != before, 20, f"a new {victim}"
-            )
+            eventually(partial(_has_changed, pointsman, victim, before), 20, f"a new {victim}")
         wait_for(load.accepted, BETWEEN)
     nothing_was_lost(pointsman, receiver, load.accepted)
 

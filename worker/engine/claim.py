@@ -111,9 +111,9 @@ class Claimer:
 
 def _assemble(cursor: Any, claimed: Sequence[Any], worker_id: UUID) -> tuple[list[Run], datetime]:
     """Read everything that the claimed runs need and build them in memory."""
-    ids = [row[0] for row in claimed]
+    ids = [str(row[0]) for row in claimed]
     now: datetime = claimed[0][4]
-    callback_ids = sorted({row[1] for row in claimed})
+    callback_ids = sorted({str(row[1]) for row in claimed})
     callbacks = read_callbacks(cursor, callback_ids, now)
     triggers = read_triggers(cursor, ids)
     executions = read_executions(cursor, ids)
@@ -121,14 +121,14 @@ def _assemble(cursor: Any, claimed: Sequence[Any], worker_id: UUID) -> tuple[lis
     runs = []
     for trigger_id, callback_id, claim, losses, _ in claimed:
         run = Run(
-            trigger=triggers[UUID(trigger_id)],
-            callback=callbacks.get(UUID(callback_id)),
+            trigger=triggers[trigger_id],
+            callback=callbacks.get(callback_id),
             worker_id=worker_id,
             claim=claim,
             losses=losses,
-            executions=executions.get(UUID(trigger_id), []),
+            executions=executions.get(trigger_id, []),
         )
-        _equip(run, actions.get(UUID(callback_id), []))
+        _equip(run, actions.get(callback_id, []))
         runs.append(run)
     return runs, now
 

@@ -71,7 +71,7 @@ class Heartbeat:
         self._registered = False
         self._lease_until = 0.0
         self._held = False
-        self._unknown: set[tuple[str, int]] = set()
+        self._unknown: set[tuple[UUID, int]] = set()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
 
@@ -157,9 +157,9 @@ class Heartbeat:
         log.warning("lease_lost", reason=reason)
         self._on_lost(reason)
 
-    def _reconcile(self, mine: set[tuple[str, int]]) -> None:
+    def _reconcile(self, mine: set[tuple[UUID, int]]) -> None:
         """Release what is ours in PostgreSQL but was in nobody's memory at this heartbeat and the last."""
-        unknown = {item for item in mine if UUID(item[0]) not in self._room}
+        unknown = {item for item in mine if item[0] not in self._room}
         stranded = sorted(unknown & self._unknown)
         self._unknown = unknown - set(stranded)
         if not stranded:
@@ -168,10 +168,10 @@ class Heartbeat:
             cursor.execute(_RELEASE, self._release_parameters(stranded))
         log.info("runs_released", reason="reconcile", runs=len(stranded))
 
-    def _release_parameters(self, stranded: list[tuple[str, int]]) -> dict[str, Any]:
+    def _release_parameters(self, stranded: list[tuple[UUID, int]]) -> dict[str, Any]:
         return {
             "worker": str(self._worker_id),
-            "ids": [trigger_id for trigger_id, _ in stranded],
+            "ids": [str(trigger_id) for trigger_id, _ in stranded],
             "claims": [claim for _, claim in stranded],
             "note": json.dumps({"outcome": "released"}),
         }

@@ -190,12 +190,12 @@ class Journal:
 def _lock(cursor: Any, entries: Sequence[Entry]) -> dict[UUID, tuple[Any, ...]]:
     """Lock the runs of a batch and return what their rows say now (FOR UPDATE reads the newest version)."""
     cursor.execute(_LOCK, (sorted({str(entry.run.id) for entry in entries}),))
-    return {UUID(row[0]): row[1:] for row in cursor.fetchall()}
+    return {row[0]: row[1:] for row in cursor.fetchall()}
 
 
 def _matches(entry: Entry, held: dict[UUID, tuple[Any, ...]]) -> bool:
     row = held.get(entry.run.id)
-    return row is not None and row == (str(entry.run.worker_id), entry.run.claim, "RUNNING")
+    return row is not None and row == (entry.run.worker_id, entry.run.claim, "RUNNING")
 
 
 def _actions_to_start(cursor: Any, live: Sequence[Entry]) -> dict[UUID, Action]:

@@ -53,8 +53,8 @@ def _action(row: Sequence[Any]) -> Action:
     except (ValueError, RecursionError):
         flaw = "The action's config cannot be read. Set it again."
     return Action(
-        id=UUID(row[0]),
-        callback_id=UUID(row[1]),
+        id=row[0],
+        callback_id=row[1],
         type=row[2],
         name=row[3],
         order=row[4],
@@ -71,9 +71,9 @@ def read_callbacks(cursor: Any, ids: Sequence[str], now: datetime) -> dict[UUID,
     """The callbacks that are not deleted, by id, each with the signing secrets in force at `now`."""
     cursor.execute(_CALLBACKS, (list(ids),))
     return {
-        UUID(row[0]): Callback(
-            id=UUID(row[0]),
-            user_id=UUID(row[1]),
+        row[0]: Callback(
+            id=row[0],
+            user_id=row[1],
             name=row[2],
             url=row[3],
             timeout_ms=row[4],
@@ -100,10 +100,10 @@ def read_triggers(cursor: Any, ids: Sequence[str]) -> dict[UUID, Trigger]:
     """The triggers, by id."""
     cursor.execute(_TRIGGERS, (list(ids),))
     return {
-        UUID(row[0]): Trigger(
-            id=UUID(row[0]),
-            callback_id=UUID(row[1]),
-            user_id=UUID(row[2]),
+        row[0]: Trigger(
+            id=row[0],
+            callback_id=row[1],
+            user_id=row[2],
             method=row[3],
             path=row[4],
             query=row[5],
@@ -121,10 +121,10 @@ def read_executions(cursor: Any, ids: Sequence[str]) -> dict[UUID, list[Executio
     cursor.execute(_EXECUTIONS, (list(ids),))
     found: dict[UUID, list[Execution]] = {}
     for row in cursor.fetchall():
-        found.setdefault(UUID(row[0]), []).append(
+        found.setdefault(row[0], []).append(
             Execution(
-                id=UUID(row[1]),
-                action_id=UUID(row[2]),
+                id=row[1],
+                action_id=row[2],
                 type=row[3],
                 step=row[4],
                 status=Status(row[5]),

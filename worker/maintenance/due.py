@@ -93,7 +93,7 @@ class Due:
             if not is_mine(cursor, self.name):
                 return []
             cursor.execute(_TAKE, {"ahead": LOOK_AHEAD, "tenant": MAX_PER_TENANT, "pass": limit})
-            return [_Taken(UUID(row[0]), RETRY if row[1] else FRESH, row[2]) for row in cursor.fetchall()]
+            return [_Taken(row[0], RETRY if row[1] else FRESH, row[2]) for row in cursor.fetchall()]
 
     def _hand_on(self, connection: OwnedConnection, taken: list[_Taken], redis_answers: bool) -> None:
         """Send hints; what Redis does not take, or had before to no avail, goes to the own engine."""

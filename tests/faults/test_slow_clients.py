@@ -1,0 +1,68 @@
+"""Clients that send byte by byte cost the others nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from urllib.parse import urlsplit
+
+import pytest
+
+from tests.load import Load, send
+from tests.peers.receiver import Receiver
+from tests.running import Running
+
+SLOW_CLIENTS = 200
+BYTE_SECONDS = 0.2
+CALLS = 400
+ROUNDS = 4
+
+
+@pytest.mark.load
+def test_200_slow_bodies_do_not_slow_another_caller(pointsman: Running, receiver: Receiver) -> None:
+    """Guards: bodies are read asynchronously by the shell. Fails when a thread reads them: then nobody is served.
+
+    Both halves are measured in one run; the best of a few rounds, since the machine has other work too.
+    """
+    callback = pointsman.callback(receiver.url("/ok"))
+    pointsman.primary(callback, enabled=False)
+    ratios = []
+    for _ in range(ROUNDS):
+        alone = asyncio.run(send(callback["triggerUrl"], CALLS, 1, Load()))
+        among_slow = asyncio.run(_among_slow_clients(callback["triggerUrl"]))
+        assert (len(alone.accepted), len(among_slow.accepted)) == (CALLS, CALLS)
+        ratios.append(among_slow.percentile(0.99) / alone.percentile(0.99))
+        if ratios[-1] <= 2:
+            return
+    raise AssertionError(f"p99 with slow clients against without, in {ROUNDS} rounds: {ratios}")
+
+
+async def _among_slow_clients(url: str) -> Load:
+    slow = [asyncio.create_task(_send_slowly(url)) for _ in range(SLOW_CLIENTS)]
+    try:
+        await asyncio.sleep(BYTE_SECONDS)  # every one of them has its connection and has sent its head
+        return await send(url, CALLS, 1, Load())
+    finally:
+        for task in slow:
+            task.cancel()
+        await asyncio.gather(*slow, return_exceptions=True)
+
+
+async def _send_slowly(url: str) -> None:
+    """Send a body byte by byte, again and again, whatever the server answers."""
+    target = urlsplit(url)
+    head = f"POST {target.path} HTTP/1.1\r\nhost: x\r\ncontent-length: 100000\r\n\r\n".encode()
+    while True:
+        reader, writer = await asyncio.open_connection(target.hostname, target.port)
+        try:
+            writer.write(head)
+            while not reader.at_eof():
+                writer.write(b"x")
+                await writer.drain()
+                await asyncio.sleep(BYTE_SECONDS)
+        except ConnectionError:
+            pass
+        finally:
+            writer.close()
+            with contextlib.suppress(ConnectionError):
+                await writer.wait_closed()

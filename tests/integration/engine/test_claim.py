@@ -1,0 +1,163 @@
+"""Claims on a real PostgreSQL."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from shared.ids import new_id
+from tests.world import World
+from worker.engine.claim import Claimer
+from worker.engine.state import Status
+
+
+@pytest.fixture
+def claimer(world: World) -> Iterator[Claimer]:
+    claimer = Claimer(world.database_url)
+    yield claimer
+    claimer.close()
+
+
+def test_the_first_claim_makes_all_executions_and_starts_the_first_step(
+    world: World, claimer: Claimer
+) -> None:
+    pair = [world.action(0, parallel=True), world.action(1, parallel=True)]
+    tail = world.action(2)
+    world.action(3, enabled=False)
+    trigger_id = world.trigger()
+    me = new_id()
+
+    (run,) = claimer.claim(me, [trigger_id])
+
+    assert (run.claim, run.worker_id, run.doom) == (1, me, None)
+    rows = world.executions(trigger_id)
+    assert {(UUID(r["action_id"]), r["step"], r["status"], r["attempt"]) for r in rows} == {
+        (pair[0], 0, "RUNNING", 1),
+        (pair[1], 0, "RUNNING", 1),
+        (tail, 1, "PENDING", 0),
+    }
+    assert {e.id for e in run.executions} == {UUID(r["id"]) for r in rows}
+    row = world.run(trigger_id)
+    assert row is not None
+    assert (row["status"], row["worker_id"], row["claim"]) == ("RUNNING", str(me), 1)
+
+
+def test_what_is_not_pending_or_not_due_is_left_alone(world: World, claimer: Claimer) -> None:
+    world.action()
+    running = world.trigger(status="RUNNING")
+    later = world.trigger(due_at="2999-01-01")
+    assert claimer.claim(new_id(), [running, later, new_id()]) == []
+
+
+def test_a_row_that_is_locked_is_skipped_not_waited_for(
+    world: World, claimer: Claimer, connect: Callable[..., Any]
+) -> None:
+    world.action()
+    locked, free = world.trigger(), world.trigger()
+    other = connect(autocommit=False)
+    with other.cursor() as cursor:
+        cursor.execute("SELECT 1 FROM runs WHERE trigger_id = %s FOR UPDATE", (locked,))
+        assert [run.id for run in claimer.claim(new_id(), [locked, free])] == [free]
+    other.rollback()
+
+
+def test_two_workers_never_claim_the_same_trigger(world: World) -> None:
+    """Fails without FOR UPDATE SKIP LOCKED and the check of the status."""
+    world.action()
+    ids = [world.trigger() for _ in range(40)]
+    claimed: list[UUID] = []
+    lock = threading.Lock()
+
+    def claim_all() -> None:
+        claimer = Claimer(world.database_url)
+        for start in range(0, len(ids), 5):
+            found = [run.id for run in claimer.claim(new_id(), ids[start : start + 5])]
+            with lock:
+                claimed.extend(found)
+        claimer.close()
+
+    threads = [threading.Thread(target=claim_all) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert len(claimed) == len(set(claimed))
+    assert {row[0] for row in world.ask("SELECT claim FROM runs WHERE status = 'RUNNING'")} <= {1}
+
+
+def test_one_poisoned_row_among_fifty_fails_alone(world: World, claimer: Claimer) -> None:
+    """Fails without the halving: a timestamp that Python cannot hold spoils the whole batch."""
+    world.action()
+    ids = [world.trigger() for _ in range(51)]
+    poisoned = ids[25]
+    world.do("UPDATE triggers SET received_at = '294000-01-01' WHERE id = %s", poisoned)
+
+    runs = claimer.claim(new_id(), ids)
+
+    assert {run.id for run in runs} == set(ids) - {poisoned}
+    assert world.run(poisoned) is None
+    log = world.log(poisoned)
+    assert log is not None
+    assert (log["success"], log["details"]["reason"]) == (False, "bad_config")
+    assert "Set the callback" in log["details"]["error"]
+
+
+def test_a_config_that_cannot_be_parsed_flaws_its_action_alone(world: World, claimer: Claimer) -> None:
+    """Fails when the JSON is parsed by the driver: 5,000 digits raise for the whole result."""
+    good = world.action(0, parallel=True)
+    bad = world.action(1, parallel=True)
+    world.do("UPDATE actions SET config = %s WHERE id = %s", '{"url": ' + "9" * 5000 + "}", bad)
+    trigger_id = world.trigger()
+
+    (run,) = claimer.claim(new_id(), [trigger_id])
+
+    flaws = {e.action_id: e.action.flaw for e in run.executions if e.action is not None}
+    assert flaws[good] is None
+    assert "Set it again" in str(flaws[bad])
+
+
+def test_a_trigger_whose_callback_is_gone_is_doomed(world: World, claimer: Claimer) -> None:
+    world.action()
+    trigger_id = world.trigger()
+    world.do("UPDATE callbacks SET deleted_at = now()")
+    (run,) = claimer.claim(new_id(), [trigger_id])
+    assert (run.doom, run.executions) == ("callback_deleted", [])
+
+
+def test_a_later_claim_resumes_from_the_rows(world: World, claimer: Claimer) -> None:
+    first, second = world.action(0), world.action(1)
+    trigger_id = world.trigger()
+    claimer.claim(new_id(), [trigger_id])
+    world.do("UPDATE action_executions SET status = 'SUCCESS' WHERE action_id = %s", first)
+    world.do("UPDATE runs SET status = 'PENDING', worker_id = NULL")
+
+    (run,) = claimer.claim(new_id(), [trigger_id])
+
+    assert run.claim == 2
+    states = {e.action_id: (e.status, e.attempt) for e in run.executions}
+    assert states == {first: (Status.SUCCESS, 1), second: (Status.RUNNING, 1)}
+    assert [r["status"] for r in world.executions(trigger_id)] == ["SUCCESS", "RUNNING"]
+
+
+def test_an_execution_whose_retry_is_not_due_is_not_started(world: World, claimer: Claimer) -> None:
+    world.action()
+    trigger_id = world.trigger()
+    claimer.claim(new_id(), [trigger_id])
+    world.do("UPDATE action_executions SET status = 'PENDING', next_attempt_at = now() + interval '1 hour'")
+    world.do("UPDATE runs SET status = 'PENDING', worker_id = NULL")
+    (run,) = claimer.claim(new_id(), [trigger_id])
+    assert [(e.status, e.attempt) for e in run.executions] == [(Status.PENDING, 1)]
+
+
+def test_executions_lie_in_their_triggers_partition_and_are_found_by_id(
+    world: World, claimer: Claimer
+) -> None:
+    world.action()
+    trigger_id = world.trigger()
+    (run,) = claimer.claim(new_id(), [trigger_id])
+    assert run.executions[0].id.bytes[:12] == trigger_id.bytes[:12]

@@ -1,0 +1,205 @@
+"""The journal and its fence on a real PostgreSQL."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import wait
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from shared.errors import ClaimLost, RowRejected
+from shared.ids import new_id
+from tests.world import World
+from worker.actions.contract import Outcome
+from worker.engine.claim import Claimer
+from worker.engine.journal import Entry, Journal, Parked, Released, Settled
+from worker.engine.state import Run, Status
+
+OK = Outcome(success=True, status_code=200, response={"statusCode": 200, "body": "fine"})
+SETTLED = Settled(success=True, status_code=200, details={"reason": None})
+
+
+@pytest.fixture
+def journal(world: World) -> Iterator[Journal]:
+    journal = Journal(world.database_url)
+    journal.start()
+    yield journal
+    journal.stop(5)
+
+
+@pytest.fixture
+def claim(world: World) -> Iterator[Callable[..., list[Run]]]:
+    claimer = Claimer(world.database_url)
+    yield lambda count=1: claimer.claim(new_id(), [world.trigger() for _ in range(count)])
+    claimer.close()
+
+
+def finished(run: Run, outcome: Outcome = OK) -> Entry:
+    for execution in run.executions:
+        execution.finish(outcome, 12)
+    return Entry(run, changed=tuple(run.executions), end=SETTLED)
+
+
+def test_settling_removes_the_run_and_writes_the_log(
+    world: World, journal: Journal, claim: Callable[..., list[Run]]
+) -> None:
+    world.action()
+    (run,) = claim()
+
+    assert journal.submit(finished(run)).result(5) == {}
+
+    assert world.run(run.id) is None
+    log = world.log(run.id)
+    assert log is not None
+    assert (log["event"], log["success"], log["status_code"]) == ("trigger.settled", True, 200)
+    assert log["response_time"] >= 0
+    (execution,) = world.executions(run.id)
+    assert (execution["status"], execution["duration_ms"]) == ("SUCCESS", 12)
+    assert execution["response"] == {"statusCode": 200, "body": "fine"}
+    assert execution["finished_at"] is not None
+
+
+@pytest.mark.parametrize(
+    "theft",
+    [
+        "UPDATE runs SET claim = claim + 1",
+        "UPDATE runs SET worker_id = gen_random_uuid()",
+        "UPDATE runs SET status = 'PENDING'",
+        "DELETE FROM runs",
+    ],
+)
+def test_a_stale_workers_late_write_changes_nothing(
+    world: World, journal: Journal, claim: Callable[..., list[Run]], theft: str
+) -> None:
+    """Fails without the fence."""
+    world.action()
+    (run,) = claim()
+    world.do(theft)
+
+    assert isinstance(journal.submit(finished(run)).result(5), ClaimLost)
+
+    assert [r["status"] for r in world.executions(run.id)] == ["RUNNING"]
+    assert world.log(run.id) is None
+
+
+def test_the_fence_sees_a_void_that_commits_while_it_waits(
+    world: World, journal: Journal, claim: Callable[..., list[Run]], connect: Callable[..., Any]
+) -> None:
+    """Fails when the fence is a join in the UPDATE: that reads an old snapshot."""
+    world.action()
+    (run,) = claim()
+    sweeper = connect(autocommit=False)
+    with sweeper.cursor() as cursor:
+        cursor.execute("UPDATE runs SET claim = claim + 1, status = 'PENDING'")
+        answer = journal.submit(finished(run))
+        done, _ = wait([answer], timeout=0.5)
+        assert not done, "it waits for the lock"
+        sweeper.commit()
+    assert isinstance(answer.result(5), ClaimLost)
+    assert [r["status"] for r in world.executions(run.id)] == ["RUNNING"]
+
+
+def test_a_terminal_execution_is_never_overwritten(
+    world: World, journal: Journal, claim: Callable[..., list[Run]]
+) -> None:
+    world.action()
+    (run,) = claim()
+    world.do("UPDATE action_executions SET status = 'FAILED', error = 'first'")
+    journal.submit(finished(run)).result(5)
+    assert [(r["status"], r["error"]) for r in world.executions(run.id)] == [("FAILED", "first")]
+
+
+def test_one_unstorable_response_among_fifty_fails_alone(
+    world: World, journal: Journal, claim: Callable[..., list[Run]]
+) -> None:
+    """Fails without the halving: one NUL makes PostgreSQL refuse the whole batch."""
+    world.action()
+    runs = claim(51)
+    poison = Outcome(success=True, response={"body": "a\x00b"})
+    answers = [journal.submit(finished(run, poison if n == 25 else OK)) for n, run in enumerate(runs)]
+    for n, answer in enumerate(answers):
+        if n == 25:
+            with pytest.raises(RowRejected):
+                answer.result(10)
+        else:
+            assert answer.result(10) == {}
+    assert world.run(runs[25].id) is not None
+    assert world.ask("SELECT count(*) FROM logs WHERE success") == [(50,)]
+
+
+def test_parking_gives_the_run_back_until_it_is_due(
+    world: World, journal: Journal, claim: Callable[..., list[Run]]
+) -> None:
+    world.action()
+    (run,) = claim()
+    (execution,) = run.executions
+    failed = Outcome(success=False, code="http_503", error="no", retryable=True, status_code=503)
+    execution.retry(failed, 7, 60.0, at=run.trigger.received_at)
+
+    journal.submit(Entry(run, changed=(execution,), end=Parked(60.0))).result(5)
+
+    row = world.run(run.id)
+    assert row is not None
+    assert (row["status"], row["worker_id"]) == ("PENDING", None)
+    assert world.ask("SELECT due_at > now() + interval '50 s', due_at = hint_at FROM runs") == [(True, True)]
+    (kept,) = world.executions(run.id)
+    assert (kept["status"], kept["attempt"], kept["error"]) == ("PENDING", 1, "http_503: no")
+    ((attempt),) = kept["history"]
+    assert (attempt["attempt"], attempt["outcome"], attempt["statusCode"]) == (1, "http_503", 503)
+    assert attempt["startedAt"] is not None
+
+
+def test_releasing_makes_what_was_running_pending(
+    world: World, journal: Journal, claim: Callable[..., list[Run]]
+) -> None:
+    world.action()
+    (run,) = claim()
+    journal.submit(Entry(run, end=Released("released"))).result(5)
+    row = world.run(run.id)
+    assert row is not None
+    assert (row["status"], row["worker_id"]) == ("PENDING", None)
+    (kept,) = world.executions(run.id)
+    assert (kept["status"], [h["outcome"] for h in kept["history"]]) == ("PENDING", ["released"])
+
+
+def test_starting_a_later_step_reads_its_actions_anew(
+    world: World, journal: Journal, claim: Callable[..., list[Run]]
+) -> None:
+    world.action(0)
+    mended = world.action(1, parallel=True)
+    disabled, deleted = world.action(2, parallel=True), world.action(3, parallel=True)
+    (run,) = claim()
+    world.do('UPDATE actions SET config = \'{"url": "http://mended/"}\' WHERE id = %s', mended)
+    world.do("UPDATE actions SET enabled = false WHERE id = %s", disabled)
+    world.do("UPDATE actions SET deleted_at = now() WHERE id = %s", deleted)
+    first, *rest = run.executions
+    first.finish(OK)
+
+    started = journal.submit(Entry(run, changed=(first,), starting=tuple(rest))).result(5)
+
+    assert not isinstance(started, ClaimLost)
+    assert {action_id: action.config["url"] for action_id, action in started.items()} == {
+        mended: "http://mended/"
+    }
+    states = {UUID(r["action_id"]): (r["status"], r["error"]) for r in world.executions(run.id)}
+    assert states[mended] == ("RUNNING", None)
+    assert states[disabled][0] == "FAILED"
+    assert states[disabled][1].startswith("action_disabled: ")
+    assert states[deleted][1].startswith("action_deleted: ")
+    assert run.executions[0].status is Status.SUCCESS
+
+
+def test_results_outlive_an_outage_of_postgres(
+    world: World, journal: Journal, claim: Callable[..., list[Run]]
+) -> None:
+    """Fails when the journal is not patient: three lost connections in a row are more than one repetition."""
+    world.action()
+    runs = claim(3)
+    for run in runs:
+        world.do(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'pointsman journal'"
+        )
+        assert journal.submit(finished(run)).result(15) == {}
+    assert world.ask("SELECT count(*) FROM runs") == [(0,)]

@@ -1,0 +1,303 @@
+"""The maintenance duties on a real PostgreSQL and a real Redis."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+from uuid import UUID
+
+import psycopg2
+import pytest
+import redis
+
+from shared.db import OwnedConnection
+from shared.hints import HintSender
+from shared.ids import new_id
+from shared.queues import KEY_PREFIX, make_celery
+from tests.world import World
+from worker.maintenance.dead_workers import DeadWorkers
+from worker.maintenance.due import MAX_PER_TENANT, Due
+from worker.maintenance.purge import Purge
+
+LATER = "2999-01-01"
+NOW = "2000-01-01"
+
+
+@pytest.fixture
+def connection(world: World) -> Iterator[OwnedConnection]:
+    connection = OwnedConnection(world.database_url, "test", call_seconds=10)
+    yield connection
+    connection.close()
+
+
+class OwnEngine:
+    """Takes offers as the engine would."""
+
+    def __init__(self, room: int = 100) -> None:
+        self.room = room
+        self.offered: list[UUID] = []
+
+    def offer(self, ids: Sequence[UUID], _wait_seconds: float) -> bool:
+        self.offered += ids
+        return True
+
+
+@pytest.fixture
+def engine() -> OwnEngine:
+    return OwnEngine()
+
+
+@pytest.fixture
+def sender(redis_url: str) -> Iterator[HintSender]:
+    sender = HintSender(make_celery(redis_url), redis_url)
+    yield sender
+    sender.close()
+
+
+@pytest.fixture
+def due(sender: HintSender, engine: OwnEngine) -> Due:
+    return Due(sender, engine.offer, lambda: engine.room, 1.0)
+
+
+def lengths(redis_url: str) -> tuple[int, int]:
+    with redis.Redis.from_url(redis_url) as client:
+        return tuple(int(client.llen(KEY_PREFIX + lane)) for lane in ("fresh", "retry"))  # type: ignore[return-value]
+
+
+def test_due_runs_are_hinted_once_in_their_lane(
+    world: World, connection: OwnedConnection, due: Due, engine: OwnEngine, redis_url: str
+) -> None:
+    for _ in range(3):
+        world.trigger(hint_at=NOW)
+    world.trigger(hint_at=NOW, claim=1)
+    world.trigger(hint_at=LATER)
+    world.trigger(hint_at=NOW, status="RUNNING")
+
+    assert due.do(connection) == 4
+    assert lengths(redis_url) == (1, 1)
+    assert due.do(connection) == 0, "hinting moved hint_at forward"
+    assert engine.offered == []
+    assert world.ask("SELECT count(*) FROM runs WHERE due_at > now()") == [(0,)], "due_at is never moved"
+
+
+def test_a_hint_that_came_to_nothing_goes_to_the_own_engine(
+    world: World, connection: OwnedConnection, due: Due, engine: OwnEngine, redis_url: str
+) -> None:
+    """Guards deliveries against a Celery consumer that has fallen asleep."""
+    trigger_id = world.trigger(hint_at=NOW)
+    due.do(connection)
+    world.do("UPDATE runs SET hint_at = now()")
+    due.do(connection)
+    assert engine.offered == [trigger_id]
+    assert lengths(redis_url) == (1, 0)
+
+
+def test_the_distance_between_hints_doubles_up_to_ten_minutes(
+    world: World, connection: OwnedConnection, due: Due
+) -> None:
+    world.trigger(hint_at=NOW)
+    distances = []
+    for _ in range(8):
+        due.do(connection)
+        distances.append(
+            round(float(world.ask("SELECT extract(epoch FROM hint_at - now()) FROM runs")[0][0]) / 30)
+        )
+        world.do("UPDATE runs SET hint_at = now()")
+    assert distances == [1, 2, 4, 8, 16, 20, 20, 20]
+
+
+def test_no_tenant_takes_more_than_its_share_of_a_pass(
+    world: World, connection: OwnedConnection, engine: OwnEngine, sender: HintSender
+) -> None:
+    """Fails without the share: the noisy tenant's older rows come first."""
+    quiet = new_id()
+    for _ in range(MAX_PER_TENANT + 20):
+        world.trigger(hint_at=NOW)
+    other = world.trigger(hint_at="2001-01-01", user_id=quiet)
+    due = Due(sender, engine.offer, lambda: engine.room, 1.0)
+
+    taken = due._take(connection, 1_000)  # one pass of several
+
+    assert len(taken) == MAX_PER_TENANT + 1
+    assert other in {one.trigger_id for one in taken}
+
+
+def test_without_redis_the_own_engine_is_offered_what_fits(world: World, connection: OwnedConnection) -> None:
+    """Guards deliveries without Redis."""
+    dead = "redis://127.0.0.1:1/0"
+    engine = OwnEngine(room=2)
+    due = Due(HintSender(make_celery(dead), dead), engine.offer, lambda: 2 - len(engine.offered), 1.0)
+    for _ in range(5):
+        world.trigger(hint_at=NOW)
+    due.do(connection)
+    assert len(engine.offered) == 2
+    assert world.ask("SELECT count(*) FROM runs WHERE hint_at <= now()") == [(3,)], "the rest stays due"
+
+
+class Clock:
+    """A monotonic clock that a test moves."""
+
+    def __init__(self) -> None:
+        self.seconds = 1_000.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+
+def running(world: World, worker: UUID) -> UUID:
+    world.action()
+    trigger_id = world.trigger(status="RUNNING", worker_id=worker, claim=1)
+    world.rows.insert(
+        "action_executions", trigger_id=trigger_id, status="RUNNING", attempt=1, callback_id=world.callback_id
+    )
+    return trigger_id
+
+
+def test_a_dead_workers_runs_are_void_after_the_sweepers_own_clock(
+    world: World, connection: OwnedConnection
+) -> None:
+    clock = Clock()
+    duty = DeadWorkers(10, 1, clock)
+    worker = UUID(world.rows.insert("workers", heartbeat_at=NOW)["id"])
+    trigger_id = running(world, worker)
+
+    assert duty.do(connection) == 0, "seen for the first time, however old it looks"
+    clock.seconds += 9
+    assert duty.do(connection) == 0
+    clock.seconds += 2
+    assert duty.do(connection) == 1
+
+    row = world.run(trigger_id)
+    assert row is not None
+    assert (row["status"], row["worker_id"], row["claim"], row["losses"]) == ("PENDING", None, 2, 1)
+    (execution,) = world.executions(trigger_id)
+    assert (execution["status"], [h["outcome"] for h in execution["history"]]) == ("PENDING", ["worker_lost"])
+    assert world.ask("SELECT count(*) FROM workers") == [(0,)]
+
+
+def test_a_worker_whose_heart_beats_is_never_declared_dead(world: World, connection: OwnedConnection) -> None:
+    clock = Clock()
+    duty = DeadWorkers(10, 1, clock)
+    trigger_id = running(world, UUID(world.rows.insert("workers", heartbeat_at=NOW)["id"]))
+    for _ in range(5):
+        duty.do(connection)
+        clock.seconds += 9
+        world.do("UPDATE workers SET heartbeat_at = heartbeat_at + interval '1 s'")
+    assert duty.do(connection) == 0
+    row = world.run(trigger_id)
+    assert row is not None
+    assert row["status"] == "RUNNING"
+
+
+def test_a_failed_read_starts_the_clock_anew(world: World, connection: OwnedConnection) -> None:
+    """Guards against the mass false death after an outage of PostgreSQL."""
+    clock = Clock()
+    duty = DeadWorkers(10, 1, clock)
+    running(world, UUID(world.rows.insert("workers", heartbeat_at=NOW)["id"]))
+    duty.do(connection)
+    clock.seconds += 60
+    away = OwnedConnection("postgresql://nobody:x@127.0.0.1:1/x", "test", call_seconds=1)
+    with pytest.raises(psycopg2.OperationalError):
+        duty.do(away)
+    assert duty.do(connection) == 0
+    clock.seconds += 11
+    assert duty.do(connection) == 1
+
+
+def test_runs_of_a_worker_without_a_row_are_void_too(world: World, connection: OwnedConnection) -> None:
+    clock = Clock()
+    duty = DeadWorkers(10, 1, clock)
+    trigger_id = running(world, new_id())
+    duty.do(connection)
+    clock.seconds += 11
+    duty.do(connection)
+    row = world.run(trigger_id)
+    assert row is not None
+    assert row["status"] == "PENDING"
+
+
+TABLES = (
+    "runs",
+    "action_executions",
+    "logs",
+    "triggers",
+    "actions",
+    "callbacks",
+    "rate_limit_logs",
+    "stored_items",
+)
+
+
+def furnish(world: World) -> None:
+    """One row in each table that belongs to the callback."""
+    action = world.action()
+    trigger_id = world.trigger()
+    names = {"callback_id": world.callback_id, "user_id": world.user_id}
+    world.rows.insert("action_executions", trigger_id=trigger_id, action_id=action, **names)
+    world.rows.insert("logs", **names)
+    world.rows.insert("rate_limit_logs", **names)
+    world.rows.insert("stored_items", **names, action_id=action, trigger_id=trigger_id)
+
+
+def purge_all(connection: OwnedConnection) -> None:
+    duty = Purge(settle_seconds=0)
+    while duty.do(connection):
+        pass
+
+
+def counts(world: World) -> dict[str, int]:
+    return {table: world.rows.count(table) for table in TABLES}
+
+
+def test_deleting_a_callback_takes_logs_limits_actions_executions_and_items(
+    world: World, connection: OwnedConnection
+) -> None:
+    furnish(world)
+    world.do("UPDATE callbacks SET deleted_at = now() - interval '1 s'")
+    purge_all(connection)
+    assert counts(world) == dict.fromkeys(TABLES, 0)
+    assert world.rows.count("users") == 1
+
+
+def test_deleting_an_action_takes_its_executions_only(world: World, connection: OwnedConnection) -> None:
+    furnish(world)
+    world.do("UPDATE actions SET deleted_at = now() - interval '1 s'")
+    purge_all(connection)
+    expected = dict.fromkeys(TABLES, 1) | {"actions": 0, "action_executions": 0}
+    assert counts(world) == expected
+
+
+def test_deleting_a_user_takes_everything(world: World, connection: OwnedConnection) -> None:
+    furnish(world)
+    for table in ("api_keys", "service_credentials", "subscriptions", "sessions"):
+        world.rows.insert(table, user_id=world.user_id)
+    world.do("UPDATE users SET deleted_at = now() - interval '1 s' WHERE id = %s", world.user_id)
+    purge_all(connection)
+    world.do("UPDATE callbacks SET deleted_at = deleted_at - interval '1 s'")
+    purge_all(connection)
+    assert counts(world) == dict.fromkeys(TABLES, 0)
+    for table in ("users", "api_keys", "service_credentials", "subscriptions", "sessions"):
+        assert world.rows.count(table) == 0
+
+
+def test_what_was_marked_just_now_is_left_until_nobody_can_add_to_it(
+    world: World, connection: OwnedConnection
+) -> None:
+    furnish(world)
+    world.do("UPDATE callbacks SET deleted_at = now()")
+    assert Purge().do(connection) == 0
+    assert world.rows.count("triggers") == 1
+
+
+def test_another_process_that_does_the_same_duty_is_not_disturbed(
+    world: World, connection: OwnedConnection, due: Due, connect: Callable[..., Any]
+) -> None:
+    from worker.maintenance.duty import is_mine
+
+    world.trigger(hint_at=NOW)
+    other = connect(autocommit=False)
+    with other.cursor() as cursor:
+        assert is_mine(cursor, "due")
+        assert due.do(connection) == 0
+    other.rollback()
+    assert due.do(connection) == 1
