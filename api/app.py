@@ -36,9 +36,11 @@ def make_app(services: Services) -> Flask:
     app: Flask = OpenAPI(
         "pointsman",
         info=Info(title="Pointsman management API", version=VERSION),
+        doc_prefix="/api/v1",
         doc_ui=False,
         validation_error_callback=problems.on_invalid_request,
     )
+    app.openapi_version = "3.1.0"  # type: ignore[attr-defined]
     app.json = OrjsonProvider(app)
     app.extensions[EXTENSION] = services
     app.config["MAX_CONTENT_LENGTH"] = services.settings.max_body_bytes
