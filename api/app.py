@@ -6,7 +6,7 @@ from typing import Any
 from uuid import uuid4
 
 import orjson
-from flask import Flask, Response, g, request
+from flask import Flask, Response, g, jsonify, request
 from flask.json.provider import JSONProvider
 from flask_openapi import Info, OpenAPI
 
@@ -36,7 +36,6 @@ def make_app(services: Services) -> Flask:
     app: Flask = OpenAPI(
         "pointsman",
         info=Info(title="Pointsman management API", version=VERSION),
-        doc_prefix="/api/v1",
         doc_ui=False,
         validation_error_callback=problems.on_invalid_request,
     )
@@ -51,6 +50,7 @@ def make_app(services: Services) -> Flask:
     app.register_blueprint(health)
     for resource in (auth, *RESOURCES):
         app.register_api(resource)  # type: ignore[attr-defined]
+    app.add_url_rule("/api/v1/openapi.json", "openapi", lambda: jsonify(app.api_doc))  # type: ignore[attr-defined]
     return app
 
 

@@ -220,5 +220,11 @@ def test_health_and_metrics_answer(pointsman: Running) -> None:
     assert "pointsman_triggers_accepted_total" in httpx.get(f"{pointsman.url}/metrics", trust_env=False).text
 
 
+def test_the_api_describes_itself(pointsman: Running) -> None:
+    described = httpx.get(f"{pointsman.url}/api/v1/openapi.json", trust_env=False).json()
+    assert described["openapi"].startswith("3.1")
+    assert "/api/v1/callbacks/{id}/actions" in described["paths"]
+
+
 def test_nothing_is_at_an_unknown_address(pointsman: Running) -> None:
     is_problem(httpx.get(f"{pointsman.url}/nothing/here", trust_env=False), 404, "not_found")
