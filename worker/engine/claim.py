@@ -15,11 +15,11 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+import psycopg2
 import structlog
 
 from shared import metrics
 from shared.db import OwnedConnection
-from shared.group_commit import is_content_error
 from shared.ids import execution_id
 from worker.actions.contract import Action, Trigger
 from worker.engine.journal import SETTLED_EVENT
@@ -75,13 +75,14 @@ class Claimer:
     def claim(self, worker_id: UUID, ids: Sequence[UUID]) -> list[Run]:
         """Claim what is PENDING and due among these ids. Raises psycopg2.OperationalError without PostgreSQL.
 
-        After a lost connection the claim may or may not have committed; the reconcile finds out.
+        After a lost connection the claim may or may not have committed; the reconcile finds out. Any other
+        error comes from what a row holds, or lacks: it must not keep that row's neighbours from running.
         """
         try:
             return self._claim(worker_id, ids)
-        except Exception as error:
-            if not is_content_error(error):
-                raise
+        except (psycopg2.OperationalError, psycopg2.InterfaceError):
+            raise
+        except Exception as error:  # noqa: BLE001 - isolated by halving, then logged and settled
             if len(ids) == 1:
                 self._settle_unclaimable(ids[0], error)
                 return []

@@ -107,6 +107,14 @@ def test_one_poisoned_row_among_fifty_fails_alone(world: World, claimer: Claimer
     assert "Set the callback" in log["details"]["error"]
 
 
+def test_a_run_whose_trigger_is_missing_fails_alone(world: World, claimer: Claimer) -> None:
+    world.action()
+    ids = [world.trigger() for _ in range(5)]
+    world.do("DELETE FROM triggers WHERE id = %s", ids[2])
+    assert {run.id for run in claimer.claim(new_id(), ids)} == set(ids) - {ids[2]}
+    assert world.run(ids[2]) is None
+
+
 def test_a_config_that_cannot_be_parsed_flaws_its_action_alone(world: World, claimer: Claimer) -> None:
     """Fails when the JSON is parsed by the driver: 5,000 digits raise for the whole result."""
     good = world.action(0, parallel=True)

@@ -1,0 +1,113 @@
+"""A worker's sign of life on a real PostgreSQL."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from shared.config import Settings
+from shared.ids import new_id
+from tests.running import eventually
+from tests.world import World
+from worker.engine.heartbeat import Heartbeat
+from worker.engine.room import Room
+
+SETTINGS = Settings(heartbeat_seconds=0.1, lease_seconds=1.0, stale_seconds=2.0)
+
+
+class Loop:
+    """A loop that ticks, or is wedged."""
+
+    def __init__(self) -> None:
+        self.wedged_at: float | None = None
+
+    def ticked_at(self) -> float:
+        return time.monotonic() if self.wedged_at is None else self.wedged_at
+
+
+@pytest.fixture
+def loop() -> Loop:
+    return Loop()
+
+
+@pytest.fixture
+def lost() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def room() -> Room:
+    return Room(10, 10**8, 10**6)
+
+
+@pytest.fixture
+def heartbeat(world: World, loop: Loop, lost: list[str], room: Room) -> Iterator[Heartbeat]:
+    heartbeat = Heartbeat(SETTINGS, world.database_url, room, loop.ticked_at, lost.append)
+    heartbeat.start()
+    yield heartbeat
+    heartbeat.stop()
+
+
+def beat_at(world: World) -> Any:
+    return world.ask("SELECT heartbeat_at FROM workers")[0][0]
+
+
+def test_a_worker_registers_beats_and_leaves(world: World, heartbeat: Heartbeat) -> None:
+    assert heartbeat.holds_lease()
+    first = beat_at(world)
+    eventually(lambda: beat_at(world) > first, 5, "a second heartbeat")
+    heartbeat.stop()
+    assert world.rows.count("workers") == 0
+
+
+def test_a_wedged_loop_looks_dead_and_loses_the_lease(
+    world: World, heartbeat: Heartbeat, loop: Loop, lost: list[str]
+) -> None:
+    """Fails when the thread beats whatever the loop does."""
+    loop.wedged_at = time.monotonic() - 60
+    eventually(lambda: lost == ["lease_expired"], 5, "the loss of the lease")
+    assert not heartbeat.holds_lease()
+    loop.wedged_at = None
+    eventually(heartbeat.holds_lease, 5, "the lease again")
+
+
+def test_a_worker_that_was_declared_dead_goes_on_under_a_new_id(
+    world: World, heartbeat: Heartbeat, lost: list[str]
+) -> None:
+    """Fails when the row is simply written again: that would revive the void claims."""
+    old = heartbeat.worker_id
+    world.do("DELETE FROM workers")
+    eventually(lambda: world.rows.count("workers") == 1, 5, "a new row")
+    assert heartbeat.worker_id != old
+    assert lost == ["declared_dead"]
+    eventually(heartbeat.holds_lease, 5, "the lease again")
+
+
+def test_a_claim_that_memory_does_not_know_is_released_after_two_heartbeats(
+    world: World, heartbeat: Heartbeat, room: Room
+) -> None:
+    """Fails without reconcile: an ambiguous claim would strand the run under a healthy worker."""
+    known = world.trigger(status="RUNNING", worker_id=heartbeat.worker_id, claim=1)
+    room.take(known, 1)
+    stranded = world.trigger(status="RUNNING", worker_id=heartbeat.worker_id, claim=1)
+    world.rows.insert("action_executions", trigger_id=stranded, status="RUNNING", attempt=1)
+
+    eventually(lambda: (world.run(stranded) or {})["status"] == "PENDING", 5, "the release")
+
+    row = world.run(known)
+    assert row is not None
+    assert row["status"] == "RUNNING"
+    (execution,) = world.executions(stranded)
+    assert (execution["status"], [h["outcome"] for h in execution["history"]]) == ("PENDING", ["released"])
+
+
+def test_another_workers_claims_are_left_alone(world: World, heartbeat: Heartbeat) -> None:
+    other = world.trigger(status="RUNNING", worker_id=new_id(), claim=1)
+    beats = {beat_at(world)}
+    eventually(lambda: beats.add(beat_at(world)) or len(beats) > 3, 5, "three more heartbeats")
+    row = world.run(other)
+    assert row is not None
+    assert row["status"] == "RUNNING"

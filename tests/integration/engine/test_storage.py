@@ -1,0 +1,73 @@
+"""STORE's items on a real PostgreSQL: kept once, capped in number."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+
+from shared.errors import Invalid
+from shared.ids import new_id
+from tests.world import World
+from worker.actions.storage import Storage, StoredItem
+
+
+@pytest.fixture
+def storage(world: World) -> Iterator[Storage]:
+    storage = Storage(world.database_url)
+    storage.start()
+    yield storage
+    storage.stop()
+
+
+def new_item(world: World, max_items: int = 100) -> StoredItem:
+    return StoredItem(
+        user_id=world.user_id,
+        callback_id=world.callback_id,
+        action_id=new_id(),
+        trigger_id=new_id(),
+        key="k",
+        content=b"\x00\xff",
+        content_type=None,
+        max_items=max_items,
+    )
+
+
+def test_an_item_is_kept_once_however_often_its_attempt_is_made(world: World, storage: Storage) -> None:
+    """Fails without the unique (trigger_id, action_id)."""
+    item = new_item(world)
+
+    async def twice() -> None:
+        await storage.store(item)
+        await storage.store(replace(item, content=b"second"))
+
+    asyncio.run(twice())
+    assert [bytes(row[0]) for row in world.ask("SELECT content FROM stored_items")] == [b"\x00\xff"]
+
+
+def test_beyond_the_cap_an_item_is_refused_with_the_mend(world: World, storage: Storage) -> None:
+    """Fails without the count: within one batch and over several."""
+
+    async def store_all() -> list[BaseException | None]:
+        items = [new_item(world, max_items=3) for _ in range(5)]
+        return await asyncio.gather(*map(storage.store, items), return_exceptions=True)
+
+    outcomes = asyncio.run(store_all())
+    refused = [outcome for outcome in outcomes if isinstance(outcome, Invalid)]
+    assert (len(refused), refused[0].code) == (2, "too_many_items")
+    assert "POINTSMAN_MAX_STORED_ITEMS" in refused[0].hint
+    assert world.rows.count("stored_items") == 3
+    assert len([o for o in asyncio.run(store_all()) if isinstance(o, Invalid)]) == 5
+
+
+def test_another_users_items_do_not_count(world: World, storage: Storage) -> None:
+    other = World(world.database_url, world.cursor)
+
+    async def store_both() -> None:
+        await storage.store(new_item(other, max_items=1))
+        await storage.store(new_item(world, max_items=1))
+
+    asyncio.run(store_both())
+    assert world.rows.count("stored_items") == 2
