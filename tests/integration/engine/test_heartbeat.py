@@ -106,8 +106,13 @@ def test_a_claim_that_memory_does_not_know_is_released_after_two_heartbeats(
 
 def test_another_workers_claims_are_left_alone(world: World, heartbeat: Heartbeat) -> None:
     other = world.trigger(status="RUNNING", worker_id=new_id(), claim=1)
-    beats = {beat_at(world)}
-    eventually(lambda: beats.add(beat_at(world)) or len(beats) > 3, 5, "three more heartbeats")
+    beats: set[Any] = set()
+
+    def has_beaten_thrice() -> bool:
+        beats.add(beat_at(world))
+        return len(beats) > 3
+
+    eventually(has_beaten_thrice, 5, "three more heartbeats")
     row = world.run(other)
     assert row is not None
     assert row["status"] == "RUNNING"
