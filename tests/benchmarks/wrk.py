@@ -1,0 +1,51 @@
+"""The load: wrk, which posts a small JSON body as fast as it can."""
+
+from __future__ import annotations
+
+import re
+import resource
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+SCRIPT = """
+wrk.method = "POST"
+wrk.headers["content-type"] = "application/json"
+wrk.body = '{"order": 42, "customer": "c-1001", "amount": 1999, "currency": "EUR"}'
+done = function(summary, latency, requests)
+  io.write(string.format("RESULT %d %d %d %d\\n", summary.requests, summary.duration,
+    summary.errors.status, summary.errors.connect + summary.errors.read + summary.errors.write + summary.errors.timeout))
+end
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Burst:
+    """What wrk saw. accepted: answers with a 2xx. started: monotonic seconds. cpu_seconds: its own."""
+
+    accepted: int
+    refused: int
+    seconds: float
+    started: float
+    cpu_seconds: float
+
+
+def post(url: str, seconds: int, connections: int, folder: Path) -> Burst:
+    """Post for so many seconds over so many connections."""
+    script = folder / "post.lua"
+    script.write_text(SCRIPT)
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    started = time.monotonic()
+    ended = subprocess.run(
+        ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "10s", "-s", script, url],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    found = re.search(r"RESULT (\d+) (\d+) (\d+) (\d+)", ended.stdout)
+    assert found is not None, ended.stdout
+    requests, microseconds, bad, _broken = map(int, found.groups())
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return Burst(requests - bad, bad, microseconds / 1e6, started, cpu)
