@@ -26,7 +26,7 @@ class SecretBox:
 
     def __init__(self, keys: str) -> None:
         try:
-            self._fernet = MultiFernet([Fernet(key.strip()) for key in keys.split(",") if key.strip()])
+            self._fernet = MultiFernet([Fernet(key.strip()) for key in keys.split(",")])
         except (ValueError, binascii.Error):
             raise ConfigError(
                 "POINTSMAN_SECRET_KEYS holds something that is not a key.",

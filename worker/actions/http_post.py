@@ -9,6 +9,7 @@ Source: Standard Webhooks 1.0.0; RFC 9110 §10.2.3 for Retry-After.
 from __future__ import annotations
 
 import base64
+import codecs
 import email.utils
 import json
 import time
@@ -152,10 +153,10 @@ def _kept(response: HttpResponse) -> dict[str, Any]:
 
 
 def _as_text(response: HttpResponse) -> str | None:
+    """The body as text, None if it is none. A cut may go through a character; that part is left out."""
+    decoder = codecs.getincrementaldecoder("utf-8")()
     try:
-        text = response.body.decode()
-    except UnicodeDecodeError as error:
-        if not response.truncated or error.start < len(response.body) - 3:
-            return None
-        text = response.body[: error.start].decode()  # the cut went through a character
+        text = decoder.decode(response.body, final=not response.truncated)
+    except UnicodeDecodeError:
+        return None
     return None if "\x00" in text else text

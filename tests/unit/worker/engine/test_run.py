@@ -1,0 +1,221 @@
+"""One coroutine per trigger, with a journal that only notes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import replace
+from typing import Any, cast
+
+import pytest
+
+from shared.errors import ClaimLost, RowRejected
+from shared.ids import new_id
+from tests.unit.worker.actions.test_http_post import BOX, context
+from tests.unit.worker.engine.test_steps import new_action
+from worker.actions.contract import Action, Doors
+from worker.egress.errors import EgressError
+from worker.egress.http import Egress, HttpRequest, HttpResponse
+from worker.engine.journal import Entry, Journal, Parked, Settled
+from worker.engine.run import LeaseLost, Services, carry
+from worker.engine.state import Execution, Run, Status
+from worker.engine.steps import assign_steps
+
+
+class NotingJournal:
+    """Notes entries as they come, with the states at that moment, and answers as told."""
+
+    def __init__(self) -> None:
+        self.entries: list[tuple[Entry, list[str]]] = []
+        self.answer: Callable[[Entry], Any] = lambda entry: {
+            e.action_id: e.action for e in entry.starting if e.action is not None and e.action.enabled
+        }
+
+    def submit(self, entry: Entry) -> Future[Any]:
+        self.entries.append((entry, [e.status.value for e in entry.changed]))
+        future: Future[Any] = Future()
+        answer = self.answer(entry)
+        if isinstance(answer, RowRejected):
+            future.set_exception(answer)
+        else:
+            future.set_result(answer)
+        return future
+
+    @property
+    def last(self) -> Settled | Parked:
+        end = self.entries[-1][0].end
+        assert isinstance(end, (Settled, Parked))
+        return end
+
+
+class TalkingEgress:
+    """Answers by the URL's path: /200, /500, …; /slow answers 200 later; /broken fails to connect."""
+
+    def __init__(self) -> None:
+        self.requests: list[str] = []
+
+    async def request(self, request: HttpRequest) -> HttpResponse:
+        path = request.url.rsplit("/", 1)[1]
+        self.requests.append(path)
+        if path == "slow":
+            await asyncio.sleep(0.05)
+        if path == "broken":
+            raise EgressError("connect_failed", "no", phase="connect")
+        return HttpResponse(int(path) if path.isdigit() else 200, (), b"", False)
+
+
+class Story:
+    """One run and what happened to it."""
+
+    def __init__(self, *actions: Action, started: bool = True) -> None:
+        self.journal, self.egress = NotingJournal(), TalkingEgress()
+        self.may_start = started
+        base = context()
+        executions = [
+            Execution(
+                id=new_id(),
+                action_id=action.id,
+                type=action.type,
+                step=step,
+                status=Status.RUNNING if step == 0 else Status.PENDING,
+                attempt=1 if step == 0 else 0,
+                action=action,
+            )
+            for action, step in assign_steps(actions)
+        ]
+        self.run = Run(base.trigger, base.callback, new_id(), 1, 0, executions)
+        self.services = Services(
+            journal=cast(Journal, self.journal),
+            doors=Doors(cast(Egress, self.egress), cast(Any, None)),
+            secrets=BOX,
+            limits=base.limits,
+            may_start=lambda: self.may_start,
+        )
+
+    def tell(self) -> None:
+        asyncio.run(carry(self.run, self.services))
+
+    @property
+    def statuses(self) -> list[str]:
+        return [execution.status.value for execution in self.run.executions]
+
+
+def to(path: str, order: int = 0, **fields: Any) -> Action:
+    return replace(new_action(order), config={"url": f"http://x/{path}"}, **fields)
+
+
+def test_one_action_is_settled_with_its_result_in_one_entry() -> None:
+    story = Story(to("200"))
+    story.tell()
+    ((entry, states),) = story.journal.entries
+    assert states == ["SUCCESS"]
+    assert entry.end == story.journal.last
+    assert isinstance(story.journal.last, Settled)
+    assert (story.journal.last.success, story.journal.last.status_code) == (True, 200)
+
+
+def test_a_parallel_pair_then_a_tail() -> None:
+    story = Story(to("slow", 0, parallel=True), to("200", 1, parallel=True), to("201", 2))
+    story.tell()
+    assert story.egress.requests == ["slow", "200", "201"]
+    written = [
+        (states, len(entry.starting), entry.end is not None) for entry, states in story.journal.entries
+    ]
+    assert written == [(["SUCCESS"], 0, False), (["SUCCESS"], 1, False), (["SUCCESS"], 0, True)]
+    assert [execution.attempt for execution in story.run.executions] == [1, 1, 1]
+
+
+def test_a_failure_stops_the_steps_behind() -> None:
+    story = Story(to("500"), to("200", 1))
+    story.tell()
+    assert story.egress.requests == ["500"]
+    assert story.statuses == ["FAILED", "FAILED"]
+    assert story.run.executions[1].outcome is not None
+    assert story.run.executions[1].outcome.code == "earlier_step_failed"
+    assert isinstance(story.journal.last, Settled)
+    assert (story.journal.last.success, story.journal.last.status_code) == (False, 500)
+
+
+def test_a_retry_parks_the_run() -> None:
+    story = Story(to("503", retry={"maxAttempts": 2, "schedule": [60]}), to("200", 1))
+    story.tell()
+    assert story.egress.requests == ["503"]
+    assert story.statuses == ["PENDING", "PENDING"]
+    assert isinstance(story.journal.last, Parked)
+    assert 55 <= story.journal.last.delay_seconds <= 73
+
+
+def test_an_answer_that_cannot_be_stored_fails_and_is_decided_anew() -> None:
+    """Fails when the rejected entry's decision is kept: the tail would run after a failure."""
+    story = Story(to("200"), to("201", 1))
+    story.journal.answer = lambda entry: (
+        RowRejected("no") if any(e.status is Status.SUCCESS for e in entry.changed) else {}
+    )
+    story.tell()
+    assert story.egress.requests == ["200"]
+    assert story.statuses == ["FAILED", "FAILED"]
+    assert story.run.executions[0].outcome is not None
+    assert story.run.executions[0].outcome.code == "unstorable_response"
+
+
+def test_a_lost_claim_ends_the_run_at_once() -> None:
+    story = Story(to("200", parallel=True), to("slow", 1, parallel=True), to("201", 2))
+    story.journal.answer = lambda _entry: ClaimLost("gone")
+    with pytest.raises(ClaimLost):
+        story.tell()
+    assert "201" not in story.egress.requests
+
+
+def test_without_a_lease_nothing_is_sent() -> None:
+    story = Story(to("200"), started=False)
+    with pytest.raises(LeaseLost):
+        story.tell()
+    assert (story.egress.requests, story.journal.entries) == ([], [])
+
+
+def test_a_doomed_run_fails_everything_and_says_why() -> None:
+    story = Story(to("200"), to("201", 1))
+    story.run.doom = "callback_deleted"
+    story.tell()
+    assert story.egress.requests == []
+    assert story.statuses == ["FAILED", "FAILED"]
+    assert isinstance(story.journal.last, Settled)
+    assert (story.journal.last.success, story.journal.last.details["reason"]) == (False, "callback_deleted")
+
+
+def test_an_action_disabled_before_its_step_fails_without_an_attempt() -> None:
+    story = Story(to("200"), to("201", 1))
+    story.journal.answer = lambda _entry: {}
+    story.tell()
+    assert story.egress.requests == ["200"]
+    tail = story.run.executions[1]
+    assert (tail.status, tail.attempt) == (Status.FAILED, 0)
+    assert tail.outcome is not None
+    assert tail.outcome.code in ("action_disabled", "action_deleted")
+
+
+def test_nothing_to_do_is_a_success_that_says_so() -> None:
+    story = Story()
+    story.tell()
+    assert isinstance(story.journal.last, Settled)
+    assert (story.journal.last.success, story.journal.last.details["reason"]) == (True, "no_enabled_action")
+
+
+def test_the_primary_actions_status_code_is_the_logs() -> None:
+    primary = replace(new_action(0, stops=False), config={"target": "callback_url"})
+    story = Story(primary, to("201", 1))
+    story.egress.request = _teapot(story.egress.request)  # type: ignore[method-assign]
+    story.tell()
+    assert isinstance(story.journal.last, Settled)
+    assert story.journal.last.status_code == 418
+
+
+def _teapot(real: Any) -> Any:
+    async def request(given: HttpRequest) -> HttpResponse:
+        if given.url.startswith("http://callback.example"):
+            return HttpResponse(418, (), b"", False)
+        answer: HttpResponse = await real(given)
+        return answer
+
+    return request
