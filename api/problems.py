@@ -15,7 +15,7 @@ from flask import Flask, Response, g, has_request_context, request
 from pydantic import ValidationError
 from sqlalchemy.exc import DataError, DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from shared.errors import Invalid, NotFound, PointsmanError, Refused, Unavailable
 
@@ -114,7 +114,10 @@ def install(app: Flask) -> None:
 
     @app.errorhandler(Exception)
     def on_error(error: Exception) -> Response:
-        return _response(translate(error))
+        response = _response(translate(error))
+        if isinstance(error, MethodNotAllowed) and error.valid_methods:
+            response.headers["allow"] = ", ".join(sorted(error.valid_methods))
+        return response
 
 
 def on_invalid_request(error: ValidationError, *_rest: Any) -> Response:

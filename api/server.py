@@ -35,6 +35,7 @@ from api.services import Services, make_services
 from shared import config, logs
 from shared.config import Settings
 from shared.errors import ConfigError, PointsmanError, TooLarge, TooSlow, Unavailable
+from shared.open_files import raise_limit
 
 REQUEST_ID_KEY = "pointsman.request_id"
 HEADER_READ_TIMEOUT_MS = 10_000
@@ -208,6 +209,7 @@ def main() -> None:
     try:
         settings = config.read()
         logs.configure(settings.log_level, settings.log_format)
+        raise_limit()
         services = make_services(settings)
     except ConfigError as error:
         sys.stderr.write(f"{error.message} {error.hint}\n")

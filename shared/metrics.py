@@ -4,9 +4,9 @@ from prometheus_client import Counter, Gauge, Histogram
 
 triggers_accepted = Counter("pointsman_triggers_accepted_total", "Triggers committed and answered with 2xx")
 triggers_refused = Counter("pointsman_triggers_refused_total", "Calls of trigger URLs refused", ["code"])
-accept_seconds = Histogram(
-    "pointsman_accept_seconds",
-    "Time from a trigger's arrival to its commit",
+record_seconds = Histogram(
+    "pointsman_record_seconds",
+    "Time that the commit of one batch of triggers took",
     buckets=(0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 3),
 )
 hints_dropped = Counter("pointsman_hints_dropped_total", "Trigger ids whose hint Redis did not take")

@@ -9,6 +9,7 @@ from celery.exceptions import SecurityWarning
 
 from shared import config, logs
 from shared.errors import ConfigError
+from shared.open_files import raise_limit
 from worker.app import HINT_THREADS, make_worker_app
 
 
@@ -17,6 +18,7 @@ def main() -> None:
     try:
         settings = config.read()
         logs.configure(settings.log_level, settings.log_format)
+        raise_limit()
         app = make_worker_app(settings)
     except ConfigError as error:
         sys.stderr.write(f"{error.message} {error.hint}\n")

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
+import psycopg2
 from psycopg2 import Binary
 
 from shared import metrics
@@ -101,11 +102,11 @@ class Recorder:
                     database_clock.measure(cursor)
                     self._measured_at = started
                 cursor.execute(_RECORD, (*_columns(triggers), self._first_hint_seconds))
-        except Exception:
+        except (psycopg2.OperationalError, psycopg2.InterfaceError):
             self._connection.lost()
             raise
         metrics.triggers_accepted.inc(len(triggers))
-        metrics.accept_seconds.observe(time.monotonic() - started)
+        metrics.record_seconds.observe(time.monotonic() - started)
         self._publisher.offer(FRESH, [trigger.id for trigger in triggers])
         return [None] * len(triggers)
 

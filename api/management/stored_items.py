@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import base64
 from typing import Any
 from uuid import UUID
 
-import orjson
 from flask_openapi import APIBlueprint
 from sqlalchemy import exists, select
 from sqlalchemy.orm import Session
 
 from api.auth.caller import authenticate, caller
 from api.management.body import IdPath, PageQuery
+from api.management.content import shown
 from api.management.paging import page
 from api.services import services
 from shared.errors import NotFound
@@ -60,7 +59,7 @@ def get_item(path: IdPath) -> dict[str, Any]:
 
 def show(item: StoredItem) -> dict[str, Any]:
     """An item as the API shows it: its value as JSON if it is JSON, else as text, else in base64."""
-    encoding, value = _value(item.content)
+    encoding, value = shown(item.content)
     return {
         "id": item.id,
         "callbackId": item.callback_id,
@@ -73,14 +72,3 @@ def show(item: StoredItem) -> dict[str, Any]:
         "bytes": len(item.content),
         "createdAt": item.created_at,
     }
-
-
-def _value(content: bytes) -> tuple[str, Any]:
-    try:
-        return "json", orjson.loads(content)
-    except orjson.JSONDecodeError:
-        pass
-    try:
-        return "text", content.decode()
-    except UnicodeDecodeError:
-        return "base64", base64.b64encode(content).decode()

@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 from api.auth.caller import authenticate, caller
 from api.management.body import IdPath, PageQuery
 from api.management.callbacks import own_callback
+from api.management.content import shown
 from api.management.paging import page
 from api.services import services
 from shared.errors import NotFound
@@ -21,6 +22,8 @@ from shared.models import Action, ActionExecution, Callback, Log, Run, Trigger
 
 triggers = APIBlueprint("triggers", __name__, url_prefix="/api/v1")
 triggers.before_request(authenticate)
+
+MAX_SHOWN_BODY_BYTES = 64 * 1024
 
 StatusName = Literal["PENDING", "RUNNING", "SUCCESS", "FAILED"]
 
@@ -106,7 +109,7 @@ def list_triggers(query: TriggerQuery) -> dict[str, Any]:
 
 @triggers.get("/triggers/<uuid:id>")
 def get_trigger(path: IdPath) -> dict[str, Any]:
-    """One trigger with its executions in the order of their steps."""
+    """One trigger with the recorded request and its executions in the order of their steps."""
     with Session(services().engine) as session:
         row = session.execute(_select().where(Trigger.id == path.id)).first()
         if row is None:
@@ -117,7 +120,25 @@ def get_trigger(path: IdPath) -> dict[str, Any]:
             .where(ActionExecution.trigger_id == path.id)
             .order_by(ActionExecution.step, ActionExecution.id)
         ).all()
-        return {**_show(row), "executions": [show_execution(e, name) for e, name in executions]}
+        recorded = session.scalars(select(Trigger).where(Trigger.id == path.id)).one()
+        return {
+            **_show(row),
+            "request": _show_request(recorded),
+            "executions": [show_execution(e, name) for e, name in executions],
+        }
+
+
+def _show_request(trigger: Trigger) -> dict[str, Any]:
+    """The call as it was recorded; a long body is left out, its size is not."""
+    encoding, value = shown(trigger.body) if len(trigger.body) <= MAX_SHOWN_BODY_BYTES else (None, None)
+    return {
+        "query": trigger.query,
+        "headers": trigger.headers,
+        "sourceIp": trigger.source_ip,
+        "body": value,
+        "bodyEncoding": encoding,
+        "bodyBytes": len(trigger.body),
+    }
 
 
 def show_execution(execution: ActionExecution, action_name: str | None) -> dict[str, Any]:

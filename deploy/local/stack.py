@@ -76,7 +76,7 @@ class Stack:
         self.environment = self._child_environment()
         self._servers()
         self._step("migrating the database", lambda: upgrade(self.environment[PREFIX + "DATABASE_URL"]))
-        receiver_url = self._receiver()
+        receiver_url = self._receiver() if self.settings.environment == "local" else None
         admin, demo = self._bootstrap(receiver_url)
         if admin.password is not None:  # at once: should the rest of the start fail, it would be lost
             self.console.banner(_first_admin(admin))
@@ -131,7 +131,8 @@ class Stack:
         self.supervisor.start(Child("receiver", spawn))
         return f"http://{LOOPBACK}:{port}"
 
-    def _bootstrap(self, receiver_url: str) -> tuple[Admin, Demo | None]:
+    def _bootstrap(self, receiver_url: str | None) -> tuple[Admin, Demo | None]:
+        """The first admin, and the demo where there is a receiver for it: on a developer's machine."""
         engine = make_engine(self.environment[PREFIX + "DATABASE_URL"], "bootstrap", pool_size=1)
         box = SecretBox(self.environment[PREFIX + "SECRET_KEYS"])
         password = self.settings.admin_password
@@ -141,11 +142,11 @@ class Stack:
                 session, self.settings.admin_email, password.get_secret_value() if password else None
             )
             session.flush()
-            demo = ensure_demo(session, box, admin.user_id, receiver_url, known)
+            demo = receiver_url and ensure_demo(session, box, admin.user_id, receiver_url, known)
         engine.dispose()
-        if demo is not None:
+        if demo and receiver_url:
             self.data.write("demo.json", self._demo_state(demo, receiver_url))
-        return admin, demo
+        return admin, demo or None
 
     def _demo_state(self, demo: Demo, receiver_url: str) -> dict[str, object]:
         return {

@@ -90,6 +90,15 @@ def test_any_body_is_opaque(pointsman: Running, receiver: Receiver, body: bytes)
     assert receiver.receipts[0].body == body
 
 
+def test_the_recorded_request_can_be_read_back(pointsman: Running, receiver: Receiver) -> None:
+    callback = pointsman.callback(receiver.url("/ok"))
+    url = {"triggerUrl": callback["triggerUrl"] + "?page=2"}
+    request = pointsman.trigger(pointsman.fire(url, json={"a": 1}, headers={"x-mine": "v"}))["request"]
+    assert (request["query"], request["body"], request["bodyEncoding"]) == ("page=2", {"a": 1}, "json")
+    assert (request["bodyBytes"], request["sourceIp"]) == (7, "127.0.0.1")
+    assert ["X-Mine", "v"] in request["headers"]
+
+
 @pytest.mark.parametrize("method", ["GET", "PUT", "PATCH", "DELETE", "OPTIONS"])
 def test_any_method_triggers(pointsman: Running, receiver: Receiver, method: str) -> None:
     callback = pointsman.callback(receiver.url("/ok"), customPath=f"any-{method}")

@@ -193,7 +193,11 @@ class Engine:
         asyncio.run_coroutine_threadsafe(self._cancel_all(), self._loop)
 
     def _call(self, coroutine: Coroutine[Any, Any, None], timeout_seconds: float) -> None:
-        asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(timeout_seconds)
+        """Run a coroutine on the loop; a loop that does not answer in time must not keep stop() from its end."""
+        try:
+            asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(timeout_seconds)
+        except TimeoutError:
+            log.error("loop_does_not_answer", seconds=timeout_seconds)
 
     def _wait_until_empty(self, seconds: float) -> None:
         deadline = time.monotonic() + seconds
