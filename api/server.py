@@ -67,6 +67,11 @@ class Shell:
             status, headers, answer = of_error(error, request_id)
             if isinstance(error, (TooLarge, TooSlow)):
                 headers.append(("connection", "close"))
+        except Exception as error:
+            log.error("request_broken", path=scope.path, exc_info=error)
+            status, headers, answer = of_error(
+                PointsmanError("Something went wrong inside Pointsman."), request_id
+            )
         if scope.method == "HEAD":
             answer = b""
         protocol.response_bytes(status, headers, answer)

@@ -89,13 +89,12 @@ class Intake:
     def _run(self) -> None:
         while True:
             ids, finished = self._take()
+            if not self._stopping:
+                self._claim(ids)
+            for offer in finished:
+                offer.done.set()
             if self._stopping:
                 return
-            try:
-                self._claim(ids)
-            finally:
-                for offer in finished:
-                    offer.done.set()
 
     def _take(self) -> tuple[list[UUID], list[_Offer]]:
         """Wait for offers and room; take as many ids as fit, and say which offers end with them."""

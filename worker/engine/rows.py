@@ -30,7 +30,7 @@ FROM triggers t WHERE t.id = ANY(%s::uuid[])
 """
 _EXECUTIONS = """
 SELECT x.trigger_id, x.id, x.action_id, x.type, x.step, x.status, x.attempt, x.next_attempt_at,
-  (x.next_attempt_at IS NULL OR x.next_attempt_at <= now())
+  (x.next_attempt_at IS NULL OR x.next_attempt_at <= now()), (x.response->>'statusCode')::int
 FROM action_executions x WHERE x.trigger_id = ANY(%s::uuid[])
 """
 
@@ -131,6 +131,7 @@ def read_executions(cursor: Any, ids: Sequence[str]) -> dict[UUID, list[Executio
                 attempt=row[6],
                 action=None,
                 next_attempt_at=None if row[8] else row[7],
+                stored_status_code=row[9],
             )
         )
     return found

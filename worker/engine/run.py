@@ -78,7 +78,9 @@ async def release(run: Run, services: Services, outcome: str) -> None:
 
 async def fail(run: Run, services: Services, code: str, error: str) -> None:
     """Settle a run as FAILED whatever it was doing."""
-    changed = tuple(_fail_open(run, code, error))
+    _fail_open(run, code, error)
+    # also what ended in memory but could not be written; what is terminal in PostgreSQL stays as it is
+    changed = tuple(execution for execution in run.executions if execution.outcome is not None)
     end = Settled(success=False, status_code=None, details=_details(run, code))
     await _write(services.journal, Entry(run, changed=changed, end=end))
 
@@ -197,10 +199,9 @@ def _end(run: Run, move: Any) -> Settled | Parked:
 
 def _status_code(run: Run) -> int | None:
     """The status code of the primary action, else of the last HTTP action."""
-    ended = [e for e in run.executions if e.outcome is not None and e.outcome.status_code is not None]
+    ended = [e for e in run.executions if e.status_code is not None]
     primary = [e for e in ended if e.action is not None and e.action.config.get("target") == "callback_url"]
-    chosen = (primary or ended)[-1:]
-    return chosen[0].outcome.status_code if chosen and chosen[0].outcome is not None else None
+    return (primary or ended)[-1].status_code if ended else None
 
 
 def _details(run: Run, reason: str | None) -> dict[str, Any]:

@@ -39,11 +39,17 @@ class Execution:
     next_attempt_at: datetime | None = None
     duration_ms: int | None = None
     outcome: Outcome | None = None
+    stored_status_code: int | None = None
     retry_delay_seconds: float | None = None
 
     @property
     def ended(self) -> bool:
         return self.status in (Status.SUCCESS, Status.FAILED)
+
+    @property
+    def status_code(self) -> int | None:
+        """The receiver's answer: of this claim's attempt, else as an earlier claim stored it."""
+        return self.stored_status_code if self.outcome is None else self.outcome.status_code
 
     @property
     def stops_on_failure(self) -> bool:

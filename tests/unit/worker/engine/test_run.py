@@ -211,6 +211,16 @@ def test_the_primary_actions_status_code_is_the_logs() -> None:
     assert story.journal.last.status_code == 418
 
 
+def test_the_status_code_of_an_earlier_claim_still_counts() -> None:
+    story = Story(replace(new_action(0), config={"target": "callback_url"}), to("201", 1))
+    primary, tail = story.run.executions
+    primary.status, primary.stored_status_code = Status.SUCCESS, 207
+    tail.status, tail.attempt = Status.RUNNING, 1
+    story.tell()
+    assert isinstance(story.journal.last, Settled)
+    assert story.journal.last.status_code == 207
+
+
 def _teapot(real: Any) -> Any:
     async def request(given: HttpRequest) -> HttpResponse:
         if given.url.startswith("http://callback.example"):
