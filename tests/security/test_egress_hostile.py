@@ -27,8 +27,9 @@ from cryptography.x509.oid import NameOID
 from tests.peers import hostile_http as peers
 from tests.peers.hostile_http import OK, Behaviour, HostilePeer, run, until
 from worker.egress.addresses import AddressGuard
+from worker.egress.connection import MAX_HEAD_BYTES
 from worker.egress.errors import EgressError
-from worker.egress.http import MAX_HEAD_BYTES, Egress, HttpRequest, HttpResponse
+from worker.egress.http import Egress, HttpRequest, HttpResponse
 from worker.egress.resolver import acting_for
 
 LOOPBACK = ipaddress.ip_network("127.0.0.0/8")
