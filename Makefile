@@ -5,7 +5,6 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 REQUIREMENTS := deploy/requirements
-TESTS ?= tests
 
 .PHONY: help run demo test check format bench lock docs clean
 
@@ -18,8 +17,14 @@ run: $(VENV)/run.stamp ## Run everything: PostgreSQL, Valkey, API, workers (Ctrl
 demo: $(VENV)/run.stamp ## Fire the demo callback of a running Pointsman and watch its steps
 	@exec $(BIN)/pointsman demo
 
+# Faults need the machine for themselves; the rest runs on two cores, a file to a process.
 test: $(VENV)/dev.stamp ## Run the whole test suite on servers of its own (TESTS=path for a part)
-	@exec $(BIN)/python -m pytest $(TESTS) -p no:cacheprovider
+ifdef TESTS
+	@exec $(BIN)/python -m pytest -p no:cacheprovider $(TESTS)
+else
+	@$(BIN)/python -m pytest -p no:cacheprovider -q -n 2 --dist loadfile tests --ignore=tests/faults
+	@exec $(BIN)/python -m pytest -p no:cacheprovider tests/faults
+endif
 
 check: $(VENV)/dev.stamp ## Formatter, linter, types, import directions
 	$(BIN)/ruff format --check .
