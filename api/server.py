@@ -1,8 +1,8 @@
-"""The shell around Flask: a small RSGI application under Granian.
+"""The shell around Flask: a small ASGI application under Granian.
 
 Invariants: a request's body is read off the wire here, asynchronously, under a deadline (408) and a cap
-(413, with Content-Length or without), so that a slow or endless client holds no thread; Flask runs in a
-bounded pool of threads, and beyond its queue the answer is 503 at once; what a view deferred is awaited
+(413, with Content-Length or without), so that a slow or endless client holds no thread; a body that did not
+come whole is never handled (400); Flask runs in a bounded pool of threads, and beyond its queue the answer is 503 at once; what a view deferred is awaited
 here, so that neither a commit nor a waiting caller holds a thread; a request that has no answer within
 `accept_timeout_seconds` gets 503, whatever its thread is still waiting for.
 """
@@ -15,7 +15,7 @@ import io
 import signal
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from uuid import uuid4
@@ -24,7 +24,7 @@ from wsgiref.types import StartResponse
 import structlog
 import uvloop
 from flask import Flask
-from granian.constants import HTTPModes
+from granian.constants import HTTPModes, Interfaces
 from granian.http import HTTP1Settings
 from granian.server.embed import Server
 
@@ -34,13 +34,19 @@ from api.problems import of_error
 from api.services import Services, make_services
 from shared import config, logs
 from shared.config import Settings
-from shared.errors import ConfigError, PointsmanError, TooLarge, TooSlow, Unavailable
+from shared.errors import ConfigError, Incomplete, PointsmanError, TooLarge, TooSlow, Unavailable
 from shared.open_files import raise_limit
 
 REQUEST_ID_KEY = "pointsman.request_id"
 HEADER_READ_TIMEOUT_MS = 10_000
 MAX_WAITING = 2_000  # requests that wait for a thread; beyond it the process only gets slower for everybody
 STOP_SECONDS = 5.0
+
+BODY_HEADERS = (b"content-length", b"transfer-encoding")
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 log = structlog.get_logger("server")
 
@@ -54,51 +60,61 @@ class Shell:
         self._threads = ThreadPoolExecutor(settings.api_threads, thread_name_prefix="flask")
         self._waiting = 0
 
-    async def __rsgi__(self, scope: Any, protocol: Any) -> None:
-        """Answer one request."""
-        if scope.proto != "http":
-            protocol.close(400)
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request (ASGI 3)."""
+        if scope["type"] != "http":
             return
         request_id = uuid4().hex
         try:
-            body = await self._read_body(scope, protocol)
+            body = await self._read_body(scope, receive)
             status, headers, answer = await self._answer(scope, body, request_id)
         except PointsmanError as error:
             status, headers, answer = of_error(error, request_id)
-            if isinstance(error, (TooLarge, TooSlow)):
+            if isinstance(error, (TooLarge, TooSlow, Incomplete)):
                 headers.append(("connection", "close"))
         except Exception as error:
-            log.error("request_broken", path=scope.path, exc_info=error)
+            log.error("request_broken", path=scope["path"], exc_info=error)
             status, headers, answer = of_error(
                 PointsmanError("Something went wrong inside Pointsman."), request_id
             )
-        if scope.method == "HEAD":
+        if scope["method"] == "HEAD":
             answer = b""
-        protocol.response_bytes(status, headers, answer)
+        encoded = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers]
+        await send({"type": "http.response.start", "status": status, "headers": encoded})
+        await send({"type": "http.response.body", "body": answer})
 
-    async def _read_body(self, scope: Any, protocol: Any) -> bytes:
+    async def _read_body(self, scope: Scope, receive: Receive) -> bytes:
         limit = self._settings.max_body_bytes
-        declared = scope.headers.get("content-length")
-        if declared is not None and declared.isdigit() and int(declared) > limit:
-            raise TooLarge(f"The body has {declared} bytes; {limit} are allowed.")
-        if declared == "0" or (declared is None and scope.headers.get("transfer-encoding") is None):
+        headers = {name: value for name, value in scope["headers"] if name in BODY_HEADERS}
+        declared = headers.get(b"content-length", b"")
+        if declared.isdigit() and int(declared) > limit:
+            raise TooLarge(f"The body has {int(declared)} bytes; {limit} are allowed.")
+        if not headers or declared == b"0":
             return b""
         chunks: list[bytes] = []
         size = 0
         try:
             async with asyncio.timeout(self._settings.body_timeout_seconds):
-                async for chunk in protocol:
+                more = True
+                while more:
+                    message = await receive()
+                    if message["type"] == "http.disconnect":
+                        raise Incomplete("The connection ended before the whole body had come.")
+                    chunk = message.get("body", b"")
                     size += len(chunk)
                     if size > limit:
                         raise TooLarge(f"The body has more than {limit} bytes.")
                     chunks.append(chunk)
+                    more = message.get("more_body", False)
         except TimeoutError:
             raise TooSlow(
                 f"The body did not arrive within {self._settings.body_timeout_seconds:g} seconds."
             ) from None
+        if declared.isdigit() and size < int(declared):
+            raise Incomplete(f"{size} of {int(declared)} bytes had come when the body ended.")
         return b"".join(chunks)
 
-    async def _answer(self, scope: Any, body: bytes, request_id: str) -> Answer:
+    async def _answer(self, scope: Scope, body: bytes, request_id: str) -> Answer:
         if self._waiting >= MAX_WAITING:
             raise Unavailable("Too many requests are waiting in this process.")
         deferred: list[Deferred] = []
@@ -141,22 +157,22 @@ class Shell:
         self._threads.shutdown(wait=True, cancel_futures=True)
 
 
-def _environ(scope: Any, body: bytes, request_id: str, deferred: list[Deferred]) -> dict[str, Any]:
-    """The WSGI environment of a request (PEP 3333)."""
-    host, _, port = scope.server.rpartition(":")
-    client = scope.client.rpartition(":")[0].strip("[]")
+def _environ(scope: Scope, body: bytes, request_id: str, deferred: list[Deferred]) -> dict[str, Any]:
+    """The WSGI environment of a request (PEP 3333): text is latin-1, the path's bytes in disguise."""
+    host, port = scope.get("server") or ("", 0)
+    client = scope.get("client") or ("", 0)
     environ: dict[str, Any] = {
-        "REQUEST_METHOD": scope.method,
+        "REQUEST_METHOD": scope["method"],
         "SCRIPT_NAME": "",
-        "PATH_INFO": scope.path.encode("utf-8", "surrogateescape").decode("latin-1"),
-        "QUERY_STRING": scope.query_string,
+        "PATH_INFO": scope["path"].encode("utf-8", "surrogateescape").decode("latin-1"),
+        "QUERY_STRING": scope["query_string"].decode("latin-1"),
         "SERVER_NAME": host,
-        "SERVER_PORT": port,
-        "SERVER_PROTOCOL": f"HTTP/{scope.http_version}",
-        "REMOTE_ADDR": client,
+        "SERVER_PORT": str(port),
+        "SERVER_PROTOCOL": f"HTTP/{scope['http_version']}",
+        "REMOTE_ADDR": client[0],
         "CONTENT_LENGTH": str(len(body)),
         "wsgi.version": (1, 0),
-        "wsgi.url_scheme": scope.scheme,
+        "wsgi.url_scheme": scope["scheme"],
         "wsgi.input": io.BytesIO(body),
         "wsgi.errors": sys.stderr,
         "wsgi.multithread": True,
@@ -165,12 +181,12 @@ def _environ(scope: Any, body: bytes, request_id: str, deferred: list[Deferred])
         REQUEST_ID_KEY: request_id,
         ENVIRON_KEY: deferred,
     }
-    for name, value in scope.headers.items():
-        key = name.upper().replace("-", "_")
-        if key == "CONTENT_TYPE":
-            environ[key] = value
-        elif key != "CONTENT_LENGTH":
-            key = "HTTP_" + key
+    for raw_name, raw_value in scope["headers"]:
+        name, value = raw_name.decode("latin-1").upper().replace("-", "_"), raw_value.decode("latin-1")
+        if name == "CONTENT_TYPE":
+            environ[name] = value
+        elif name != "CONTENT_LENGTH":
+            key = "HTTP_" + name
             environ[key] = f"{environ[key]},{value}" if key in environ else value
     return environ
 
@@ -180,6 +196,7 @@ async def serve(settings: Settings, services: Services) -> None:
     shell = Shell(make_app(services), settings)
     server = Server(
         shell,
+        interface=Interfaces.ASGINL,
         address=settings.host,
         port=settings.port,
         backlog=1024,

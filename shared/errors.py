@@ -3,7 +3,7 @@
     PointsmanError
     ├── Unavailable            PostgreSQL or room is missing; trying again helps (503)
     ├── Refused                the caller did something wrong (4xx)
-    │   ├── NotFound · Forbidden · Unauthorized · Conflict · Invalid · TooLarge · TooSlow
+    │   ├── NotFound · Forbidden · Unauthorized · Conflict · Invalid · TooLarge · TooSlow · Incomplete
     ├── RowRejected            PostgreSQL refuses this one row, whatever its neighbours (422)
     ├── ClaimLost              the run's row no longer matches (worker_id, claim): drop the result
     ├── ConfigError            settings are unknown or contradict one another: the process does not start
@@ -95,6 +95,14 @@ class TooLarge(Refused):
     status = 413
     code = "body_too_large"
     hint = "Send a smaller body, or ask the operator to raise POINTSMAN_MAX_BODY_BYTES."
+
+
+class Incomplete(Refused):
+    """The connection ended before the whole body had come; nothing was accepted."""
+
+    status = 400
+    code = "body_incomplete"
+    hint = "Send the whole body again."
 
 
 class TooSlow(Refused):

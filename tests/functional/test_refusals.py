@@ -99,6 +99,23 @@ def test_an_endless_chunked_body_is_cut_off(pointsman: Running, receiver: Receiv
         assert sent < 64 * MAX_BODY_BYTES
 
 
+@pytest.mark.parametrize(
+    "head", ["content-length: 100\r\n\r\npart", "transfer-encoding: chunked\r\n\r\n4\r\npart\r\n"]
+)
+def test_a_body_that_ends_too_early_is_not_recorded(
+    pointsman: Running, receiver: Receiver, head: str
+) -> None:
+    """Fails when the end of the connection is taken for the end of the body."""
+    callback = pointsman.callback(receiver.url("/ok"))
+    target = urlsplit(callback["triggerUrl"])
+    with socket.create_connection((target.hostname, target.port), timeout=10) as client:
+        client.sendall(f"POST {target.path} HTTP/1.1\r\nhost: x\r\n{head}".encode())
+        client.shutdown(socket.SHUT_WR)
+        answer = client.recv(4096)
+    assert b" 202 " not in answer
+    assert receiver_counts(pointsman, callback) == 0
+
+
 def test_a_body_that_does_not_arrive_is_408(pointsman: Running, receiver: Receiver) -> None:
     callback = pointsman.callback(receiver.url("/ok"))
     target = urlsplit(callback["triggerUrl"])

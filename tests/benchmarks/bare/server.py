@@ -9,7 +9,7 @@ import os
 
 import uvloop
 from flask import Flask, request
-from granian.constants import HTTPModes
+from granian.constants import HTTPModes, Interfaces
 from granian.server.embed import Server
 
 from api.server import Shell
@@ -35,6 +35,7 @@ def constant():
 async def main() -> None:
     server = Server(
         Shell(app, Settings()),
+        interface=Interfaces.ASGINL,
         port=int(os.environ["BARE_PORT"]),
         http=HTTPModes.http1,
         websockets=False,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator, MutableMapping
 from concurrent.futures import Future
 from typing import Any
 
@@ -19,40 +19,28 @@ from shared.config import Settings
 SETTINGS = Settings(max_body_bytes=1024, body_timeout_seconds=0.2, accept_timeout_seconds=0.5)
 
 
-class Headers(list[tuple[str, str]]):
-    """As RSGI gives them."""
+class Exchange:
+    """One request as ASGI hands it over, its body in chunks with a pause before each, and the answer."""
 
-    def get(self, name: str) -> str | None:
-        return next((value for key, value in self if key == name), None)
+    def __init__(self, chunks: list[bytes], pause_seconds: float, whole: bool) -> None:
+        self._messages: list[dict[str, Any]] = [
+            {"type": "http.request", "body": chunk, "more_body": True} for chunk in chunks
+        ]
+        self._messages.append({"type": "http.request", "body": b""} if whole else {"type": "http.disconnect"})
+        self._pause_seconds = pause_seconds
+        self.headers: dict[str, str] = {}
+        self.status, self.body = 0, b""
 
-    def items(self) -> list[tuple[str, str]]:
-        return list(self)
+    async def receive(self) -> MutableMapping[str, Any]:
+        await asyncio.sleep(self._pause_seconds)
+        return self._messages.pop(0)
 
-
-class Scope:
-    proto, http_version, server, client, scheme = "http", "1.1", "127.0.0.1:80", "10.0.0.9:4711", "http"
-
-    def __init__(self, method: str, path: str, headers: dict[str, str]) -> None:
-        self.method, self.path, self.query_string = method, path, "q=1"
-        self.headers = Headers(headers.items())
-
-
-class Protocol:
-    """Sends the body in chunks, with a pause between them, and keeps the answer."""
-
-    def __init__(self, chunks: list[bytes], pause_seconds: float) -> None:
-        self._chunks, self._pause_seconds = chunks, pause_seconds
-
-    def __aiter__(self) -> AsyncIterator[bytes]:
-        return self._send()
-
-    async def _send(self) -> AsyncIterator[bytes]:
-        for chunk in self._chunks:
-            await asyncio.sleep(self._pause_seconds)
-            yield chunk
-
-    def response_bytes(self, status: int, headers: list[tuple[str, str]], body: bytes) -> None:
-        self.status, self.headers, self.body = status, dict(headers), body
+    async def send(self, message: MutableMapping[str, Any]) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            self.headers = {name.decode(): value.decode() for name, value in message["headers"]}
+        else:
+            self.body += message["body"]
 
 
 @pytest.fixture
@@ -99,13 +87,24 @@ def call(
     path: str,
     chunks: list[bytes] | None = None,
     pause: float = 0.0,
+    whole: bool = True,
     /,
     **headers: str,
-) -> Protocol:
-    protocol = Protocol(chunks or [], pause)
-    named = {name.replace("_", "-"): value for name, value in headers.items()}
-    asyncio.run(shell.__rsgi__(Scope(method, path, named), protocol))
-    return protocol
+) -> Exchange:
+    exchange = Exchange(chunks or [], pause, whole)
+    scope = {
+        "type": "http",
+        "http_version": "1.1",
+        "scheme": "http",
+        "method": method,
+        "path": path,
+        "query_string": b"q=1",
+        "headers": [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()],
+        "client": ("10.0.0.9", 4711),
+        "server": ("127.0.0.1", 80),
+    }
+    asyncio.run(shell(scope, exchange.receive, exchange.send))
+    return exchange
 
 
 def test_a_request_reaches_flask_as_it_came(shell: Shell) -> None:
@@ -129,9 +128,18 @@ def test_a_request_reaches_flask_as_it_came(shell: Shell) -> None:
     ],
 )
 def test_a_body_over_the_cap_is_413(shell: Shell, chunks: list[bytes], headers: dict[str, str]) -> None:
-    answer = call(shell, "POST", "/x", chunks, 0.0, **headers)
+    answer = call(shell, "POST", "/x", chunks, 0.0, True, **headers)
     assert (answer.status, json.loads(answer.body)["code"]) == (413, "body_too_large")
     assert answer.headers["connection"] == "close"
+
+
+@pytest.mark.parametrize("headers", [{"content_length": "9"}, {"transfer_encoding": "chunked"}])
+def test_a_body_that_did_not_come_whole_is_never_handled(shell: Shell, headers: dict[str, str]) -> None:
+    """Fails when the end of the connection is taken for the end of the body."""
+    answer = call(shell, "POST", "/x", [b"part"], 0.0, False, **headers)
+    assert (answer.status, json.loads(answer.body)["code"]) == (400, "body_incomplete")
+    short = call(shell, "POST", "/x", [b"part"], 0.0, True, content_length="9")
+    assert short.status == 400
 
 
 def test_a_body_that_drips_is_408(shell: Shell) -> None:
