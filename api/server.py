@@ -32,10 +32,9 @@ from api.app import make_app
 from api.deferred import ABANDONED_KEY, ENVIRON_KEY, Answer, Deferred
 from api.problems import of_error
 from api.services import Services, make_services
-from shared import config, logs
 from shared.config import Settings
-from shared.errors import ConfigError, Incomplete, PointsmanError, TooLarge, TooSlow, Unavailable
-from shared.open_files import raise_limit
+from shared.errors import Incomplete, PointsmanError, TooLarge, TooSlow, Unavailable
+from shared.process import begin
 
 REQUEST_ID_KEY = "pointsman.request_id"
 HEADER_READ_TIMEOUT_MS = 10_000
@@ -227,15 +226,8 @@ async def serve(settings: Settings, services: Services) -> None:
 
 
 def main() -> None:
-    """Run one API process: `python -m api.server`; exits 78 (EX_CONFIG) when the settings cannot be used."""
-    try:
-        settings = config.read()
-        logs.configure(settings.log_level, settings.log_format)
-        raise_limit()
-        services = make_services(settings)
-    except ConfigError as error:
-        sys.stderr.write(f"{error.message} {error.hint}\n")
-        sys.exit(78)
+    """Run one API process: `python -m api.server`."""
+    settings, services = begin(make_services)
     uvloop.run(serve(settings, services))
 
 

@@ -21,6 +21,7 @@ from deploy.local.postgres import EmbeddedPostgres
 from deploy.local.valkey import EmbeddedValkey
 from migrations.migrate import upgrade
 from shared import db
+from tests.peers.receiver import Receiver
 from tests.rows import Rows
 from tests.world import World
 
@@ -134,3 +135,9 @@ def _database(server: EmbeddedPostgres, template: str) -> Iterator[str]:
 def world(own_database_url: str, connect: Callable[..., Any]) -> World:
     """One user and one callback, in a database of the test's own."""
     return World(own_database_url, connect().cursor())
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    with Receiver() as receiver:
+        yield receiver

@@ -10,8 +10,7 @@ import click
 
 from shared import VERSION
 from shared.errors import PointsmanError
-
-EX_CONFIG = 78
+from shared.process import EX_CONFIG
 
 COMMANDS = {
     "admin": "deploy.cli.admin",

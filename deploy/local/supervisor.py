@@ -19,13 +19,13 @@ from dataclasses import dataclass
 from deploy.local.console import Console
 from deploy.local.process import Identity
 from shared.errors import StartupError
+from shared.process import EX_CONFIG
 
 FIRST_BACKOFF_SECONDS = 0.5
 MAX_BACKOFF_SECONDS = 30.0
 LONG_LIFE_SECONDS = 30.0  # a child that lived this long starts again at once
 POLL_SECONDS = 0.1
 STOP_SECONDS = 7.0
-EX_CONFIG = 78
 
 
 @dataclass(slots=True)

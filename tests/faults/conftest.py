@@ -6,7 +6,6 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.peers.receiver import Receiver
 from tests.running import Running
 
 
@@ -14,9 +13,3 @@ from tests.running import Running
 def pointsman(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     with Running(tmp_path_factory.mktemp("pointsman")) as running:
         yield running
-
-
-@pytest.fixture
-def receiver() -> Iterator[Receiver]:
-    with Receiver() as receiver:
-        yield receiver

@@ -17,7 +17,7 @@ from tests.running import Running, eventually
 MAX_BODY_BYTES = 1024 * 1024
 
 
-def is_problem(answer: httpx.Response, status: int, code: str) -> dict[str, Any]:
+def assert_problem(answer: httpx.Response, status: int, code: str) -> dict[str, Any]:
     assert answer.status_code == status, answer.text
     assert answer.headers["content-type"] == "application/problem+json"
     problem: dict[str, Any] = answer.json()
@@ -54,7 +54,7 @@ def test_a_callback_that_is_switched_off_is_403_and_works_again_when_on(
     pointsman: Running, receiver: Receiver
 ) -> None:
     callback = pointsman.callback(receiver.url("/ok"), activeStatus=False)
-    is_problem(httpx.post(callback["triggerUrl"], trust_env=False), 403, "callback_inactive")
+    assert_problem(httpx.post(callback["triggerUrl"], trust_env=False), 403, "callback_inactive")
 
     pointsman.api.patch(f"/api/v1/callbacks/{callback['id']}", json={"activeStatus": True})
 
@@ -68,11 +68,13 @@ def test_a_body_over_the_limit_is_413_with_content_length_and_without(
     whole = b"x" * MAX_BODY_BYTES
 
     assert httpx.post(callback["triggerUrl"], content=whole, trust_env=False).status_code == 202
-    is_problem(
+    assert_problem(
         httpx.post(callback["triggerUrl"], content=whole + b"x", trust_env=False), 413, "body_too_large"
     )
     chunked = iter([whole, b"x"])
-    is_problem(httpx.post(callback["triggerUrl"], content=chunked, trust_env=False), 413, "body_too_large")
+    assert_problem(
+        httpx.post(callback["triggerUrl"], content=chunked, trust_env=False), 413, "body_too_large"
+    )
     assert receiver_counts(pointsman, callback) == 1
 
 
@@ -146,7 +148,7 @@ def test_a_body_that_does_not_arrive_is_408(pointsman: Running, receiver: Receiv
 def test_a_callback_that_cannot_work_is_422_naming_the_field(
     pointsman: Running, body: dict[str, Any], field: str
 ) -> None:
-    problem = is_problem(pointsman.api.post("/api/v1/callbacks", json=body), 422, "invalid")
+    problem = assert_problem(pointsman.api.post("/api/v1/callbacks", json=body), 422, "invalid")
     assert field in problem["detail"]
 
 
@@ -166,7 +168,7 @@ def test_a_callback_that_cannot_work_is_422_naming_the_field(
 )
 def test_an_action_that_cannot_work_is_422(pointsman: Running, action: dict[str, Any], code: str) -> None:
     callback = pointsman.callback("http://127.0.0.1:9/")
-    is_problem(pointsman.api.post(f"/api/v1/callbacks/{callback['id']}/actions", json=action), 422, code)
+    assert_problem(pointsman.api.post(f"/api/v1/callbacks/{callback['id']}/actions", json=action), 422, code)
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '"x"', "[" * 100_000, '{"name": ' + "9" * 5000 + "}"])
@@ -181,7 +183,7 @@ def test_a_body_that_is_no_object_is_a_clear_error(pointsman: Running, text: str
 def test_a_taken_custom_path_is_409(pointsman: Running) -> None:
     pointsman.callback("http://127.0.0.1:9/", customPath="mine")
     body = {"name": "x", "callbackUrl": "http://127.0.0.1:9/", "customPath": "mine"}
-    is_problem(pointsman.api.post("/api/v1/callbacks", json=body), 409, "custom_path_taken")
+    assert_problem(pointsman.api.post("/api/v1/callbacks", json=body), 409, "custom_path_taken")
 
 
 @pytest.mark.parametrize(
@@ -192,14 +194,14 @@ def test_without_a_valid_token_nothing_is_shown(pointsman: Running, authorizatio
     headers = [] if authorization is None else [(b"authorization", authorization.encode())]
     for path in ("callbacks", "triggers", "stored-items", "users/me"):
         answer = httpx.get(f"{pointsman.url}/api/v1/{path}", headers=headers, trust_env=False)
-        is_problem(answer, 401, "unauthorized")
+        assert_problem(answer, 401, "unauthorized")
 
 
 def test_a_wrong_password_and_an_unknown_account_look_alike(pointsman: Running) -> None:
     for email in ("admin@example.com", "nobody@example.com"):
         body = {"email": email, "password": "x" * 100}
         answer = httpx.post(f"{pointsman.url}/api/v1/auth/login", json=body, trust_env=False)
-        is_problem(answer, 401, "wrong_credentials")
+        assert_problem(answer, 401, "wrong_credentials")
 
 
 def test_logging_out_ends_the_session(pointsman: Running) -> None:
@@ -210,7 +212,7 @@ def test_logging_out_ends_the_session(pointsman: Running) -> None:
     ) as client:
         assert client.get("/api/v1/users/me").json()["email"] == "admin@example.com"
         assert client.post("/api/v1/auth/logout").status_code == 204
-        is_problem(client.get("/api/v1/users/me"), 401, "unauthorized")
+        assert_problem(client.get("/api/v1/users/me"), 401, "unauthorized")
 
 
 def test_a_deleted_callback_is_gone_at_once_and_its_rows_follow(
@@ -222,8 +224,8 @@ def test_a_deleted_callback_is_gone_at_once_and_its_rows_follow(
 
     assert pointsman.api.delete(f"/api/v1/callbacks/{callback['id']}").status_code == 204
 
-    is_problem(pointsman.api.get(f"/api/v1/callbacks/{callback['id']}"), 404, "not_found")
-    is_problem(pointsman.api.get(f"/api/v1/triggers/{trigger_id}"), 404, "not_found")
+    assert_problem(pointsman.api.get(f"/api/v1/callbacks/{callback['id']}"), 404, "not_found")
+    assert_problem(pointsman.api.get(f"/api/v1/triggers/{trigger_id}"), 404, "not_found")
     assert (
         pointsman.api.get("/api/v1/stored-items", params={"callbackId": callback["id"]}).json()["items"] == []
     )
@@ -244,4 +246,4 @@ def test_the_api_describes_itself(pointsman: Running) -> None:
 
 
 def test_nothing_is_at_an_unknown_address(pointsman: Running) -> None:
-    is_problem(httpx.get(f"{pointsman.url}/nothing/here", trust_env=False), 404, "not_found")
+    assert_problem(httpx.get(f"{pointsman.url}/nothing/here", trust_env=False), 404, "not_found")

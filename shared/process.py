@@ -1,0 +1,41 @@
+"""How one of our processes begins: settings, logging, as many sockets as the system allows.
+
+A configuration that cannot be used ends the process with exit code 78 (EX_CONFIG), which tells the
+supervisor that starting it again is of no use.
+"""
+
+from __future__ import annotations
+
+import resource
+import sys
+from collections.abc import Callable
+from typing import TypeVar
+
+from shared import config, logs
+from shared.config import Settings
+from shared.errors import ConfigError
+
+Made = TypeVar("Made")
+
+EX_CONFIG = 78
+ENOUGH_FILES = 65_536
+
+
+def begin(make: Callable[[Settings], Made]) -> tuple[Settings, Made]:
+    """Read the settings, set up the process and make what it runs on; exits when the settings cannot be used."""
+    try:
+        settings = config.read()
+        logs.configure(settings.log_level, settings.log_format)
+        _raise_limit_of_files()
+        return settings, make(settings)
+    except ConfigError as error:
+        sys.stderr.write(f"{error.message} {error.hint}\n")
+        sys.exit(EX_CONFIG)
+
+
+def _raise_limit_of_files() -> None:
+    """Raise the soft limit to the hard one: 1,024 is too few for 1,000 deliveries in flight."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = ENOUGH_FILES if hard == resource.RLIM_INFINITY else min(hard, ENOUGH_FILES)
+    if soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
