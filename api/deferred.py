@@ -40,6 +40,10 @@ class Deferred:
         timeout = min(timeout_seconds, self.timeout_seconds)
         try:
             outcome = await asyncio.wait_for(asyncio.wrap_future(self.future), timeout)
+        except asyncio.CancelledError:
+            if not self.future.cancelled():
+                raise  # it is this request that was cancelled
+            outcome = TimeoutError()
         except Exception as error:  # noqa: BLE001 - respond() turns it into an answer
             outcome = error
         return self.respond(outcome)

@@ -38,6 +38,9 @@ from shared.process import begin
 
 REQUEST_ID_KEY = "pointsman.request_id"
 HEADER_READ_TIMEOUT_MS = 10_000
+MAX_READING_BYTES = (
+    256 * 1024 * 1024
+)  # of bodies that are being read; what a few slow clients send is far below
 MAX_WAITING = 2_000  # requests that wait for a thread; beyond it the process only gets slower for everybody
 STOP_SECONDS = 5.0
 
@@ -58,6 +61,7 @@ class Shell:
         self._settings = settings
         self._threads = ThreadPoolExecutor(settings.api_threads, thread_name_prefix="flask")
         self._waiting = 0
+        self._reading_bytes = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request (ASGI 3)."""
@@ -101,14 +105,19 @@ class Shell:
                         raise Incomplete("The connection ended before the whole body had come.")
                     chunk = message.get("body", b"")
                     size += len(chunk)
+                    self._reading_bytes += len(chunk)
                     if size > limit:
                         raise TooLarge(f"The body has more than {limit} bytes.")
+                    if self._reading_bytes > MAX_READING_BYTES:
+                        raise Unavailable("Too many bodies are being read in this process.")
                     chunks.append(chunk)
                     more = message.get("more_body", False)
         except TimeoutError:
             raise TooSlow(
                 f"The body did not arrive within {self._settings.body_timeout_seconds:g} seconds."
             ) from None
+        finally:
+            self._reading_bytes -= size
         if declared.isdigit() and size < int(declared):
             raise Incomplete(f"{size} of {int(declared)} bytes had come when the body ended.")
         return b"".join(chunks)
@@ -156,6 +165,9 @@ class Shell:
         self._threads.shutdown(wait=True, cancel_futures=True)
 
 
+FRAMING = frozenset({"CONTENT_LENGTH", "TRANSFER_ENCODING"})  # undone by the shell, which has the whole body
+
+
 def _environ(scope: Scope, body: bytes, request_id: str, deferred: list[Deferred]) -> dict[str, Any]:
     """The WSGI environment of a request (PEP 3333): text is latin-1, the path's bytes in disguise."""
     host, port = scope.get("server") or ("", 0)
@@ -184,7 +196,7 @@ def _environ(scope: Scope, body: bytes, request_id: str, deferred: list[Deferred
         name, value = raw_name.decode("latin-1").upper().replace("-", "_"), raw_value.decode("latin-1")
         if name == "CONTENT_TYPE":
             environ[name] = value
-        elif name != "CONTENT_LENGTH":
+        elif name not in FRAMING:
             key = "HTTP_" + name
             environ[key] = f"{environ[key]},{value}" if key in environ else value
     return environ
@@ -199,6 +211,7 @@ async def serve(settings: Settings, services: Services) -> None:
         address=settings.host,
         port=settings.port,
         backlog=1024,
+        backpressure=settings.max_connections,
         http=HTTPModes.http1,
         http1_settings=HTTP1Settings(header_read_timeout=HEADER_READ_TIMEOUT_MS),
         websockets=False,

@@ -5,11 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import cast
 
+import structlog
 from flask import current_app
 from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
 
 from api.ingress.record import Recorder
 from api.ingress.resolve import Resolver
+from shared.clock import database_clock
 from shared.config import Settings
 from shared.crypto import SecretBox
 from shared.db import make_engine
@@ -19,6 +22,8 @@ from shared.queues import make_celery
 EXTENSION = "pointsman"
 POOL_SIZE = 8
 READ_SECONDS = 5.0
+
+log = structlog.get_logger("services")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +38,17 @@ class Services:
     recorder: Recorder
 
     def start(self) -> None:
+        self._measure_clock()
         self.publisher.start()
         self.recorder.start()
+
+    def _measure_clock(self) -> None:
+        """Learn PostgreSQL's time before the first key is made. Without PostgreSQL nothing is recorded anyway."""
+        try:
+            with self.engine.connect() as connection:
+                database_clock.measure(connection.connection.cursor())
+        except SQLAlchemyError as error:
+            log.warning("clock_not_measured", error=type(error).__name__)
 
     def stop(self) -> None:
         """Commit what is queued, send its hints, close."""

@@ -26,7 +26,7 @@ MiB = 1024 * 1024
 class Settings(BaseModel):
     """What an operator can set. Durations and sizes carry their unit in the name."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, allow_inf_nan=False)
 
     environment: Literal["local", "production"] = Field(
         "local", description="`production` refuses generated keys and an open address guard."
@@ -68,7 +68,9 @@ class Settings(BaseModel):
         256 * MiB, ge=8 * MiB, description="Bytes of trigger bodies held in each worker process."
     )
     lanes: tuple[str, ...] = Field(
-        ("fresh", "retry"), description="Celery queues that a worker listens to, with commas between."
+        ("fresh", "retry"),
+        min_length=1,
+        description="Celery queues that a worker listens to, with commas between.",
     )
 
     max_body_bytes: int = Field(
@@ -76,6 +78,12 @@ class Settings(BaseModel):
     )
     body_timeout_seconds: float = Field(
         10.0, gt=0, le=300, description="Time in which a request's body must have arrived; beyond it 408."
+    )
+    max_connections: int = Field(
+        10_000,
+        ge=100,
+        le=100_000,
+        description="Connections that each API process holds, slow and idle ones too.",
     )
     api_threads: int = Field(32, ge=1, le=512, description="Threads that run Flask in each API process.")
     accept_timeout_seconds: float = Field(
@@ -208,6 +216,12 @@ def _check_agreement(settings: Settings) -> None:
             settings.environment == "local" or settings.secret_keys is not None,
             "POINTSMAN_SECRET_KEYS must be set in production",
             "Make one with `pointsman keys new` and keep it outside the database's backups.",
+        ),
+        (
+            settings.environment == "local"
+            or all(network.prefixlen > 0 for network in settings.egress_allow),
+            "POINTSMAN_EGRESS_ALLOW must not open the whole address guard in production",
+            "Name the networks of your own that deliveries may reach.",
         ),
     )
     for holds, message, hint in rules:

@@ -11,7 +11,9 @@ from typing import Any
 from uuid import UUID
 
 import orjson
+import structlog
 from flask import Blueprint, Response, g, jsonify, request
+from psycopg2.errors import CheckViolation
 
 from api.deferred import Answer, Deferred, defer, is_abandoned
 from api.ingress.record import NewTrigger
@@ -27,6 +29,8 @@ METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 HOP_HEADERS = frozenset(
     {"connection", "transfer-encoding"}
 )  # of the connection, not of the message: not stored
+
+log = structlog.get_logger("ingress")
 
 ingress = Blueprint("ingress", __name__)
 
@@ -80,7 +84,7 @@ class _Accepted:
 
     def __call__(self, outcome: Any) -> Answer:
         if isinstance(outcome, Exception):
-            error = outcome if isinstance(outcome, PointsmanError) else self._translated(outcome)
+            error = self._translated(outcome)
             metrics.triggers_refused.labels(error.code).inc()
             return of_error(error, self._request_id)
         body = {
@@ -95,6 +99,9 @@ class _Accepted:
     def _translated(outcome: Exception) -> PointsmanError:
         if isinstance(outcome, TimeoutError):
             return Unavailable("The trigger could not be committed in time.")
+        if isinstance(outcome.__cause__, CheckViolation):
+            log.error("no_partition", hint="the partitions of today are missing, or a clock is far off")
+            return Unavailable("There is no place to record the trigger now.")
         return translate(outcome)
 
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import resource
+import socket
 from urllib.parse import urlsplit
 
+import httpx
 import pytest
 
 from tests.load import Load, send
@@ -66,3 +69,24 @@ async def _send_slowly(url: str) -> None:
             writer.close()
             with contextlib.suppress(ConnectionError):
                 await writer.wait_closed()
+
+
+IDLE_CONNECTIONS = 1_500
+
+
+@pytest.mark.load
+def test_more_than_a_thousand_idle_connections_do_not_stop_another_caller(pointsman: Running) -> None:
+    """Guards: Granian's bound on connections. Its own default, the backlog of 1,024, froze the whole process."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, 4 * IDLE_CONNECTIONS)), hard))
+    target = urlsplit(pointsman.url)
+    idle = []
+    try:
+        for _ in range(IDLE_CONNECTIONS):
+            idle.append(socket.create_connection((target.hostname, target.port), timeout=5))
+            idle[-1].sendall(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n")
+        assert idle[-1].recv(4096).startswith(b"HTTP/1.1 200")
+        assert httpx.get(f"{pointsman.url}/healthz", timeout=3, trust_env=False).status_code == 200
+    finally:
+        for connection in idle:
+            connection.close()

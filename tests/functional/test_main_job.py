@@ -90,6 +90,14 @@ def test_any_body_is_opaque(pointsman: Running, receiver: Receiver, body: bytes)
     assert receiver.receipts[0].body == body
 
 
+def test_a_body_in_chunks_is_delivered_whole(pointsman: Running, receiver: Receiver) -> None:
+    """Fails when the framing that the shell has undone is shown to Flask: it then sees an empty body."""
+    pointsman.ended(
+        pointsman.fire(pointsman.callback(receiver.url("/ok")), content=iter([b"one ", b"two ", b"three"]))
+    )
+    assert receiver.receipts[0].body == b"one two three"
+
+
 def test_the_recorded_request_can_be_read_back(pointsman: Running, receiver: Receiver) -> None:
     callback = pointsman.callback(receiver.url("/ok"))
     url = {"triggerUrl": callback["triggerUrl"] + "?page=2"}

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
+from collections.abc import Callable
+from dataclasses import replace
 from typing import cast
 from uuid import UUID
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from sqlalchemy import Engine
 
 from api.ingress import resolve
 from api.ingress.resolve import Resolver, Snapshot, must_be_active
-from shared.errors import Forbidden, NotFound
+from shared.errors import Forbidden, NotFound, Unavailable
 
 KNOWN = Snapshot(UUID(int=1), UUID(int=2), True)
 
@@ -21,11 +27,15 @@ class CountingResolver(Resolver):
     def __init__(self) -> None:
         self.seconds = 0.0
         self.reads: list[str] = []
+        self.known: Snapshot | None = KNOWN
+        self.failure: Exception | None = None
         super().__init__(cast(Engine, None), lambda: self.seconds)
 
     def _read(self, is_token: bool, name: str) -> Snapshot | None:
         self.reads.append(name)
-        return KNOWN if is_token and name == "known" else None
+        if self.failure is not None:
+            raise self.failure
+        return self.known if is_token and name == "known" else None
 
 
 def test_a_snapshot_is_read_again_after_a_second() -> None:
@@ -46,12 +56,71 @@ def test_unknown_names_are_remembered_too_and_paths_are_not_tokens() -> None:
     assert resolver.reads == ["guess", "known"]
 
 
-@pytest.mark.parametrize("name", ["", "a\x00b", "a/b", "a b", "caf\u00e9", "x" * 201, "a\n"])
-def test_names_that_cannot_be_never_reach_the_database(name: str) -> None:
+@pytest.mark.parametrize("seconds", [1.0, 60.0])
+def test_a_change_holds_a_second_later_whichever_way_it_goes(seconds: float) -> None:
+    """A token rotated away is unknown, a callback just made is found, one switched off is refused."""
+    resolver = CountingResolver()
+    resolver.by_token("known")
+    resolver.known = None
+    assert resolver.by_token("known") == KNOWN, "not read again within the second"
+    resolver.seconds = seconds
+    with pytest.raises(NotFound):
+        resolver.by_token("known")
+    resolver.known = replace(KNOWN, active=False)
+    resolver.seconds = 2 * seconds
+    with pytest.raises(Forbidden):
+        must_be_active(resolver.by_token("known"))
+
+
+def test_use_does_not_lengthen_the_second() -> None:
+    """Fails when a hit renews its entry: a busy callback could never be switched off."""
+    resolver = CountingResolver()
+    for tenths in range(30):
+        resolver.seconds = tenths / 10
+        resolver.by_token("known")
+    assert len(resolver.reads) == 3
+
+
+def test_a_read_that_failed_is_not_remembered() -> None:
+    """Fails when an outage of PostgreSQL turns into «no such callback» for a second."""
+    resolver = CountingResolver()
+    resolver.failure = Unavailable("PostgreSQL is not available.")
+    with pytest.raises(Unavailable):
+        resolver.by_token("known")
+    resolver.failure = None
+    assert resolver.by_token("known") == KNOWN
+
+
+@pytest.mark.parametrize("name", ["", "a\x00b", "a/b", "a b", "caf\u00e9", "x" * 201, "a\n", "\ud800"])
+@pytest.mark.parametrize("find", [Resolver.by_token, Resolver.by_path])
+def test_names_that_cannot_be_never_reach_the_database(
+    find: Callable[[Resolver, str], Snapshot], name: str
+) -> None:
     resolver = CountingResolver()
     with pytest.raises(NotFound):
-        resolver.by_token(name)
+        find(resolver, name)
     assert resolver.reads == []
+
+
+@given(st.text(max_size=210))
+def test_what_reaches_the_database_is_printable_ascii_of_bounded_length(name: str) -> None:
+    resolver = CountingResolver()
+    with pytest.raises(NotFound):
+        resolver.by_path(name)
+    for asked in resolver.reads:
+        assert asked == name
+        assert asked.isascii()
+        assert asked.isprintable()
+        assert not set(asked) & set("/ '\"%\\")
+        assert 1 <= len(asked) <= 200
+
+
+@pytest.mark.parametrize("name", ["a", "A-z_0.9~", "x" * 200])
+def test_names_that_can_be_are_looked_up(name: str) -> None:
+    resolver = CountingResolver()
+    with pytest.raises(NotFound):
+        resolver.by_path(name)
+    assert resolver.reads == [name]
 
 
 def test_the_cache_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -59,11 +128,97 @@ def test_the_cache_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     resolver = CountingResolver()
     for number in range(100):
         with pytest.raises(NotFound):
-            resolver.by_token(f"n{number}")
-    assert len(resolver._cache) <= 10
+            resolver.by_token(f"n{number}" if number % 2 else f"not/a/name/{number}")
+        assert len(resolver._cache) <= 10
 
 
 def test_an_inactive_callback_is_refused() -> None:
     must_be_active(KNOWN)
     with pytest.raises(Forbidden):
         must_be_active(Snapshot(UUID(int=1), UUID(int=2), False))
+
+
+@given(st.text())
+def test_only_names_that_a_url_of_ours_can_have_reach_the_database(name: str) -> None:
+    for ask in (Resolver.by_token, Resolver.by_path):
+        resolver = CountingResolver()
+        with contextlib.suppress(NotFound):
+            ask(resolver, name)
+        assert resolver.reads in ([], [name])
+        if resolver.reads:
+            assert re.fullmatch(r"[A-Za-z0-9._~-]{1,200}", name)
+
+
+@pytest.mark.parametrize("name", ["A", "x" * 200, "A-z_0.9~", "canary"])
+def test_names_at_the_edge_of_what_is_allowed_are_looked_up(name: str) -> None:
+    resolver = CountingResolver()
+    with pytest.raises(NotFound) as error:
+        resolver.by_path(name)
+    assert resolver.reads == [name]
+    assert error.value.code == "unknown_trigger_url"
+    assert "canary" not in error.value.message + error.value.hint, "a token is a credential"
+
+
+def test_a_change_holds_a_second_later_in_both_directions() -> None:
+    """Fails when an unknown name is remembered for longer, or a deleted callback is."""
+
+    class Changing(CountingResolver):
+        def __init__(self) -> None:
+            super().__init__()
+            self.exists = False
+
+        def _read(self, is_token: bool, name: str) -> Snapshot | None:
+            return KNOWN if self.exists else None
+
+    resolver = Changing()
+    for exists in (True, False, True):
+        with contextlib.suppress(NotFound):
+            resolver.by_token("x")
+        resolver.exists = exists
+        resolver.seconds += resolve.TTL_SECONDS
+        if exists:
+            assert resolver.by_token("x") == KNOWN
+        else:
+            with pytest.raises(NotFound):
+                resolver.by_token("x")
+
+
+def test_a_database_that_fails_is_asked_again_and_not_taken_for_unknown() -> None:
+    class Failing(CountingResolver):
+        def _read(self, is_token: bool, name: str) -> Snapshot | None:
+            if not self.reads:
+                self.reads.append(name)
+                raise OSError("away")
+            return super()._read(is_token, name)
+
+    resolver = Failing()
+    with pytest.raises(OSError, match="away"):
+        resolver.by_token("known")
+    assert resolver.by_token("known") == KNOWN
+
+
+def test_a_cache_that_was_full_still_knows_what_it_read_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resolve, "MAX_ENTRIES", 3)
+    resolver = CountingResolver()
+    for number in range(7):
+        with pytest.raises(NotFound):
+            resolver.by_token(f"n{number}")
+        assert resolver.by_token("known") == KNOWN
+    assert resolver.reads.count("known") <= 4, "forgetting everything is rare"
+    assert resolver.reads.count("n6") == 1
+
+
+def test_a_refusal_says_who_can_mend_it() -> None:
+    with pytest.raises(Forbidden) as error:
+        must_be_active(Snapshot(UUID(int=1), UUID(int=2), False))
+    assert (error.value.status, error.value.code) == (403, "callback_inactive")
+    assert "activeStatus" in error.value.hint
+
+
+def test_a_token_that_was_just_used_is_no_path_of_the_same_name() -> None:
+    """Fails when both are remembered under one name: a path could be had by guessing nothing."""
+    resolver = CountingResolver()
+    assert resolver.by_token("known") == KNOWN
+    with pytest.raises(NotFound):
+        resolver.by_path("known")
+    assert resolver.by_token("known") == KNOWN

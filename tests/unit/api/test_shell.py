@@ -11,8 +11,10 @@ from typing import Any
 
 import pytest
 from flask import Flask, Response, request
+from structlog.testing import capture_logs
 
-from api.deferred import Deferred, defer
+from api import server
+from api.deferred import Deferred, defer, is_abandoned
 from api.server import Shell
 from shared.config import Settings
 
@@ -92,19 +94,24 @@ def call(
     **headers: str,
 ) -> Exchange:
     exchange = Exchange(chunks or [], pause, whole)
-    scope = {
+    named = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
+    scope = scope_of(method, path, named)
+    asyncio.run(shell(scope, exchange.receive, exchange.send))
+    return exchange
+
+
+def scope_of(method: str, path: str, headers: list[tuple[bytes, bytes]]) -> dict[str, Any]:
+    return {
         "type": "http",
         "http_version": "1.1",
         "scheme": "http",
         "method": method,
         "path": path,
         "query_string": b"q=1",
-        "headers": [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()],
+        "headers": headers,
         "client": ("10.0.0.9", 4711),
         "server": ("127.0.0.1", 80),
     }
-    asyncio.run(shell(scope, exchange.receive, exchange.send))
-    return exchange
 
 
 def test_a_request_reaches_flask_as_it_came(shell: Shell) -> None:
@@ -163,6 +170,140 @@ def test_what_a_view_deferred_is_the_answer(shell: Shell) -> None:
 def test_an_answer_to_head_has_no_body(shell: Shell) -> None:
     answer = call(shell, "HEAD", "/x")
     assert (answer.status, answer.body) == (200, b"")
+
+
+def test_an_answer_that_was_deferred_has_no_body_for_head_either(shell: Shell) -> None:
+    answer = call(shell, "HEAD", "/deferred/done")
+    assert (answer.status, answer.body, answer.headers["x-a"]) == (202, b"", "b")
+
+
+@pytest.mark.parametrize("headers", [{"content_length": "1024"}, {"transfer_encoding": "chunked"}])
+def test_a_body_of_exactly_the_cap_is_taken_whole(shell: Shell, headers: dict[str, str]) -> None:
+    """Fails when Flask is shown a framing that the shell has undone: it takes a chunked body for an empty one."""
+    answer = call(shell, "POST", "/x", [b"x" * 512] * 2, 0.0, True, **headers)
+    assert (answer.status, len(json.loads(answer.body)["body"])) == (200, 1024)
+
+
+@pytest.mark.parametrize("headers", [{}, {"content_length": "0"}])
+def test_a_request_without_a_body_does_not_wait_for_one(shell: Shell, headers: dict[str, str]) -> None:
+    """Fails when the end of a body is awaited that was never announced: each GET would cost a 408."""
+    answer = call(shell, "GET", "/x", [], 30.0, True, **headers)
+    assert (answer.status, json.loads(answer.body)["body"]) == (200, "")
+
+
+def test_headers_given_twice_are_joined(shell: Shell) -> None:
+    exchange = Exchange([], 0.0, True)
+    twice = [(b"x-twice", b"1"), (b"x-other", b"o"), (b"x-twice", "caf\u00e9".encode("latin-1"))]
+    asyncio.run(shell(scope_of("GET", "/x", twice), exchange.receive, exchange.send))
+    assert json.loads(exchange.body)["x"] == "1,caf\u00e9"
+
+
+def test_a_path_that_is_no_text_does_not_break_the_shell(shell: Shell) -> None:
+    answer = call(shell, "GET", "/\udce9")
+    assert answer.status == 200
+    assert json.loads(answer.body)["path"] == "\ufffd"
+
+
+def test_what_is_not_http_is_left_alone(shell: Shell) -> None:
+    exchange = Exchange([], 0.0, True)
+    asyncio.run(shell({"type": "lifespan"}, exchange.receive, exchange.send))
+    assert exchange.status == 0
+
+
+@pytest.mark.parametrize("path", ["/broken", "/deferred/unanswerable"])
+def test_a_fault_of_ours_is_a_500_that_shows_nothing(path: str) -> None:
+    """The application itself fails here, outside Flask's own error handling."""
+    app = Flask("test")
+    app.config["PROPAGATE_EXCEPTIONS"] = True
+
+    @app.get("/broken")
+    def broken() -> Any:
+        raise RuntimeError("canary-hunter2")
+
+    @app.get("/deferred/unanswerable")
+    def unanswerable() -> Any:
+        def respond(_outcome: Any) -> Any:
+            raise RuntimeError("canary-hunter2")
+
+        future: Future[str] = Future()
+        future.set_result("x")
+        return defer(Deferred(future, respond, 1))
+
+    shell = Shell(app, SETTINGS)
+    with capture_logs() as logged:
+        answer = call(shell, "GET", path)
+    shell.stop()
+    document = json.loads(answer.body)
+    assert (answer.status, document["code"]) == (500, "internal_error")
+    assert document["requestId"] == answer.headers["x-request-id"]
+    assert b"canary" not in answer.body
+    assert [line["event"] for line in logged][-1:] == ["request_broken"]
+
+
+class Crowd:
+    """A shell with one thread, which is busy until it is freed."""
+
+    def __init__(self) -> None:
+        self.free, self.abandoned, self.handled = threading.Event(), threading.Event(), list[str]()
+        app = Flask("test")
+
+        @app.get("/<name>")
+        def view(name: str) -> str:
+            self.handled.append(name)
+            if name == "busy":
+                self.free.wait(10)
+                if is_abandoned():
+                    self.abandoned.set()
+            return name
+
+        self.shell = Shell(app, SETTINGS.model_copy(update={"api_threads": 1}))
+
+
+@pytest.fixture
+def crowd() -> Iterator[Crowd]:
+    crowd = Crowd()
+    yield crowd
+    crowd.free.set()
+    crowd.shell.stop()
+
+
+def test_a_view_learns_that_its_caller_has_gone(crowd: Crowd) -> None:
+    """Fails when a view that got its thread back too late would record what was answered with 503."""
+    assert call(crowd.shell, "GET", "/busy").status == 503
+    crowd.free.set()
+    assert crowd.abandoned.wait(5)
+
+
+def test_a_request_that_waited_in_vain_for_a_thread_is_never_handled(crowd: Crowd) -> None:
+    assert call(crowd.shell, "GET", "/busy").status == 503
+    assert call(crowd.shell, "GET", "/queued").status == 503
+    crowd.free.set()
+    assert call(crowd.shell, "GET", "/later").status == 200
+    assert crowd.handled == ["busy", "later"]
+
+
+def test_beyond_the_queue_the_answer_is_503_at_once(crowd: Crowd, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "MAX_WAITING", 3)
+
+    async def rush() -> list[Exchange]:
+        first = [Exchange([], 0.0, True) for _ in range(3)]
+        tasks = [
+            asyncio.create_task(crowd.shell(scope_of("GET", "/busy", []), one.receive, one.send))
+            for one in first
+        ]
+        await asyncio.sleep(0)  # each has joined the queue
+        refused = Exchange([], 0.0, True)
+        await crowd.shell(scope_of("GET", "/refused", []), refused.receive, refused.send)
+        assert not any(task.done() for task in tasks), "it did not wait for them"
+        crowd.free.set()
+        await asyncio.gather(*tasks)
+        return [refused, *first]
+
+    refused, *first = asyncio.run(rush())
+    assert (refused.status, json.loads(refused.body)["code"]) == (503, "unavailable")
+    assert [one.status for one in first] == [200, 200, 200]
+    assert "refused" not in crowd.handled
+    assert call(crowd.shell, "GET", "/after").status == 200, "the queue empties again"
 
 
 def test_without_the_shell_a_view_waits_itself() -> None:

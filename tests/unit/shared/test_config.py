@@ -5,6 +5,8 @@ from __future__ import annotations
 from ipaddress import ip_network
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from shared import config
@@ -84,3 +86,113 @@ def test_settings_cannot_be_changed() -> None:
 def test_a_missing_server_is_named_when_it_is_needed() -> None:
     with pytest.raises(ConfigError, match="POINTSMAN_DATABASE_URL"):
         _ = config.read({}).postgres
+
+
+names = st.sampled_from(sorted(config.Settings.model_fields))
+
+
+@given(names, st.data())
+def test_whichever_letter_was_forgotten_the_right_name_is_found(name: str, data: st.DataObject) -> None:
+    position = data.draw(st.integers(1, len(name) - 1))
+    mistyped = "POINTSMAN_" + (name[:position] + name[position + 1 :]).upper()
+    with pytest.raises(ConfigError) as error:
+        config.read({mistyped: "x"})
+    assert error.value.message == f"{mistyped} is not a setting."
+    assert f"Did you mean POINTSMAN_{name.upper()}?" in error.value.hint
+
+
+def test_names_are_told_apart_by_case_and_other_programs_variables_do_not_matter() -> None:
+    assert config.read({"PATH": "x", "PORT": "x", "pointsman_port": "x"}) == config.read({})
+    with pytest.raises(ConfigError, match="POINTSMAN_Port"):
+        config.read({"POINTSMAN_Port": "1"})
+
+
+def test_without_a_mapping_the_environment_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("POINTSMAN_PORT", "4711")
+    assert config.read().port == 4711
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("HEARTBEAT_SECONDS", "0"),
+        ("SWEEP_SECONDS", "nan"),
+        ("SWEEP_SECONDS", "inf"),
+        ("STALE_SECONDS", "inf"),
+        ("FIRST_HINT_SECONDS", "inf"),
+        ("DRAIN_SECONDS", "inf"),
+        ("LANES", ""),
+        ("LANES", " , "),
+        ("EGRESS_ALLOW", "localhost"),
+        ("EGRESS_ALLOW", "127.0.0.0/8;::1"),
+        ("PORT", ""),
+        ("ENVIRONMENT", "staging"),
+    ],
+)
+def test_a_value_that_would_disable_a_duty_without_a_word_is_refused(name: str, value: str) -> None:
+    """An endless sweep interval repairs nothing, an endless stale time frees no dead worker's runs."""
+    with pytest.raises(ConfigError) as error:
+        config.read({f"POINTSMAN_{name}": value})
+    assert f"POINTSMAN_{name}" in error.value.message
+    assert error.value.hint == config.Settings.model_fields[name.lower()].description
+
+
+KEYS = {"SECRET_KEYS": "x"}
+
+
+@pytest.mark.parametrize(
+    ("agree", "contradict", "named"),
+    [
+        (
+            {"HEARTBEAT_SECONDS": "4.9", "LEASE_SECONDS": "10"},
+            {"HEARTBEAT_SECONDS": "5", "LEASE_SECONDS": "10"},
+            ("LEASE_SECONDS", "HEARTBEAT_SECONDS"),
+        ),
+        (
+            {"LEASE_SECONDS": "19.9", "STALE_SECONDS": "20"},
+            {"LEASE_SECONDS": "20", "STALE_SECONDS": "20"},
+            ("STALE_SECONDS", "LEASE_SECONDS"),
+        ),
+        (
+            {"ACCEPT_TIMEOUT_SECONDS": "4.9", "FIRST_HINT_SECONDS": "5"},
+            {"ACCEPT_TIMEOUT_SECONDS": "5", "FIRST_HINT_SECONDS": "5"},
+            ("FIRST_HINT_SECONDS", "ACCEPT_TIMEOUT_SECONDS"),
+        ),
+        (
+            {"CAPACITY_BYTES": str(8 * config.MiB), "MAX_BODY_BYTES": str(8 * config.MiB)},
+            {"CAPACITY_BYTES": str(8 * config.MiB), "MAX_BODY_BYTES": str(8 * config.MiB + 1)},
+            ("CAPACITY_BYTES", "MAX_BODY_BYTES"),
+        ),
+        ({"ENVIRONMENT": "production", **KEYS}, {"ENVIRONMENT": "production"}, ("SECRET_KEYS",)),
+    ],
+)
+def test_a_contradiction_names_both_sides_and_its_edge_is_exact(
+    agree: dict[str, str], contradict: dict[str, str], named: tuple[str, ...]
+) -> None:
+    config.read({f"POINTSMAN_{name}": value for name, value in agree.items()})
+    with pytest.raises(ConfigError) as error:
+        config.read({f"POINTSMAN_{name}": value for name, value in contradict.items()})
+    assert all(f"POINTSMAN_{name}" in error.value.message for name in named)
+    assert error.value.hint != ConfigError.hint, "the hint says why"
+
+
+@pytest.mark.parametrize("networks", ["0.0.0.0/0", "::/0", "10.1.0.0/16, 0.0.0.0/0"])
+def test_production_refuses_an_open_address_guard(networks: str) -> None:
+    """As the description of POINTSMAN_ENVIRONMENT promises. Some networks of one's own are not «open»."""
+    given_keys = {"POINTSMAN_ENVIRONMENT": "production", "POINTSMAN_SECRET_KEYS": "x"}
+    assert config.read({**given_keys, "POINTSMAN_EGRESS_ALLOW": "10.1.0.0/16"}).egress_allow
+    with pytest.raises(ConfigError, match="POINTSMAN_EGRESS_ALLOW"):
+        config.read({**given_keys, "POINTSMAN_EGRESS_ALLOW": networks})
+
+
+def test_secrets_do_not_show_when_settings_are_printed() -> None:
+    secrets = ("DATABASE_URL", "REDIS_URL", "SECRET_KEYS", "ADMIN_PASSWORD")
+    settings = config.read({f"POINTSMAN_{name}": f"canary-{name}" for name in secrets})
+    assert "canary" not in f"{settings!r} {settings} {settings.model_dump()}"
+    assert (settings.postgres, settings.redis, settings.keys) == tuple(f"canary-{n}" for n in secrets[:3])
+
+
+@pytest.mark.parametrize("name", ["redis", "keys"])
+def test_each_missing_server_is_named(name: str) -> None:
+    with pytest.raises(ConfigError, match=r"POINTSMAN_(REDIS_URL|SECRET_KEYS) is not set"):
+        getattr(config.read({}), name)
