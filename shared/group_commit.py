@@ -38,14 +38,16 @@ log = structlog.get_logger("group_commit")
 
 
 def is_content_error(error: Exception) -> bool:
-    """Whether PostgreSQL (or psycopg2 before it) refuses what a row holds: SQLSTATE class 21, 22 or 23."""
+    """Whether PostgreSQL (or psycopg2 before it) refuses what a row holds: SQLSTATE class 21, 22, 23 or 54."""
     if isinstance(error, psycopg2.Error):
-        return (error.pgcode or "")[:2] in {"21", "22", "23"}
+        return (error.pgcode or "")[:2] in {"21", "22", "23", "54"}
     return isinstance(error, ValueError)  # a NUL or a lone surrogate never reaches the server
 
 
 def is_transient(error: Exception) -> bool:
     """Whether the same batch can succeed when repeated: lost connection, serialization failure, deadlock."""
+    if is_content_error(error):  # 54000, a limit exceeded, is an OperationalError too
+        return False
     if isinstance(error, (psycopg2.OperationalError, psycopg2.InterfaceError)):
         return True
     return isinstance(error, psycopg2.Error) and (error.pgcode or "")[:2] in {"08", "40", "53", "57", "25"}
@@ -154,6 +156,8 @@ class GroupCommit(Generic[Row, Result]):
     def _store(self, batch: list[_Entry[Row, Result]]) -> None:
         try:
             results = self._flush_through_outage([entry.row for entry in batch])
+            if len(results) != len(batch):
+                raise RuntimeError(f"{len(results)} results for {len(batch)} rows")
         except Exception as error:  # noqa: BLE001 - whatever it is belongs to the batch's callers
             self._explain(batch, error)
             return

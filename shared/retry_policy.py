@@ -30,8 +30,11 @@ class RetryPolicy(BaseModel):
 
     @model_validator(mode="after")
     def _one_form(self) -> RetryPolicy:
-        if self.schedule is not None and self.initialSeconds is not None:
-            raise ValueError('give either "schedule" or "initialSeconds", not both')
+        exponential = {"initialSeconds", "factor", "capSeconds"} & self.model_fields_set
+        if self.schedule is not None and exponential:
+            raise ValueError(f'give either "schedule" or "{min(exponential)}", not both')
+        if exponential and self.initialSeconds is None:
+            raise ValueError(f'"{min(exponential)}" says nothing without "initialSeconds"')
         return self
 
 

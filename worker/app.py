@@ -28,6 +28,10 @@ from worker.maintenance.sweep import Sweep
 HINT_THREADS = 4  # hints that may wait for room at once; each then holds one message un-acknowledged
 ROOM_WAIT_SECONDS = 60.0  # far below the visibility timeout of a message
 
+PURGE_SETTLE_SECONDS = (
+    5.0  # beyond the longest way of a batch: the queue, a flush, a new connection, a flush again
+)
+
 log = structlog.get_logger("worker")
 
 
@@ -47,8 +51,8 @@ def make_worker_app(settings: Settings) -> Celery:
             sweep.start()
 
         def stop(self, parent: Any) -> None:  # noqa: ARG002
-            engine.stop()
             sweep.stop()
+            engine.stop()
 
     app.steps["worker"].add(EngineStep)
 
@@ -68,7 +72,7 @@ def make_sweep(settings: Settings, app: Celery, engine: Engine) -> Sweep:
         [
             Due(HintSender(app, settings.redis), engine.offer, lambda: engine.free, settings.sweep_seconds),
             DeadWorkers(settings.stale_seconds, settings.sweep_seconds),
-            Purge(),
+            Purge(settle_seconds=PURGE_SETTLE_SECONDS + 5 * settings.accept_timeout_seconds),
             Partitions(),
         ],
     )

@@ -7,6 +7,7 @@ when it is dialled, not here.
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any, Literal
 from urllib.parse import urlsplit
@@ -104,7 +105,7 @@ class Config(BaseModel):
     @field_validator("body")
     @classmethod
     def _bounded(cls, body: Any) -> Any:
-        if isinstance(body, str) and len(body) > MAX_BODY_CHARS:
+        if len(body if isinstance(body, str) else json.dumps(body)) > MAX_BODY_CHARS:
             raise ValueError(f"the body is longer than {MAX_BODY_CHARS} characters")
         return body
 

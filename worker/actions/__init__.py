@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from types import ModuleType
 
+import structlog
+
 from shared.errors import PointsmanError
 from worker.actions import http_post, store
 from worker.actions.contract import Action, AttemptContext, Doors, Outcome
+
+log = structlog.get_logger("actions")
 
 KINDS: dict[str, ModuleType] = {
     "HTTP_POST": http_post,
@@ -27,5 +31,8 @@ async def attempt(action: Action, context: AttemptContext, doors: Doors) -> Outc
         request = module.prepare(action, context)
     except PointsmanError as error:
         return Outcome.permanent("bad_config", f"{error.message} {error.hint}")
+    except Exception:
+        log.exception("prepare_broken", action=str(action.id), type=action.type)
+        return Outcome.permanent("bad_config", "The action's config or secret cannot be used. Set it again.")
     outcome: Outcome = module.classify(await module.perform(request, doors))
     return outcome

@@ -13,6 +13,7 @@ import codecs
 import email.utils
 import json
 import time
+from datetime import UTC
 from typing import Any
 
 from shared.action_types import parse_config
@@ -126,7 +127,8 @@ def _retry_after(response: HttpResponse) -> float | None:
         seconds = float(value[:9])
     else:
         try:
-            seconds = email.utils.parsedate_to_datetime(value).timestamp() - time.time()
+            date = email.utils.parsedate_to_datetime(value)
+            seconds = date.replace(tzinfo=date.tzinfo or UTC).timestamp() - time.time()
         except (ValueError, OverflowError):
             return None
     return min(max(seconds, 0.0), MAX_RETRY_AFTER_SECONDS)

@@ -30,6 +30,10 @@ _COUNT = """
 SELECT u.user_id, (SELECT count(*) FROM (SELECT 1 FROM stored_items s WHERE s.user_id = u.user_id LIMIT u.cap) c)
 FROM unnest(%s::uuid[], %s::int[]) AS u(user_id, cap)
 """
+_STORED = """
+SELECT s.trigger_id, s.action_id FROM stored_items s
+JOIN unnest(%s::uuid[], %s::uuid[]) AS w(trigger_id, action_id) USING (trigger_id, action_id)
+"""
 _INSERT = """
 INSERT INTO stored_items (id, user_id, callback_id, action_id, trigger_id, key, content, content_type)
 SELECT i.* FROM unnest(%s::uuid[], %s::uuid[], %s::uuid[], %s::uuid[], %s::uuid[], %s::text[], %s::bytea[], %s::text[])
@@ -99,11 +103,20 @@ class Storage:
         cursor.execute(_COUNT, (list(caps), list(caps.values())))
         kept: Counter[str] = Counter({str(user): count for user, count in cursor.fetchall()})
         admitted = []
+        stored = _stored_already(cursor, items)
         for item in items:
             user = str(item.user_id)
-            admitted.append(kept[user] < item.max_items)
-            kept[user] += 1
+            is_stored = (item.trigger_id, item.action_id) in stored
+            admitted.append(is_stored or kept[user] < item.max_items)
+            kept[user] += not is_stored
         return admitted
+
+
+def _stored_already(cursor: Any, items: Sequence[StoredItem]) -> set[tuple[UUID, UUID]]:
+    """What an earlier attempt stored: a repeated attempt succeeds at the cap, too."""
+    triggers = [str(item.trigger_id) for item in items]
+    cursor.execute(_STORED, (triggers, [str(item.action_id) for item in items]))
+    return {(trigger_id, action_id) for trigger_id, action_id in cursor.fetchall()}
 
 
 def _columns(items: Sequence[StoredItem]) -> tuple[list[Any], ...]:

@@ -10,16 +10,18 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 import psycopg2
+import psycopg2.errors
 import structlog
 
 from shared import metrics
 from shared.db import OwnedConnection
+from shared.group_commit import is_content_error
 from shared.ids import execution_id
 from worker.actions.contract import Action, Trigger
 from worker.engine.journal import SETTLED_EVENT
@@ -72,22 +74,35 @@ class Claimer:
     def close(self) -> None:
         self._connection.close()
 
-    def claim(self, worker_id: UUID, ids: Sequence[UUID]) -> list[Run]:
-        """Claim what is PENDING and due among these ids. Raises psycopg2.OperationalError without PostgreSQL.
+    def claim(
+        self, worker_id: UUID, ids: Sequence[UUID], deliver: Callable[[list[Run]], None] = lambda _runs: None
+    ) -> list[Run]:
+        """Claim what is PENDING and due among these ids; deliver is called after each commit with what it claimed.
 
-        After a lost connection the claim may or may not have committed; the reconcile finds out. Any other
-        error comes from what a row holds, or lacks: it must not keep that row's neighbours from running.
+        A fault of the installation (no PostgreSQL, a schema that does not fit, no partition) is raised: the runs
+        stay PENDING. After a lost connection the claim may or may not have committed; the reconcile finds out.
+        Any other error comes from one row: it is isolated, so that its neighbours run.
         """
         try:
-            return self._claim(worker_id, ids)
-        except (psycopg2.OperationalError, psycopg2.InterfaceError):
-            raise
-        except Exception as error:  # noqa: BLE001 - isolated by halving, then logged and settled
+            runs = self._claim(worker_id, ids)
+        except Exception as error:
+            if _concerns_all(error):
+                raise
             if len(ids) == 1:
-                self._settle_unclaimable(ids[0], error)
+                self._give_up(ids[0], error)
                 return []
+        else:
+            if runs:
+                deliver(runs)
+            return runs
         middle = len(ids) // 2
-        return self.claim(worker_id, ids[:middle]) + self.claim(worker_id, ids[middle:])
+        return self.claim(worker_id, ids[:middle], deliver) + self.claim(worker_id, ids[middle:], deliver)
+
+    def _give_up(self, trigger_id: UUID, error: Exception) -> None:
+        """Settle a run whose rows cannot be read. A fault of ours leaves it PENDING, for a worker that is mended."""
+        log.error("run_unclaimable", trigger=str(trigger_id), exc_info=error)
+        if is_content_error(error) or isinstance(error, LookupError):
+            self._settle_unclaimable(trigger_id)
 
     def _claim(self, worker_id: UUID, ids: Sequence[UUID]) -> list[Run]:
         with self._connection.transaction() as cursor:
@@ -100,14 +115,22 @@ class Claimer:
         metrics.runs_claimed.inc(len(runs))
         return runs
 
-    def _settle_unclaimable(self, trigger_id: UUID, error: Exception) -> None:
-        log.error("run_unclaimable", trigger=str(trigger_id), error=str(error).split("\n", 1)[0])
+    def _settle_unclaimable(self, trigger_id: UUID) -> None:
         details = {
             "reason": "bad_config",
             "error": "A row of this trigger, its callback or its actions cannot be read. Set the callback and its actions again.",
         }
         with self._connection.transaction() as cursor:
             cursor.execute(_SETTLE_UNCLAIMABLE, (str(trigger_id), SETTLED_EVENT, json.dumps(details)))
+
+
+def _concerns_all(error: Exception) -> bool:
+    """Whether an error is the installation's and not a row's: then no run may be failed for it."""
+    if isinstance(error, psycopg2.errors.CheckViolation):  # no partition for today's executions
+        return True
+    return isinstance(
+        error, (psycopg2.OperationalError, psycopg2.InterfaceError, psycopg2.ProgrammingError, MemoryError)
+    )
 
 
 def _assemble(cursor: Any, claimed: Sequence[Any], worker_id: UUID) -> tuple[list[Run], datetime]:

@@ -34,6 +34,8 @@ from worker.engine.run import LeaseLost, Services, carry, fail, release
 from worker.engine.state import ROW_OVERHEAD_BYTES, Run
 
 TICK_SECONDS = 0.25
+FIRST_FAIL_PAUSE_SECONDS = 1.0
+MAX_FAIL_PAUSE_SECONDS = 60.0
 RELEASE_SECONDS = 3.0  # for writing what is released at the end of the grace time
 
 log = structlog.get_logger("engine")
@@ -89,8 +91,8 @@ class Engine:
 
     @property
     def free(self) -> int:
-        """Runs that fit in now."""
-        return self._room.free()
+        """Runs that fit in now: none without a lease or when draining, since nothing would be claimed."""
+        return 0 if self._draining or not self._heartbeat.holds_lease() else self._room.free()
 
     def start(self) -> None:
         self._loop_thread.start()
@@ -137,6 +139,9 @@ class Engine:
     def _tick(self) -> None:
         self._ticked_at = time.monotonic()
         metrics.runs_in_flight.set(len(self._tasks))
+        if self._tasks and not self._draining and not self._heartbeat.holds_lease():
+            for task in self._tasks.values():  # the heartbeat's own thread may be stuck in a slow call
+                task.cancel()
         self._loop.call_later(TICK_SECONDS, self._tick)
 
     def _start_runs(self, runs: list[Run]) -> None:
@@ -173,11 +178,22 @@ class Engine:
             log.warning("release_failed", trigger=str(run.id), error=type(error).__name__)
 
     async def _fail(self, run: Run) -> None:
-        """A fault of ours in a run ends it, so that its side effects are not repeated without bound."""
-        try:
-            await fail(run, self._services, "internal_error", "Pointsman failed; its log says why.")
-        except Exception:
-            log.exception("run_stranded", trigger=str(run.id))
+        """A fault of ours in a run ends it, so that its side effects are not repeated without bound.
+
+        While that cannot be written the run is kept here: let go, it would be claimed and sent again.
+        """
+        pause_seconds = FIRST_FAIL_PAUSE_SECONDS
+        while True:
+            try:
+                await fail(run, self._services, "internal_error", "Pointsman failed; its log says why.")
+            except ClaimLost:
+                return
+            except Exception:
+                log.exception("run_stranded", trigger=str(run.id), again_in_seconds=pause_seconds)
+            else:
+                return
+            await asyncio.sleep(pause_seconds)
+            pause_seconds = min(pause_seconds * 2, MAX_FAIL_PAUSE_SECONDS)
 
     async def _cancel_all(self) -> None:
         for task in list(self._tasks.values()):

@@ -36,7 +36,7 @@ _RELEASE = """
 WITH mine AS (
   SELECT trigger_id FROM runs WHERE worker_id = %(worker)s AND status = 'RUNNING'
     AND (trigger_id, claim) IN (SELECT * FROM unnest(%(ids)s::uuid[], %(claims)s::int[]))
-  ORDER BY trigger_id FOR UPDATE),
+  ORDER BY trigger_id FOR UPDATE SKIP LOCKED),
 freed AS (
   UPDATE runs r SET status = 'PENDING', worker_id = NULL, hint_at = now(), hint_count = 0
   FROM mine WHERE r.trigger_id = mine.trigger_id RETURNING r.trigger_id)
@@ -111,6 +111,7 @@ class Heartbeat:
             elif self._renew():
                 self._lease_until = started + self._settings.lease_seconds
                 self._held = True
+                self._reconcile()
         except psycopg2.Error as error:
             log.warning("heartbeat_failed", error=str(error).strip().split("\n", 1)[0][:200])
         except Exception:
@@ -119,7 +120,7 @@ class Heartbeat:
             self._lose("lease_expired")
 
     def _renew(self) -> bool:
-        """Renew the row and reconcile. False: the row has gone, this worker was declared dead."""
+        """Renew the row. False: it has gone, this worker was declared dead."""
         with self._connection.transaction() as cursor:
             cursor.execute("SET LOCAL synchronous_commit = off")
             if self._registered:
@@ -137,11 +138,8 @@ class Heartbeat:
                         self._settings.capacity,
                     ),
                 )
-            cursor.execute(_MINE, (str(self._worker_id),))
-            mine = {(trigger_id, claim) for trigger_id, claim in cursor.fetchall()}
             database_clock.measure(cursor)
         self._registered = True
-        self._reconcile(mine)
         return True
 
     def _reborn(self) -> None:
@@ -157,8 +155,14 @@ class Heartbeat:
         log.warning("lease_lost", reason=reason)
         self._on_lost(reason)
 
-    def _reconcile(self, mine: set[tuple[UUID, int]]) -> None:
-        """Release what is ours in PostgreSQL but was in nobody's memory at this heartbeat and the last."""
+    def _reconcile(self) -> None:
+        """Release what is ours in PostgreSQL but was in nobody's memory at this heartbeat and the last.
+
+        In transactions of its own, after the lease was renewed: a slow or failed reconcile costs no lease.
+        """
+        with self._connection.transaction() as cursor:
+            cursor.execute(_MINE, (str(self._worker_id),))
+            mine = {(trigger_id, claim) for trigger_id, claim in cursor.fetchall()}
         unknown = {item for item in mine if item[0] not in self._room}
         stranded = sorted(unknown & self._unknown)
         self._unknown = unknown - set(stranded)

@@ -119,15 +119,15 @@ class Intake:
         if not wanted:
             return
         try:
-            runs = self._claimer.claim(self._worker_id(), wanted)
+            self._claimer.claim(self._worker_id(), wanted, self._take_in)
         except psycopg2.Error as error:
             log.warning("claim_failed", ids=len(wanted), error=str(error).strip().split("\n", 1)[0][:200])
             time.sleep(OUTAGE_PAUSE_SECONDS)
-            return
         except Exception:
             log.exception("claim_broken", ids=len(wanted))
-            return
+
+    def _take_in(self, runs: list[Run]) -> None:
+        """Hold what one commit claimed and hand it to the loop, at once: until then reconcile calls it stranded."""
         for run in runs:
             self._room.take(run.id, run.size_bytes)
-        if runs:
-            self._deliver(runs)
+        self._deliver(runs)

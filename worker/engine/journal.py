@@ -137,7 +137,7 @@ WHERE trigger_id = ANY(%s::uuid[]) AND status = 'RUNNING'
 """
 _RELEASE_RUN = """
 UPDATE runs SET status = 'PENDING', worker_id = NULL, hint_at = now(), hint_count = 0
-WHERE trigger_id = ANY(%s::uuid[])
+WHERE trigger_id = ANY(%s::uuid[]) AND status = 'RUNNING'
 """
 
 
@@ -179,6 +179,9 @@ class Journal:
             _end_runs(cursor, live)
         alive = {id(entry) for entry in live}
         metrics.claims_lost.inc(len(entries) - len(live))
+        for entry in live:
+            if isinstance(entry.end, Settled):
+                metrics.runs_settled.labels(str(entry.end.success).lower()).inc()
         return [
             {e.action_id: actions[e.action_id] for e in entry.starting if _may_start(e, actions)}
             if id(entry) in alive

@@ -146,7 +146,7 @@ async def _attempt(run: Run, execution: Execution, services: Services) -> None:
         callback=run.callback,
         execution_id=execution.id,
         attempt=execution.attempt,
-        sent_at=int(time.time()),
+        sent_at=database_clock.now_ms() // 1000,
         secrets=services.secrets,
         limits=services.limits,
     )

@@ -19,11 +19,9 @@ from worker.maintenance.duty import is_mine
 
 log = structlog.get_logger("maintenance")
 
-_SEEN = """
-SELECT id::text, heartbeat_at::text FROM workers
-UNION ALL
-SELECT DISTINCT worker_id::text, 'no row' FROM runs WHERE status = 'RUNNING'
-  AND worker_id NOT IN (SELECT id FROM workers)
+_SEEN = "SELECT id::text, heartbeat_at::text FROM workers"
+_ORPHANED = """
+SELECT DISTINCT worker_id::text FROM runs WHERE status = 'RUNNING' AND worker_id NOT IN (SELECT id FROM workers)
 """
 _UNCHANGED = "SELECT coalesce((SELECT heartbeat_at::text FROM workers WHERE id = %s FOR UPDATE), 'no row')"
 _VOID = """
@@ -54,6 +52,10 @@ class DeadWorkers:
         self.interval_seconds = interval_seconds
         self._stale_seconds = stale_seconds
         self._monotonic = monotonic
+        self._orphaned: set[str] = (
+            set()
+        )  # worker ids that runs name and `workers` does not, when last looked for
+        self._looked_for_orphans_at = float("-inf")
         self._seen: dict[
             str, tuple[str, float]
         ] = {}  # worker id → (its heartbeat_at, since when we see that)
@@ -67,10 +69,15 @@ class DeadWorkers:
         return sum(self._void(connection, worker, beat) for worker, beat in stale)
 
     def _look(self, connection: OwnedConnection) -> list[tuple[str, str]]:
+        now = self._monotonic()
         with connection.transaction() as cursor:
             cursor.execute(_SEEN)
             beats: dict[str, str] = dict(cursor.fetchall())
-        now = self._monotonic()
+            if now - self._looked_for_orphans_at >= self._stale_seconds / 2:  # it reads all of `runs`
+                cursor.execute(_ORPHANED)
+                self._orphaned = {row[0] for row in cursor.fetchall()}
+                self._looked_for_orphans_at = now
+        beats = dict.fromkeys(self._orphaned, "no row") | beats
         self._seen = {
             worker: self._seen[worker] if self._seen.get(worker, ("", 0.0))[0] == beat else (beat, now)
             for worker, beat in beats.items()
@@ -91,6 +98,7 @@ class DeadWorkers:
             self._reopen(cursor, lost)
             cursor.execute(_BURY, (worker,))
         self._seen.pop(worker, None)
+        self._orphaned.discard(worker)
         log.warning("worker_dead", worker=worker, runs=len(lost))
         return len(lost) or 1
 

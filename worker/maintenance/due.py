@@ -9,7 +9,8 @@ consumer that has fallen asleep.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -26,7 +27,8 @@ OFFER_SECONDS = 5.0  # the claim of what fits takes ms; this only bounds a Postg
 
 _TAKE = """
 WITH due AS (
-  SELECT trigger_id, user_id, hint_at FROM runs WHERE status = 'PENDING' AND hint_at <= now()
+  SELECT trigger_id, user_id, hint_at FROM runs
+  WHERE status = 'PENDING' AND hint_at <= now() AND user_id <> ALL(%(served)s::uuid[])
   ORDER BY hint_at LIMIT %(ahead)s),
 fair AS (
   SELECT trigger_id FROM (
@@ -39,9 +41,14 @@ locked AS (
 UPDATE runs r SET hint_count = r.hint_count + 1,
   hint_at = now() + least(interval '30 seconds' * power(2, least(r.hint_count, 10)), interval '10 minutes')
 FROM locked WHERE r.trigger_id = locked.trigger_id
-RETURNING r.trigger_id, r.claim > 0, r.hint_count > 1
+RETURNING r.trigger_id, r.user_id, r.claim > 0, r.hint_count > 1
 """
-_GIVE_BACK = "UPDATE runs SET hint_at = now(), hint_count = 0 WHERE trigger_id = ANY(%s::uuid[]) AND status = 'PENDING'"
+_GIVE_BACK = """
+WITH locked AS (
+  SELECT trigger_id FROM runs WHERE trigger_id = ANY(%s::uuid[]) AND status = 'PENDING'
+  ORDER BY trigger_id FOR UPDATE SKIP LOCKED)
+UPDATE runs r SET hint_at = now(), hint_count = 0 FROM locked WHERE r.trigger_id = locked.trigger_id
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +56,7 @@ class _Taken:
     """One due run. hinted_before: a hint for it has been sent since it became due."""
 
     trigger_id: UUID
+    user_id: UUID
     lane: str
     hinted_before: bool
 
@@ -74,41 +82,55 @@ class Due:
         self._room = room
 
     def do(self, connection: OwnedConnection) -> int:
+        """Pass after pass, until nothing is due. Who has had a share waits until the others have had theirs."""
         hinted = 0
+        served: set[UUID] = set()
         for _ in range(MAX_PASSES):
             redis_answers = self._sender.answers()
             limit = MAX_PER_PASS if redis_answers else min(self._room(), MAX_PER_PASS)
             if limit == 0:
                 break
-            taken = self._take(connection, limit)
-            hinted += len(taken)
+            taken = self._take(connection, limit, served)
             if taken:
-                self._hand_on(connection, taken, redis_answers)
-            if len(taken) < limit:
+                hinted += len(taken)
+                if not self._hand_on(connection, taken, redis_answers):
+                    break
+                shares = Counter(one.user_id for one in taken)
+                served |= {user_id for user_id, share in shares.items() if share >= MAX_PER_TENANT}
+            elif served:
+                served = set()
+            else:
                 break
         return hinted
 
-    def _take(self, connection: OwnedConnection, limit: int) -> list[_Taken]:
+    def _take(self, connection: OwnedConnection, limit: int, served: Collection[UUID]) -> list[_Taken]:
+        bounds = {"ahead": LOOK_AHEAD, "tenant": MAX_PER_TENANT, "pass": limit}
         with connection.transaction() as cursor:
             if not is_mine(cursor, self.name):
                 return []
-            cursor.execute(_TAKE, {"ahead": LOOK_AHEAD, "tenant": MAX_PER_TENANT, "pass": limit})
-            return [_Taken(row[0], RETRY if row[1] else FRESH, row[2]) for row in cursor.fetchall()]
+            cursor.execute(_TAKE, {**bounds, "served": [str(user_id) for user_id in served]})
+            return [_Taken(row[0], row[1], RETRY if row[2] else FRESH, row[3]) for row in cursor.fetchall()]
 
-    def _hand_on(self, connection: OwnedConnection, taken: list[_Taken], redis_answers: bool) -> None:
-        """Send hints; what Redis does not take, or had before to no avail, goes to the own engine."""
-        room = self._room()
-        for_engine = [one.trigger_id for one in taken if one.hinted_before or not redis_answers][:room]
-        kept = set(for_engine)
+    def _hand_on(self, connection: OwnedConnection, taken: list[_Taken], redis_answers: bool) -> bool:
+        """Send hints; what Redis does not take, or had before to no avail, goes to the own engine.
+
+        False: something found no taker and stays due.
+        """
+        direct = {one.trigger_id for one in taken if one.hinted_before or not redis_answers}
+        direct = set(sorted(direct)[: self._room()])
         unsent: list[UUID] = []
         for lane in (FRESH, RETRY):
-            ids = [one.trigger_id for one in taken if one.lane == lane and one.trigger_id not in kept]
+            ids = [one.trigger_id for one in taken if one.lane == lane and one.trigger_id not in direct]
             for start in range(0, len(ids), MAX_HINT_IDS):
                 hint = ids[start : start + MAX_HINT_IDS]
                 if not self._sender.send(lane, hint):
                     unsent += hint
+        spare = max(self._room() - len(direct), 0)
+        for_engine = sorted(direct) + unsent[:spare]
+        left = unsent[spare:]
         if for_engine and not self._offer(for_engine, OFFER_SECONDS):
-            unsent += for_engine
-        if unsent:
+            left += for_engine
+        if left:
             with connection.transaction() as cursor:
-                cursor.execute(_GIVE_BACK, (sorted(str(trigger_id) for trigger_id in unsent),))
+                cursor.execute(_GIVE_BACK, (sorted(str(trigger_id) for trigger_id in left),))
+        return not left

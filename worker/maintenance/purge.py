@@ -7,13 +7,14 @@ a log row while it exists. No batch holds locks for long: others' deliveries do 
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from shared.db import OwnedConnection
 from worker.maintenance.duty import is_mine
 
 BATCH_ROWS = 5_000
-BATCHES_PER_PASS = 20
+PASS_SECONDS = 0.5  # the other duties wait for this one
 SETTLE_SECONDS = 10  # ingress snapshots live 1 s and a commit takes at most 3 s: after this nobody adds rows
 
 _ACTION = (
@@ -51,7 +52,8 @@ class Purge:
 
     def do(self, connection: OwnedConnection) -> int:
         removed = 0
-        for _ in range(BATCHES_PER_PASS):
+        until = time.monotonic() + PASS_SECONDS
+        while time.monotonic() < until:
             with connection.transaction() as cursor:
                 if not is_mine(cursor, self.name):
                     break

@@ -19,6 +19,7 @@ from shared.db import OwnedConnection
 from worker.maintenance.duty import Duty
 
 CALL_SECONDS = 30.0
+STOP_SECONDS = 2.0  # a duty in a slow call is left to end with the process
 JITTER = 0.2  # so that the sweeps of many processes do not meet
 
 log = structlog.get_logger("maintenance")
@@ -39,8 +40,8 @@ class Sweep:
 
     def stop(self) -> None:
         self._stop.set()
-        self._thread.join(CALL_SECONDS)
-        self._connection.close()
+        if self._thread.is_alive():
+            self._thread.join(STOP_SECONDS)
 
     def _run(self) -> None:
         while not self._stop.is_set():
@@ -48,6 +49,7 @@ class Sweep:
                 if time.monotonic() >= self._next[duty.name] and not self._stop.is_set():
                     self._do(duty)
             self._stop.wait(max(min(self._next.values()) - time.monotonic(), 0.01))
+        self._connection.close()
 
     def _do(self, duty: Duty) -> None:
         started = time.monotonic()

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 from uuid import UUID
 
+import psycopg2
+import psycopg2.errors
 import pytest
 
 from shared.ids import new_id
@@ -105,6 +107,44 @@ def test_one_poisoned_row_among_fifty_fails_alone(world: World, claimer: Claimer
     assert log is not None
     assert (log["success"], log["details"]["reason"]) == (False, "bad_config")
     assert "Set the callback" in log["details"]["error"]
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        "ALTER TABLE callbacks RENAME COLUMN timeout_duration TO renamed",
+        "ALTER TABLE actions RENAME TO renamed",
+    ],
+)
+def test_a_fault_of_the_installation_fails_no_run(world: World, claimer: Claimer, fault: str) -> None:
+    """Fails when every error is taken for a row's: a worker older than the schema would fail the whole backlog."""
+    world.action()
+    ids = [world.trigger() for _ in range(3)]
+    world.do(fault)
+    with pytest.raises(psycopg2.ProgrammingError):
+        claimer.claim(new_id(), ids)
+    assert world.ask("SELECT count(*) FROM runs WHERE status = 'PENDING'") == [(3,)]
+    assert world.rows.count("logs") == 0
+
+
+def test_a_missing_partition_fails_no_run(world: World, claimer: Claimer) -> None:
+    world.action()
+    trigger_id = world.trigger()
+    ((name,),) = world.ask("SELECT 'action_executions_' || to_char(now(), 'YYYYMMDD')")
+    world.do(f'DROP TABLE "{name}"')
+    with pytest.raises(psycopg2.errors.CheckViolation):
+        claimer.claim(new_id(), [trigger_id])
+    assert world.run(trigger_id) is not None
+
+
+def test_what_one_commit_claimed_is_delivered_although_another_fails(world: World, claimer: Claimer) -> None:
+    """Fails when everything is handed over at the end: reconcile would call the first half stranded."""
+    world.action()
+    ids = [world.trigger() for _ in range(4)]
+    world.do("UPDATE triggers SET received_at = '294000-01-01' WHERE id = %s", ids[3])
+    delivered: list[list[UUID]] = []
+    claimer.claim(new_id(), ids, lambda runs: delivered.append([run.id for run in runs]))
+    assert delivered == [ids[:2], [ids[2]]]
 
 
 def test_a_run_whose_trigger_is_missing_fails_alone(world: World, claimer: Claimer) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -102,6 +102,26 @@ def test_a_claim_that_memory_does_not_know_is_released_after_two_heartbeats(
     assert row["status"] == "RUNNING"
     (execution,) = world.executions(stranded)
     assert (execution["status"], [h["outcome"] for h in execution["history"]]) == ("PENDING", ["released"])
+
+
+def test_a_locked_row_in_reconcile_costs_no_lease(
+    world: World, heartbeat: Heartbeat, lost: list[str], connect: Callable[..., Any]
+) -> None:
+    """Fails when reconcile waits for locks or belongs to the renewal."""
+    stranded = world.trigger(status="RUNNING", worker_id=heartbeat.worker_id, claim=1)
+    other = connect(autocommit=False)
+    with other.cursor() as cursor:
+        cursor.execute("SELECT 1 FROM runs WHERE trigger_id = %s FOR UPDATE", (stranded,))
+        beats: set[Any] = set()
+
+        def has_beaten_on() -> bool:
+            beats.add(beat_at(world))
+            return len(beats) > 15
+
+        eventually(has_beaten_on, 10, "fifteen heartbeats")
+        assert (heartbeat.holds_lease(), lost) == (True, [])
+    other.rollback()
+    eventually(lambda: (world.run(stranded) or {})["status"] == "PENDING", 5, "the release")
 
 
 def test_another_workers_claims_are_left_alone(world: World, heartbeat: Heartbeat) -> None:

@@ -166,6 +166,20 @@ def test_releasing_makes_what_was_running_pending(
     assert (kept["status"], [h["outcome"] for h in kept["history"]]) == ("PENDING", ["released"])
 
 
+def test_a_release_behind_a_park_leaves_the_retrys_time(
+    world: World, journal: Journal, claim: Callable[..., list[Run]]
+) -> None:
+    """Fails when the release does not look at the status: both may share a batch at the end of a drain."""
+    world.action()
+    (run,) = claim()
+    (execution,) = run.executions
+    execution.retry(
+        Outcome(success=False, code="x", error="x", retryable=True), 7, 60.0, run.trigger.received_at
+    )
+    journal.flush([Entry(run, changed=(execution,), end=Parked(60.0)), Entry(run, end=Released("released"))])
+    assert world.ask("SELECT hint_at = due_at, hint_at > now() + interval '50 s' FROM runs") == [(True, True)]
+
+
 def test_starting_a_later_step_reads_its_actions_anew(
     world: World, journal: Journal, claim: Callable[..., list[Run]]
 ) -> None:

@@ -62,6 +62,18 @@ def test_beyond_the_cap_an_item_is_refused_with_the_mend(world: World, storage: 
     assert len([o for o in asyncio.run(store_all()) if isinstance(o, Invalid)]) == 5
 
 
+def test_an_item_stored_by_an_earlier_attempt_succeeds_at_the_cap(world: World, storage: Storage) -> None:
+    """Fails when the cap is asked first: after an ambiguous COMMIT a stored item would count as refused."""
+    item = new_item(world, max_items=1)
+
+    async def twice() -> None:
+        await storage.store(item)
+        await storage.store(item)
+
+    asyncio.run(twice())
+    assert world.rows.count("stored_items") == 1
+
+
 def test_another_users_items_do_not_count(world: World, storage: Storage) -> None:
     other = World(world.database_url, world.cursor)
 

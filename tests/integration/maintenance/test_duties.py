@@ -116,10 +116,42 @@ def test_no_tenant_takes_more_than_its_share_of_a_pass(
     other = world.trigger(hint_at="2001-01-01", user_id=quiet)
     due = Due(sender, engine.offer, lambda: engine.room, 1.0)
 
-    taken = due._take(connection, 1_000)  # one pass of several
+    taken = due._take(connection, 1_000, ())  # one pass of several
 
     assert len(taken) == MAX_PER_TENANT + 1
     assert other in {one.trigger_id for one in taken}
+
+
+def test_a_tenant_with_a_long_backlog_keeps_nobody_waiting(
+    world: World, connection: OwnedConnection, due: Due
+) -> None:
+    """Fails when the rows looked at are cut off before each tenant has its share."""
+    for _ in range(3):
+        world.trigger(hint_at="2001-01-01", user_id=new_id())
+    world.do(
+        "INSERT INTO runs (trigger_id, callback_id, user_id, hint_at)"
+        " SELECT gen_random_uuid(), %s, %s, '2000-01-01' FROM generate_series(1, 12000)",
+        world.callback_id,
+        world.user_id,
+    )
+    hinted = due.do(connection)
+    others = world.ask("SELECT count(*) FROM runs WHERE user_id <> %s AND hint_count = 1", world.user_id)
+    assert others == [(3,)]
+    assert hinted > 2_000, "and one tenant alone is repaired at more than its share of one pass"
+
+
+def test_when_redis_answers_but_takes_no_writes_the_own_engine_is_offered_them(
+    world: World, connection: OwnedConnection, due: Due, engine: OwnEngine, redis_url: str
+) -> None:
+    """Fails when only an unanswered PING counts as Redis being away: out of memory it answers."""
+    ids = {world.trigger(hint_at=NOW) for _ in range(5)}
+    with redis.Redis.from_url(redis_url) as client:
+        client.config_set("maxmemory", "1")
+        try:
+            due.do(connection)
+        finally:
+            client.config_set("maxmemory", str(256 * 1024 * 1024))
+    assert set(engine.offered) == ids
 
 
 def test_without_redis_the_own_engine_is_offered_what_fits(world: World, connection: OwnedConnection) -> None:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from shared.action_types import http_post, parse_config, store
 from shared.errors import Invalid
@@ -92,3 +96,160 @@ def test_a_type_that_is_not_there_yet_says_what_is() -> None:
         parse_config("SLACK", {})
     assert error.value.code == "action_type_unavailable"
     assert "HTTP_POST" in error.value.hint
+
+
+def spelled(name: str) -> st.SearchStrategy[str]:
+    """The name with each letter in either case."""
+    letters = [st.sampled_from(sorted({letter.lower(), letter.upper()})) for letter in name]
+    return st.tuples(*letters).map("".join)
+
+
+@given(st.sampled_from(sorted(http_post.FORBIDDEN_HEADERS)).flatmap(spelled))
+def test_a_forbidden_header_is_known_in_any_case(name: str) -> None:
+    with pytest.raises(Invalid, match=re.escape(f"{name} is set by Pointsman")):
+        parse_config("HTTP_POST", {"url": "http://x/", "headers": {name: "1"}})
+
+
+@given(st.text(), st.sampled_from("\r\n\x00"), st.text())
+def test_what_could_smuggle_a_second_request_is_refused_wherever_it_stands(
+    before: str, smuggled: str, after: str
+) -> None:
+    text = f"{before}{smuggled}{after}"
+    for config in (
+        {"url": f"http://x/{text}"},
+        {"url": "http://x/", "headers": {text: "1"}},
+        {"url": "http://x/", "headers": {"x-own": text}},
+    ):
+        with pytest.raises(Invalid):
+            parse_config("HTTP_POST", config)
+
+
+@given(
+    st.text() | st.text("htps:/@x.[]\\#?%\r\n \t:0a", max_size=20).map("http://".__add__),
+    st.dictionaries(st.text(max_size=5), st.text(max_size=5), max_size=3),
+)
+def test_whatever_parses_can_be_sent_without_credentials_in_its_url(
+    url: str, headers: dict[str, str]
+) -> None:
+    try:
+        config = parse_config("HTTP_POST", {"url": url, "headers": headers})
+    except Invalid:
+        return
+    assert isinstance(config, http_post.Config)
+    assert not set("\r\n\x00") & set(str(config.url) + "".join([*config.headers, *config.headers.values()]))
+    assert not {name.lower() for name in config.headers} & http_post.FORBIDDEN_HEADERS
+    assert "@" not in urlsplit(str(config.url)).netloc
+    assert urlsplit(str(config.url)).scheme in ("http", "https")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "HTTPS://X.example/",
+        "http://[::1]:8080/p",
+        "http://x/a@b",
+        "http://x/?q=a@b",
+        "http://x:/",
+        "http://x#y",
+        "http://x/" + "a" * (http_post.MAX_URL_CHARS - len("http://x/")),
+    ],
+)
+def test_a_url_that_can_be_sent_to_is_taken_as_it_is(url: str) -> None:
+    assert parse_config("HTTP_POST", {"url": url}).model_dump()["url"] == url
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "javascript:alert(1)",
+        "file:///etc/passwd",
+        "gopher://x/",
+        "//x/",
+        "http:x",
+        "http://",
+        "http://@x/",
+        "http://:@x/",
+        "http://x\\@y/",
+        "http://[::1/",
+        "http://x:port/",
+        "http://x:-1/",
+        " http://x/",
+    ],
+)
+def test_a_url_that_could_mean_something_else_is_refused(url: str) -> None:
+    with pytest.raises(Invalid) as error:
+        parse_config("HTTP_POST", {"url": url})
+    assert error.value.message.startswith("config.url: ")
+
+
+@pytest.mark.parametrize("both", [{}, {"url": None}, {"url": "http://x/", "target": "callback_url"}])
+def test_exactly_one_of_url_and_target_is_given(both: dict[str, Any]) -> None:
+    with pytest.raises(Invalid, match="give either"):
+        parse_config("HTTP_POST", both)
+
+
+@pytest.mark.parametrize(
+    "body",
+    ["x" * (http_post.MAX_BODY_CHARS + 1), {"a": "x" * http_post.MAX_BODY_CHARS}, ["x"] * 100_000],
+    ids=["text", "object", "list"],
+)
+def test_a_body_has_a_bound_whatever_its_form(body: Any) -> None:
+    """Fails when only text is measured."""
+    with pytest.raises(Invalid, match=r"config\.body"):
+        parse_config("HTTP_POST", {"url": "http://x/", "body": body})
+
+
+def test_a_refusal_shows_no_value() -> None:
+    for config in (
+        {"url": "http://user:canary@x/"},
+        {"url": "http://x/", "headers": {"a": "canary\n"}},
+        {"url": "http://x/", "headers": {"Authorization": ["canary"]}},
+        {"url": "http://x/", "body": 3.5, "target": "canary"},
+    ):
+        with pytest.raises(Invalid) as error:
+            parse_config("HTTP_POST", config)
+        assert "canary" not in error.value.message + error.value.hint
+
+
+@pytest.mark.parametrize("config", [None, "text", 1, [], [{}]])
+@pytest.mark.parametrize("kind", ["HTTP_POST", "STORE"])
+def test_a_config_is_an_object(kind: str, config: Any) -> None:
+    with pytest.raises(Invalid) as error:
+        parse_config(kind, config)
+    assert error.value.code == "bad_config"
+
+
+@pytest.mark.parametrize(
+    "name", ["authorization", "X-AUTH-TOKEN", "x-secret", "Api-Key", "x-apikey", "Cookie", "X-Password"]
+)
+def test_a_header_that_looks_like_a_credential_is_masked_in_any_case(name: str) -> None:
+    assert http_post.redact({"headers": {name: "canary"}}) == {"headers": {name: "***"}}
+
+
+@pytest.mark.parametrize("config", [{"target": "callback_url"}, {"url": "http://x/", "headers": None}])
+def test_a_config_without_headers_is_shown_as_it_is(config: dict[str, Any]) -> None:
+    assert http_post.redact(config) == config
+
+
+def test_a_line_for_people_never_shows_a_query() -> None:
+    shown = http_post.summarize({"url": "https://x.example:8443/p/q?token=canary#canary"})
+    assert shown == "POST https://x.example:8443/p/q"
+
+
+@pytest.mark.parametrize("key", ["k", "x" * 128, "caf\u00e9 \u2603", "a/b"])
+def test_a_store_takes_a_label_of_any_printable_characters(key: str) -> None:
+    assert parse_config("STORE", {"key": key}).model_dump()["key"] == key
+
+
+@pytest.mark.parametrize(
+    ("config", "told"),
+    [
+        ({}, "store the body"),
+        ({"value": None}, "store the given value"),
+        ({"value": 1, "key": "k"}, "store the given value as k"),
+        ({"key": None}, "store the body"),
+    ],
+)
+def test_a_store_is_told_in_one_line(config: dict[str, Any], told: str) -> None:
+    assert store.summarize(config) == told
+    assert store.redact(config) == config

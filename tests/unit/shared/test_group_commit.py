@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import wait
 from contextlib import contextmanager
 
 import psycopg2
+import psycopg2.errors
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from shared import group_commit
 from shared.errors import RowRejected, Unavailable
-from shared.group_commit import GroupCommit
+from shared.group_commit import GroupCommit, is_content_error, is_transient
 
 
 class BadValue(psycopg2.DataError):  # type: ignore[misc]
@@ -182,3 +187,227 @@ def test_stop_stores_what_is_queued_and_then_refuses() -> None:
         assert [future.result(0) for future in futures] == list(range(5))
         with pytest.raises(Unavailable):
             group.submit(1, 1)
+
+
+def pg_error(sqlstate: str) -> Exception:
+    """What psycopg2 raises for this SQLSTATE."""
+    kind = type("Raised", (psycopg2.errors.lookup(sqlstate),), {"pgcode": sqlstate})
+    error: Exception = kind("raised by a test")
+    return error
+
+
+@pytest.mark.parametrize("sqlstate", ["21000", "22003", "22021", "22P05", "23502", "23505", "23514"])
+def test_these_say_that_a_row_cannot_be_stored(sqlstate: str) -> None:
+    assert is_content_error(pg_error(sqlstate))
+    assert not is_transient(pg_error(sqlstate)), "a patient writer would repeat it for ever"
+
+
+@pytest.mark.parametrize(
+    "sqlstate", ["08006", "25006", "40001", "40P01", "53100", "53300", "57014", "57P01", "57P03"]
+)
+def test_these_say_that_postgresql_is_away_or_busy(sqlstate: str) -> None:
+    assert is_transient(pg_error(sqlstate))
+    assert not is_content_error(pg_error(sqlstate)), "halving would ask a dead server once for each row"
+
+
+@pytest.mark.parametrize("error", [pg_error("42P01"), pg_error("42601"), KeyError("x"), TypeError("x")])
+def test_these_are_faults_of_ours(error: Exception) -> None:
+    assert not is_content_error(error)
+    assert not is_transient(error)
+
+
+def test_a_connection_that_was_closed_under_us_is_an_outage() -> None:
+    for error in (
+        psycopg2.OperationalError("server closed the connection"),
+        psycopg2.InterfaceError("closed"),
+    ):
+        assert is_transient(error)
+    assert is_content_error(UnicodeEncodeError("utf-8", "\ud800", 0, 1, "surrogates not allowed"))
+
+
+@settings(deadline=None)
+@given(st.integers(1, 60), st.sets(st.integers(0, 59), max_size=12), st.integers(1, 60))
+def test_bad_rows_fail_alone_and_all_others_are_stored_once_and_in_order(
+    count: int, bad: set[int], max_batch_rows: int
+) -> None:
+    stored: list[int] = []
+
+    def flush(rows: Sequence[int]) -> Sequence[int]:
+        if bad.intersection(rows):
+            raise BadValue("x")  # the transaction rolls back: nothing of it is stored
+        stored.extend(rows)
+        return [-row for row in rows]
+
+    with commits(flush, False, False, max_batch_rows=max_batch_rows) as group:
+        futures = [group.submit(n, 1) for n in range(count)]
+        group.start()
+        for n, future in enumerate(futures):
+            error = future.exception(5)
+            assert isinstance(error, RowRejected) if n in bad else error is None and future.result() == -n
+    assert stored == [n for n in range(count) if n not in bad]
+
+
+def test_one_bad_row_costs_few_statements() -> None:
+    """Fails when a refused batch is sent row by row: 1,000 rows would be 1,000 commits."""
+    statements: list[int] = []
+
+    def flush(rows: Sequence[int]) -> Sequence[int]:
+        statements.append(len(rows))
+        if 640 in rows:
+            raise BadValue("x")
+        return rows
+
+    with commits(flush, False, False, max_batch_rows=1000) as group:
+        for n in range(1000):
+            group.submit(n, 1)
+        group.start()
+    assert len(statements) <= 21  # the whole, and at most two halves for each of ten halvings
+
+
+def test_an_outage_amid_the_halving_fails_only_what_was_not_stored() -> None:
+    outage = [psycopg2.OperationalError("gone"), psycopg2.OperationalError("gone")]
+
+    def flush(rows: Sequence[int]) -> Sequence[int]:
+        if 1 in rows:
+            raise BadValue("x")
+        if 2 in rows and outage:
+            raise outage.pop()
+        return rows
+
+    with commits(flush, False, False) as group:
+        futures = [group.submit(n, 1) for n in range(4)]
+        group.start()
+        assert futures[0].result(5) == 0
+        assert isinstance(futures[1].exception(5), RowRejected)
+        assert [type(future.exception(5)) for future in futures[2:]] == [Unavailable, Unavailable]
+
+
+def test_a_patient_writer_keeps_the_order_through_an_outage(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(group_commit, "OUTAGE_PAUSE_SECONDS", 0.001)
+    stored: list[int] = []
+    tries = 0
+    away, back = threading.Event(), threading.Event()
+
+    def flush(rows: Sequence[int]) -> Sequence[int]:
+        nonlocal tries
+        tries += 1
+        if tries > 3:
+            away.set()
+        if not back.is_set():
+            raise psycopg2.OperationalError("gone")
+        stored.extend(rows)
+        return rows
+
+    with commits(flush, True, max_batch_rows=7) as group:
+        futures = [group.submit(0, 1)]
+        assert away.wait(5)
+        futures += [group.submit(n, 1) for n in range(1, 30)]
+        back.set()
+        assert [future.result(5) for future in futures] == list(range(30))
+    assert stored == list(range(30))
+
+
+def test_a_patient_writer_isolates_a_bad_row_and_does_not_repeat_it_for_ever() -> None:
+    def flush(rows: Sequence[int]) -> Sequence[int]:
+        if 1 in rows:
+            raise Clash("x")
+        return rows
+
+    with commits(flush, True, False) as group:
+        futures = [group.submit(n, 1) for n in range(3)]
+        group.start()
+        assert isinstance(futures[1].exception(5), RowRejected)
+        assert (futures[0].result(5), futures[2].result(5)) == (0, 2)
+
+
+def test_what_was_sent_cannot_be_taken_back_and_what_waits_can() -> None:
+    sent: list[int] = []
+    busy, go_on = threading.Event(), threading.Event()
+
+    def flush(rows: Sequence[int]) -> Sequence[int]:
+        sent.extend(rows)
+        busy.set()
+        assert go_on.wait(5)
+        return rows
+
+    with commits(flush) as group:
+        first = group.submit(1, 1)
+        assert busy.wait(5)
+        waiting, kept = group.submit(2, 1), group.submit(3, 1)
+        assert not first.cancel()
+        assert waiting.cancel()
+        go_on.set()
+        assert (first.result(5), kept.result(5)) == (1, 3)
+    assert sent == [1, 3]
+
+
+@pytest.mark.parametrize("bounds", [{"max_queue_rows": 2}, {"max_queue_bytes": 20}])
+def test_a_queue_that_was_full_takes_rows_again(bounds: dict[str, int]) -> None:
+    """Fails when the bytes of what was sent, or given up, are not given back."""
+    with commits(echo, False, False, **bounds) as group:
+        first, given_up = group.submit(1, 10), group.submit(2, 10)
+        with pytest.raises(Unavailable):
+            group.submit(3, 10)
+        given_up.cancel()
+        group.start()
+        assert first.result(5) == 1
+        for n in range(20):
+            assert group.submit(n, 10).result(5) == n
+
+
+def test_stop_does_not_wait_for_a_flush_that_hangs_and_nobody_is_left_waiting() -> None:
+    busy, go_on = threading.Event(), threading.Event()
+
+    def flush(rows: Sequence[int]) -> Sequence[int]:
+        busy.set()
+        assert go_on.wait(5)
+        return rows
+
+    with commits(flush) as group:
+        in_hand = group.submit(1, 1)
+        assert busy.wait(5)
+        queued = [group.submit(n, 1) for n in range(5)]
+        queued[0].cancel()
+        group.stop(0.05)
+        assert [type(future.exception(0)) for future in queued[1:]] == [Unavailable] * 4
+        assert not in_hand.done()
+        go_on.set()
+        assert in_hand.result(5) == 1, "it was committed, and its caller hears so"
+
+
+def test_stop_ends_a_patient_writer_during_an_outage(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(group_commit, "OUTAGE_PAUSE_SECONDS", 0.001)
+    tried = threading.Event()
+
+    def flush(_rows: Sequence[int]) -> Sequence[int]:
+        tried.set()
+        raise psycopg2.OperationalError("gone")
+
+    with commits(flush, True) as group:
+        future = group.submit(1, 1)
+        assert tried.wait(5)
+        group.stop(0.05)
+        assert isinstance(future.exception(5), Unavailable)
+
+
+def test_a_writer_that_never_started_fails_what_it_was_given() -> None:
+    with commits(echo, False, False) as group:
+        future = group.submit(1, 1)
+        group.stop(0.05)
+        assert isinstance(future.exception(0), Unavailable)
+
+
+@pytest.mark.parametrize("answered", [0, 1, 3])
+def test_a_flush_that_answers_for_too_few_or_too_many_rows_leaves_nobody_waiting(answered: int) -> None:
+    """Fails when it ends the thread: every later caller would wait for its full time, for ever."""
+
+    def flush(rows: Sequence[int]) -> Sequence[int]:
+        return [0] * answered if len(rows) == 2 else rows
+
+    with commits(flush, False, False) as group:
+        futures = [group.submit(n, 1) for n in range(2)]
+        group.start()
+        for future in futures:
+            wait([future], timeout=0.5)
+            assert future.done()
+        assert group.submit(7, 1).result(2) == 7

@@ -3,29 +3,37 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import hashlib
+import hmac
 import json
+import re
 import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 import pytest
-from standardwebhooks import Webhook
+from hypothesis import given
+from hypothesis import strategies as st
+from standardwebhooks import Webhook, WebhookVerificationError
 
+from shared.action_types.http_post import FORBIDDEN_HEADERS
 from shared.crypto import SecretBox, new_key, new_signing_secret
 from shared.errors import Invalid
 from shared.ids import new_id
 from tests.unit.worker.engine.test_steps import new_action
 from worker.actions import attempt
-from worker.actions.contract import AttemptContext, Callback, Doors, Limits, Trigger
+from worker.actions.contract import AttemptContext, Callback, Doors, Limits, Outcome, Trigger
 from worker.actions.http_post import classify, prepare
 from worker.egress.errors import EgressError
-from worker.egress.http import HttpResponse
+from worker.egress.http import Egress, HttpRequest, HttpResponse
 
 BOX = SecretBox(new_key())
 BODY = b'{"a": 1}'
+IDENTITY = {name for name in FORBIDDEN_HEADERS if name.startswith(("webhook-", "pointsman-"))}
 
 
 def context(
@@ -77,6 +85,28 @@ def test_every_secret_in_force_signs() -> None:
     request = prepared({"url": "http://x/"}, context(*map(BOX.encrypt, secrets)))
     for secret in secrets:
         assert Webhook(secret).verify(request.body.decode(), dict(request.headers)) == {"a": 1}
+
+
+def test_a_wrong_secret_or_a_changed_body_does_not_verify() -> None:
+    secret = new_signing_secret()
+    request = prepared({"url": "http://x/"}, context(BOX.encrypt(secret)))
+    with pytest.raises(WebhookVerificationError):
+        Webhook(new_signing_secret()).verify(request.body, dict(request.headers))
+    with pytest.raises(WebhookVerificationError):
+        Webhook(secret).verify(b'{"a": 2}', dict(request.headers))
+
+
+@pytest.mark.parametrize("name", sorted(FORBIDDEN_HEADERS))
+def test_no_spelling_of_a_header_that_pointsman_sets_is_taken(name: str) -> None:
+    for spelling in (name, name.upper(), name.title()):
+        with pytest.raises(Invalid):
+            prepared({"url": "http://x/", "headers": {spelling: "1"}})
+
+
+def test_every_header_of_its_identity_is_forbidden_to_tenants() -> None:
+    """Fails when a header is added to the identity and not to what a config may not set."""
+    sent = prepared({"url": "http://x/"}, context(BOX.encrypt(new_signing_secret()))).headers
+    assert {name for name in sent if name not in ("user-agent", "content-type")} <= FORBIDDEN_HEADERS
 
 
 @pytest.mark.parametrize(
@@ -163,6 +193,11 @@ def test_retry_after_in_seconds(value: str, seconds: float | None) -> None:
     assert classify(answer(503, retry_after=value)).retry_after_seconds == seconds
 
 
+def test_retry_after_as_a_date_far_off_is_capped() -> None:
+    found = classify(answer(503, retry_after="Fri, 31 Dec 9999 23:59:59 GMT")).retry_after_seconds
+    assert found == 86400
+
+
 def test_retry_after_as_a_date() -> None:
     later = format_datetime(datetime.now(UTC) + timedelta(seconds=60), usegmt=True)
     found = classify(answer(503, Retry_After=later)).retry_after_seconds
@@ -207,8 +242,12 @@ def test_a_failed_call_says_why_and_whether_to_try_again() -> None:
     assert not classify(EgressError("blocked_address", "not allowed")).retryable
 
 
-def test_a_flawed_or_unknown_action_fails_without_a_call() -> None:
+def test_a_redirect_and_a_410_say_what_to_do() -> None:
+    assert "final URL" in (classify(answer(302, location="/elsewhere")).error or "")
+    assert "not to be called again" in (classify(answer(410)).error or "")
 
+
+def test_a_flawed_or_unknown_action_fails_without_a_call() -> None:
     doors: Any = Doors(egress=None, storage=None)  # type: ignore[arg-type]
     for action in (
         replace(new_action(), flaw="cannot be read"),
@@ -217,3 +256,208 @@ def test_a_flawed_or_unknown_action_fails_without_a_call() -> None:
     ):
         outcome = asyncio.run(attempt(action, context(), doors))
         assert (outcome.success, outcome.code, outcome.retryable) == (False, "bad_config", False)
+
+
+class Answering:
+    """An egress that answers, or fails, as it is told."""
+
+    def __init__(self, end: HttpResponse | EgressError) -> None:
+        self.end = end
+        self.requests: list[HttpRequest] = []
+
+    async def request(self, request: HttpRequest) -> HttpResponse:
+        self.requests.append(request)
+        if isinstance(self.end, EgressError):
+            raise self.end
+        return self.end
+
+
+def attempted(end: HttpResponse | EgressError, config: dict[str, Any], given: AttemptContext) -> Outcome:
+    doors = Doors(egress=cast(Egress, Answering(end)), storage=cast(Any, None))
+    return asyncio.run(attempt(replace(new_action(), config=config), given, doors))
+
+
+@pytest.mark.parametrize(
+    "end", [answer(200, b"{}"), EgressError("connect_failed", "refused", phase="connect")]
+)
+def test_one_attempt_is_one_request(end: HttpResponse | EgressError) -> None:
+    egress = Answering(end)
+    doors = Doors(egress=cast(Egress, egress), storage=cast(Any, None))
+    given, action = context(), replace(new_action(), config={"target": "callback_url"})
+    outcome = asyncio.run(attempt(action, given, doors))
+    assert egress.requests == [prepare(action, given)]
+    assert outcome.success == isinstance(end, HttpResponse)
+
+
+def test_a_timeout_says_how_long_was_waited() -> None:
+    outcome = attempted(EgressError("timeout", "Too slow."), {"url": "http://x/"}, context())
+    assert (outcome.code, outcome.retryable) == ("timeout", True)
+    assert outcome.error == "Too slow. The callback's timeoutDuration is 1234 ms."
+
+
+@pytest.mark.parametrize(
+    ("code", "retryable"),
+    [
+        ("blocked_address", False),
+        ("bad_request", False),
+        ("dns_failed", True),
+        ("connect_failed", True),
+        ("tls_failed", True),
+        ("connection_closed", True),
+        ("bad_response", True),
+    ],
+)
+def test_what_a_call_that_failed_means(code: Any, retryable: bool) -> None:
+    outcome = attempted(EgressError(code, "why"), {"url": "http://x/"}, context())
+    assert (outcome.success, outcome.code, outcome.error, outcome.retryable) == (
+        False,
+        code,
+        "why",
+        retryable,
+    )
+    assert (outcome.status_code, outcome.response, outcome.gone) == (None, None, False)
+
+
+@given(st.sampled_from(sorted(IDENTITY)), st.data())
+def test_a_tenant_cannot_pass_for_pointsman(name: str, data: st.DataObject) -> None:
+    """Neither a config that parses nor one written past the API names the sender's own headers."""
+    spelling = "".join(data.draw(st.sampled_from([letter.lower(), letter.upper()])) for letter in name)
+    given = context(BOX.encrypt(new_signing_secret()))
+    outcome = attempted(answer(200), {"url": "http://x/", "headers": {spelling: "forged"}}, given)
+    assert (outcome.success, outcome.code) == (False, "bad_config")
+
+
+def test_every_attempt_has_the_same_id_and_its_own_time_and_number() -> None:
+    secret = new_signing_secret()
+    first = context(BOX.encrypt(secret))
+    second = replace(first, attempt=4, sent_at=first.sent_at + 30)
+    one, other = prepared({"url": "http://x/"}, first), prepared({"url": "http://x/"}, second)
+    assert one.headers["webhook-id"] == other.headers["webhook-id"]
+    assert int(other.headers["webhook-timestamp"]) - int(one.headers["webhook-timestamp"]) == 30
+    assert (one.headers["pointsman-attempt"], other.headers["pointsman-attempt"]) == ("3", "4")
+    assert one.headers["webhook-signature"] != other.headers["webhook-signature"]
+    assert Webhook(secret).verify(other.body.decode(), dict(other.headers)) == {"a": 1}
+
+
+@given(st.binary(max_size=200))
+def test_any_body_passes_through_byte_for_byte_and_is_signed_as_it_is(body: bytes) -> None:
+    secret = new_signing_secret()
+    request = prepared({"url": "http://x/"}, context(BOX.encrypt(secret), body=body))
+    assert request.body == body
+    signed = f"{request.headers['webhook-id']}.{request.headers['webhook-timestamp']}.".encode() + body
+    key = base64.b64decode(secret.removeprefix("whsec_"))
+    expected = base64.b64encode(hmac.new(key, signed, hashlib.sha256).digest()).decode()
+    assert request.headers["webhook-signature"] == f"v1,{expected}"
+
+
+def test_an_own_body_is_what_is_signed() -> None:
+    secret = new_signing_secret()
+    request = prepared({"url": "http://x/", "body": {"own": True}}, context(BOX.encrypt(secret)))
+    assert Webhook(secret).verify(request.body.decode(), dict(request.headers)) == {"own": True}
+
+
+@pytest.mark.parametrize(
+    ("body", "sent"), [("", b""), ({}, b"{}"), ([], b"[]"), ("caf\u00e9", "caf\u00e9".encode())]
+)
+def test_an_empty_body_of_ones_own_is_a_body(body: Any, sent: bytes) -> None:
+    """Fails when «nothing given» is told by falsehood: the trigger's body would leak to another receiver."""
+    assert prepared({"url": "http://x/", "body": body}).body == sent
+
+
+def test_a_body_without_a_type_is_just_bytes() -> None:
+    request = prepared({"url": "http://x/"}, context(content_type=None))
+    assert request.headers["content-type"] == "application/octet-stream"
+
+
+@pytest.mark.parametrize("body", [{"a": float("inf")}, [float("nan")]])
+def test_a_number_that_json_cannot_hold_fails_the_attempt_alone(body: Any) -> None:
+    """A config written past the API: jsonb keeps 1e999, Python reads it as infinity."""
+    outcome = attempted(answer(200), {"url": "http://x/", "body": body}, context())
+    assert (outcome.success, outcome.code, outcome.retryable) == (False, "bad_config", False)
+
+
+@pytest.mark.parametrize("secret", ["whsec_abc", "whsec_caf\u00e9"])
+def test_a_secret_that_is_no_key_fails_the_attempt_alone(secret: str) -> None:
+    """It decrypts, and then it is not base64."""
+    outcome = attempted(answer(200), {"url": "http://x/"}, context(BOX.encrypt(secret)))
+    assert (outcome.success, outcome.code, outcome.retryable) == (False, "bad_config", False)
+    assert secret not in (outcome.error or "")
+
+
+@given(st.integers(100, 599))
+def test_every_status_is_either_a_success_or_explained(status: int) -> None:
+    outcome = classify(answer(status))
+    assert outcome.success == (200 <= status <= 299)
+    assert outcome.code == ("ok" if outcome.success else f"http_{status}")
+    assert outcome.success or str(status) in (outcome.error or "")
+    assert not (outcome.success and outcome.retryable)
+    assert outcome.gone == (status == 410)
+
+
+@given(
+    st.text()
+    | st.lists(
+        st.sampled_from(
+            ["Mon,", "01", "Jan", "1990", "99999", "00:00:00", "GMT", "-0000", "+9999", ":", "-", "9" * 20]
+        ),
+        max_size=8,
+    ).map(" ".join)
+)
+def test_no_retry_after_breaks_anything(value: str) -> None:
+    seconds = classify(answer(503, retry_after=value)).retry_after_seconds
+    assert seconds is None or 0 <= seconds <= 24 * 3600
+
+
+@pytest.mark.parametrize("zone", ["UTC", "America/New_York", "Asia/Tokyo"])
+@pytest.mark.parametrize(
+    "form", ["%a, %d %b %Y %H:%M:%S GMT", "%A, %d-%b-%y %H:%M:%S GMT", "%a %b %e %H:%M:%S %Y"]
+)
+def test_a_date_means_the_same_wherever_the_worker_stands(
+    form: str, zone: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All three forms of RFC 9110 §5.6.7 are in UTC. Fails when the last is read in the host's time zone."""
+    value = (datetime.now(UTC) + timedelta(seconds=600)).strftime(form)
+    with monkeypatch.context() as host:
+        host.setenv("TZ", zone)
+        time.tzset()
+        seconds = classify(answer(503, retry_after=value)).retry_after_seconds
+    time.tzset()
+    assert seconds is not None
+    assert 590 <= seconds <= 600
+
+
+@given(st.text(st.characters(exclude_characters="\x00", exclude_categories=["Cs"])), st.data())
+def test_a_cut_anywhere_in_a_text_leaves_a_text(text: str, data: st.DataObject) -> None:
+    whole = text.encode()
+    cut = data.draw(st.integers(0, len(whole)))
+    kept = classify(answer(200, whole[:cut], True)).response
+    assert kept is not None
+    assert "bodyEncoding" not in kept
+    assert text.startswith(kept["body"])
+    assert len(whole[:cut]) - len(kept["body"].encode()) < 4, "at most the character that was cut"
+
+
+@given(st.binary(max_size=300), st.booleans())
+def test_whatever_bytes_come_they_are_kept_in_a_form_that_jsonb_takes(body: bytes, truncated: bool) -> None:
+    kept = classify(answer(500, body, truncated)).response
+    assert kept is not None
+    stored = json.dumps(kept)
+    assert "\\u0000" not in stored
+    assert "\\ud" not in re.sub(r"\\ud[89ab]..\\ud[c-f]..", "", stored), "no lone surrogates"
+    if kept.get("bodyEncoding") == "base64":
+        assert base64.b64decode(kept["body"]) == body
+    else:
+        assert body.startswith(kept["body"].encode())
+
+
+def test_kept_headers_are_known_in_any_case_and_may_come_twice() -> None:
+    headers = (
+        ("Content-TYPE", "a"),
+        ("Retry-After", "1"),
+        ("X-Request-ID", "r"),
+        ("SERVER", "s"),
+        ("x", "y"),
+    )
+    kept = classify(HttpResponse(200, headers + headers, b"", False)).response
+    assert kept is not None
+    assert kept["headers"] == {"content-type": "a", "retry-after": "1", "x-request-id": "r", "server": "s"}

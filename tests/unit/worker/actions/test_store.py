@@ -23,7 +23,10 @@ from worker.actions.store import prepare
 LIMITS = Limits(max_response_bytes=1, max_stored_item_bytes=1000, max_stored_items=7)
 
 json_values = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False, allow_infinity=False)
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**53), 2**53)
+    | st.floats(allow_nan=False, allow_infinity=False)
     # PostgreSQL keeps no NUL in JSON
     | st.text(st.characters(exclude_characters="\x00", exclude_categories=["Cs"]), max_size=8),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),

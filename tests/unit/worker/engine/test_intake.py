@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import cast
 from uuid import UUID
 
@@ -16,7 +17,7 @@ from shared.ids import new_id
 from tests.running import eventually
 from tests.unit.worker.actions.test_http_post import context
 from worker.engine.claim import Claimer
-from worker.engine.intake import Intake
+from worker.engine.intake import MAX_CLAIM_IDS, Intake
 from worker.engine.room import Room
 from worker.engine.state import Run
 
@@ -32,13 +33,13 @@ class NotingClaimer:
         self.gate.set()
         self.failures: list[Exception] = []
 
-    def claim(self, worker_id: UUID, ids: Sequence[UUID]) -> list[Run]:
+    def claim(self, worker_id: UUID, ids: Sequence[UUID], deliver: Callable[[list[Run]], None]) -> None:
         assert self.gate.wait(5)
         self.asked.append(list(ids))
         if self.failures:
             raise self.failures.pop()
         base = context()
-        return [Run(replace(base.trigger, id=i), base.callback, worker_id, 1, 0, []) for i in ids]
+        deliver([Run(replace(base.trigger, id=i), base.callback, worker_id, 1, 0, []) for i in ids])
 
     def close(self) -> None: ...
 
@@ -159,3 +160,113 @@ def test_room_is_bounded_in_bytes_too() -> None:
     assert room.free() == 1
     tiny = Room(capacity=100, capacity_bytes=100, largest_bytes=300)
     assert tiny.free() == 1, "the largest trigger can always be claimed by an empty worker"
+
+
+def _has_offers(world: World, number: int) -> bool:
+    return len(world.intake._offers) == number
+
+
+def test_what_was_offered_in_parts_is_claimed_together_once_there_is_room(world: World) -> None:
+    """One transaction for many hints: fails when each offer is claimed by itself."""
+    world.lease = False
+    parts = [ids(2), ids(1), ids(2)]
+    waiting = [threading.Thread(target=world.intake.offer, args=(part, 5.0)) for part in parts]
+    for number, thread in enumerate(waiting, 1):
+        thread.start()
+        eventually(partial(_has_offers, world, number), 5, "the offer to arrive")
+    world.lease = True
+    for thread in waiting:
+        thread.join(5)
+    assert world.claimer.asked == [[one for part in parts for one in part]]
+
+
+def test_no_claim_names_more_ids_than_one_transaction_should_hold() -> None:
+    world = World()
+    world.intake.stop()
+    roomy = Room(10_000, 10**9, 1)
+    claimer = NotingClaimer()
+    intake = Intake(cast(Claimer, claimer), roomy, lambda: UUID(int=1), lambda: True, lambda _runs: None)
+    intake.start()
+    offered = ids(MAX_CLAIM_IDS * 2 + 1)
+    assert intake.offer(offered, 5)
+    intake.stop()
+    assert [len(asked) for asked in claimer.asked] == [MAX_CLAIM_IDS, MAX_CLAIM_IDS, 1]
+    assert [one for asked in claimer.asked for one in asked] == offered
+
+
+def test_the_rest_of_an_offer_that_gave_up_is_not_claimed(world: World) -> None:
+    """Its first ids had room; the others are left to the sweep."""
+    offered = ids(CAPACITY + 3)
+    assert not world.intake.offer(offered, 0.1)
+    assert world.delivered == offered[:CAPACITY]
+    for done in offered[:CAPACITY]:
+        world.room.leave(done)
+    later = ids(1)
+    assert world.intake.offer(later, 5)
+    assert world.delivered == offered[:CAPACITY] + later
+
+
+def test_an_offer_waits_no_longer_than_it_said(world: World) -> None:
+    world.intake.offer(ids(CAPACITY), 5)
+    started = time.monotonic()
+    assert not world.intake.offer(ids(1), 0.1)
+    assert 0.1 <= time.monotonic() - started < 2
+
+
+def test_what_others_have_claimed_already_takes_no_room() -> None:
+    """The claimer returns only what it got; fails when room is taken for what was asked."""
+    delivered: list[UUID] = []
+
+    class Beaten(NotingClaimer):
+        def claim(self, worker_id: UUID, ids: Sequence[UUID], deliver: Callable[[list[Run]], None]) -> None:
+            super().claim(worker_id, ids[:1], deliver)
+
+    room, claimer = Room(CAPACITY, 10**9, 10**4), Beaten()
+    intake = Intake(
+        cast(Claimer, claimer),
+        room,
+        lambda: UUID(int=1),
+        lambda: True,
+        lambda runs: delivered.extend(run.id for run in runs),
+    )
+    intake.start()
+    offered = ids(CAPACITY)
+    assert intake.offer(offered, 5)
+    assert (delivered, len(room), room.free()) == (offered[:1], 1, CAPACITY - 1)
+    intake.stop()
+
+
+def test_room_is_taken_before_the_loop_hears_of_a_run() -> None:
+    """Fails when a run that ends at once leaves before it came: its place would be lost for ever."""
+    room, seen = Room(CAPACITY, 10**9, 10**4), list[int]()
+
+    def deliver(runs: list[Run]) -> None:
+        seen.append(len(room))
+        for run in runs:
+            room.leave(run.id)
+
+    intake = Intake(cast(Claimer, NotingClaimer()), room, lambda: UUID(int=1), lambda: True, deliver)
+    intake.start()
+    for _ in range(3):
+        assert intake.offer(ids(CAPACITY), 5)
+    intake.stop()
+    assert seen == [CAPACITY] * 3
+    assert (len(room), room.free()) == (0, CAPACITY)
+
+
+def test_a_worker_that_came_back_under_a_new_id_claims_under_it() -> None:
+    claimed_by: list[UUID] = []
+
+    class Asking(NotingClaimer):
+        def claim(self, worker_id: UUID, ids: Sequence[UUID], deliver: Callable[[list[Run]], None]) -> None:
+            claimed_by.append(worker_id)
+            super().claim(worker_id, ids, deliver)
+
+    names = [UUID(int=2), UUID(int=1)]
+    room = Room(CAPACITY, 10**9, 10**4)
+    intake = Intake(cast(Claimer, Asking()), room, names.pop, lambda: True, lambda _runs: None)
+    intake.start()
+    assert intake.offer(ids(1), 5)
+    assert intake.offer(ids(1), 5)
+    intake.stop()
+    assert claimed_by == [UUID(int=1), UUID(int=2)]

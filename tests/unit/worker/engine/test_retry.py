@@ -78,3 +78,71 @@ def test_a_policy_that_cannot_work_is_refused(retry: Any) -> None:
     with pytest.raises(Invalid) as error:
         parse_retry(retry)
     assert error.value.code == "bad_retry"
+
+
+@given(
+    st.integers(1, 30),
+    st.integers(1, 30),
+    st.floats(0, 10_000),
+    st.floats(1, 10),
+    st.floats(0, 604_800),
+    st.floats(0, 1, exclude_max=True),
+)
+def test_an_exponential_delay_is_bounded_and_never_shrinks(
+    attempts: int, attempt: int, initial: float, factor: float, cap: float, jitter: float
+) -> None:
+    retry = {"maxAttempts": attempts, "initialSeconds": initial, "factor": factor, "capSeconds": cap}
+    found = delay(retry, attempt, FAILED, jitter)
+    assert (found is None) == (attempt >= attempts)
+    if found is not None:
+        assert 0 <= found <= cap * 1.2
+        assert found >= (delay(retry, attempt - 1) or 0.0 if attempt > 1 else 0.0)
+
+
+@given(st.lists(st.floats(0, 604_800), min_size=1, max_size=30), st.integers(1, 30), st.integers(1, 30))
+def test_as_many_attempts_are_made_as_were_asked_for(
+    schedule: list[float], attempts: int, attempt: int
+) -> None:
+    found = delay({"maxAttempts": attempts, "schedule": schedule}, attempt)
+    assert found == (None if attempt >= attempts else schedule[min(attempt, len(schedule)) - 1])
+
+
+def test_the_default_schedule_is_the_one_that_is_documented() -> None:
+    minute, hour = 60, 3600
+    documented = (5, 30, 2 * minute, 10 * minute, hour, 3 * hour, 8 * hour)
+    assert documented == DEFAULT_SCHEDULE_SECONDS
+
+
+@pytest.mark.parametrize(
+    ("asked", "waited"),
+    [
+        (None, 100),
+        (0, 100),
+        (99, 100),
+        (101, 101),
+        (86_400, 86_400),
+        (86_401, 86_400),
+        (float("inf"), 86_400),
+    ],
+)
+def test_what_the_receiver_asks_for_is_a_floor_of_at_most_a_day(asked: float | None, waited: float) -> None:
+    retry = {"maxAttempts": 2, "schedule": [100]}
+    assert delay(retry, 1, replace(FAILED, retry_after_seconds=asked)) == waited
+
+
+def test_a_delay_of_more_than_a_day_is_not_cut_to_what_the_receiver_may_ask() -> None:
+    retry = {"maxAttempts": 2, "schedule": [200_000]}
+    assert delay(retry, 1, replace(FAILED, retry_after_seconds=10**6)) == 200_000
+
+
+def test_many_failures_of_one_moment_do_not_come_back_at_one_moment() -> None:
+    """With its own dice: fails without jitter, and when jitter shortens."""
+    action = replace(new_action(), retry={"maxAttempts": 2, "schedule": [100]})
+    delays = {delay_before_next(action, 1, FAILED) for _ in range(100)}
+    assert len(delays) > 50
+    assert all(found is not None and 100 <= found <= 120 for found in delays)
+
+
+def test_a_policy_that_was_written_past_the_api_is_invalid() -> None:
+    with pytest.raises(Invalid):
+        delay({"maxAttempts": -1}, 1)
