@@ -76,7 +76,8 @@ class HintSender:
             connection = Connection(
                 self._redis_url, transport_options=transport_options(socket_seconds=SOCKET_SECONDS)
             )
-            self._producer = Producer(connection.channel(), auto_declare=False)
+            # not channel(): that one connects again after a pause of 2 s
+            self._producer = Producer(connection.default_channel, auto_declare=False)
         return self._producer
 
     def _trip(self, error: Exception) -> None:

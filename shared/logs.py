@@ -14,7 +14,8 @@ from typing import Any
 
 import structlog
 
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")  # surrogates cannot be written at all
+_CONTROL_BUT_LINES = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")  # of a traceback
 _URL_PASSWORD = re.compile(r"(?<=://)([^/\s:@]*):([^/\s@]+)@")
 
 QUIET_LIBRARIES = (
@@ -40,7 +41,7 @@ def configure(level: str, log_format: str, *, colours: bool | None = None) -> No
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="at"),
         structlog.processors.format_exc_info,
-        _one_line,
+        _clean,
     ]
     renderer: Any = (
         structlog.processors.JSONRenderer(default=str)
@@ -95,12 +96,28 @@ class _ConsoleLine:
         return f"{line}\n{exception}" if exception else line
 
 
-def _one_line(_logger: Any, _name: str, event: dict[str, Any]) -> dict[str, Any]:
-    for key, value in event.items():
-        if isinstance(value, str) and key != "exception":
-            event[key] = _CONTROL.sub(_escape, _URL_PASSWORD.sub(r"\1:***@", value))
-    return event
+def _clean(_logger: Any, _name: str, event: dict[str, Any]) -> dict[str, Any]:
+    return {
+        key: _one_line(value) if key != "exception" else _CONTROL_BUT_LINES.sub(_escape, _mask(str(value)))
+        for key, value in event.items()
+    }
+
+
+def _one_line(value: Any) -> Any:
+    """The value as text without control characters and passwords; numbers and containers keep their form."""
+    if value is None or isinstance(value, (bool, int, float)):
+        return value
+    if isinstance(value, dict):
+        return {str(_one_line(key)): _one_line(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [_one_line(inner) for inner in value]
+    return _CONTROL.sub(_escape, _mask(str(value)))
+
+
+def _mask(text: str) -> str:
+    return _URL_PASSWORD.sub(r"\1:***@", text)
 
 
 def _escape(match: re.Match[str]) -> str:
-    return f"\\x{ord(match[0]):02x}"
+    code = ord(match[0])
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"

@@ -30,6 +30,7 @@ def transport_options(*, socket_seconds: float) -> dict[str, object]:
         "global_keyprefix": KEY_PREFIX,
         "visibility_timeout": VISIBILITY_SECONDS,
         "unacked_restore_interval": 10,
+        "unacked_restore_throttle": 1,  # by default only each tenth of these intervals does anything
         "socket_timeout": socket_seconds,
         "socket_connect_timeout": min(socket_seconds, 3),
         "socket_keepalive": True,

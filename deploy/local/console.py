@@ -76,4 +76,4 @@ class Console:
             event = None
         if not isinstance(event, dict):
             event = {"event": text}
-        return json.dumps({"process": process, **event}, ensure_ascii=False)
+        return json.dumps({"process": process} | event | {"process": process}, ensure_ascii=False)

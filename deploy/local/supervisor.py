@@ -154,8 +154,9 @@ class Supervisor:
     def _try_again(self, child: Child) -> None:
         try:
             self._spawn(child)
-        except StartupError as error:
-            self._console.say(f"{child.name}: {error.message} Trying again in {child.backoff_seconds:g} s")
+        except (StartupError, OSError) as error:  # OSError: too many processes or open files for now
+            reason = error.message if isinstance(error, StartupError) else f"{error}."
+            self._console.say(f"{child.name}: {reason} Trying again in {child.backoff_seconds:g} s")
             self._put_off(child)
 
 

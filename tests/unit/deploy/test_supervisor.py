@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,6 +18,7 @@ import pytest
 from deploy.local import supervisor as module
 from deploy.local.console import Console
 from deploy.local.supervisor import Child, Supervisor
+from shared.errors import StartupError
 from tests.running import eventually, is_alive
 
 STAYS = "import time; time.sleep(60)"
@@ -127,3 +130,123 @@ def test_a_module_dies_with_its_parent(tmp_path: Path) -> None:
     parent.wait()
     parent.stdout.close()
     eventually(lambda: not is_alive(child), 5, "the child's end")
+
+
+def test_the_distance_between_restarts_has_a_bound(
+    supervisor: Supervisor, output: io.StringIO, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MAX_BACKOFF_SECONDS", 0.02)
+    supervisor.start(Child("brief", spawning("raise SystemExit(1)"), backoff_seconds=0.01))
+    stop_when(supervisor, lambda: output.getvalue().count("starting it again") >= 3, "three restarts")
+    supervisor.stop()
+    told = re.findall(r"again in (\S+) s", output.getvalue())
+    assert told[:3] == ["0.01", "0.02", "0.02"]
+
+
+def test_a_child_that_lived_long_starts_again_at_once(
+    supervisor: Supervisor, output: io.StringIO, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fails when a crash a day adds up to half a minute of standing still."""
+    monkeypatch.setattr(module, "LONG_LIFE_SECONDS", 0.0)
+    supervisor.start(Child("old", spawning("raise SystemExit(1)"), backoff_seconds=30.0))
+    stop_when(supervisor, lambda: "starting it again" in output.getvalue(), "the restart")
+    supervisor.stop()
+    assert "old ended with code 1; starting it again in 0.5 s" in output.getvalue()
+
+
+@pytest.mark.parametrize(
+    "error",
+    [StartupError("No room.", hint="Make some."), BlockingIOError(11, "Resource temporarily unavailable")],
+    ids=["ours", "the system's"],
+)
+def test_a_restart_that_fails_is_tried_again(
+    error: Exception, supervisor: Supervisor, output: io.StringIO
+) -> None:
+    """Fails when a machine that is short of processes for a moment ends everything that still runs."""
+    spawned: list[subprocess.Popen[bytes]] = []
+    tries: list[int] = []
+
+    def spawn() -> subprocess.Popen[bytes]:
+        tries.append(len(tries))
+        if len(tries) == 2:
+            raise error
+        if len(tries) == 3:
+            supervisor.request_stop()
+        spawned.append(spawning("raise SystemExit(1)")())
+        return spawned[-1]
+
+    too_long = threading.Timer(10, supervisor.request_stop)
+    too_long.start()
+    neighbour = supervisor.start(Child("neighbour", spawning(STAYS)))
+    try:
+        supervisor.start(Child("unlucky", spawn, backoff_seconds=0.01))
+        supervisor.watch()
+        assert (len(tries), len(spawned)) == (3, 2)
+        assert neighbour.poll() is None
+        assert "unlucky: " in output.getvalue()
+    finally:
+        too_long.cancel()
+        supervisor.stop()
+    assert not any(is_alive(process.pid) for process in (*spawned, neighbour))
+
+
+def test_a_first_start_that_fails_is_told_to_the_caller_and_stop_still_works(supervisor: Supervisor) -> None:
+    def spawn() -> subprocess.Popen[bytes]:
+        raise StartupError("PostgreSQL cannot start.")
+
+    good = supervisor.start(Child("good", spawning(STAYS)))
+    with pytest.raises(StartupError):
+        supervisor.start(Child("bad", spawn))
+    supervisor.stop()
+    assert not is_alive(good.pid)
+
+
+def test_a_child_that_learns_later_that_its_configuration_is_wrong_stops_everything_too(
+    supervisor: Supervisor, tmp_path: Path
+) -> None:
+    flag = tmp_path / "started-before"
+    code = f"import pathlib; p = pathlib.Path({str(flag)!r}); code = 78 if p.exists() else 1; p.touch(); raise SystemExit(code)"
+    supervisor.start(Child("turncoat", spawning(code), backoff_seconds=0.01))
+    supervisor.watch()
+    supervisor.stop()
+    assert supervisor.failed
+    assert supervisor.is_stopping
+
+
+def test_stopping_while_a_child_waits_for_its_restart_starts_nothing(supervisor: Supervisor) -> None:
+    starts: list[subprocess.Popen[bytes]] = []
+
+    def spawn() -> subprocess.Popen[bytes]:
+        starts.append(spawning("raise SystemExit(1)")())
+        return starts[-1]
+
+    child = Child("brief", spawn, backoff_seconds=30.0)
+    supervisor.start(child)
+    stop_when(supervisor, lambda: child.due_at is not None, "the restart to be planned")
+    supervisor.stop()
+    assert len(starts) == 1
+    assert not supervisor.failed
+
+
+def test_everything_that_a_child_prints_is_shown_under_its_name(
+    supervisor: Supervisor, output: io.StringIO
+) -> None:
+    code = "import sys; print('out', flush=True); print('err', file=sys.stderr, flush=True); import time; time.sleep(60)"
+    supervisor.start(Child("talker", spawning(code)))
+    eventually(lambda: output.getvalue().count("talker     │ ") == 2, 10, "both lines")
+    supervisor.stop()
+    assert "talker     │ out\n" in output.getvalue()
+    assert "talker     │ err\n" in output.getvalue()
+
+
+def test_children_are_asked_to_end_all_at_once(
+    supervisor: Supervisor, output: io.StringIO, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fails when each gets the whole time to itself: ten workers would take ten times as long to end."""
+    monkeypatch.setattr(module, "STOP_SECONDS", 0.3)
+    children = [supervisor.start(Child(f"child{n}", spawning(IGNORES_TERM))) for n in range(4)]
+    eventually(lambda: output.getvalue().count("deaf") == 4, 10, "four children that ignore SIGTERM")
+    started = time.monotonic()
+    supervisor.stop()
+    assert 0.3 <= time.monotonic() - started < 1.1
+    assert all(child.returncode is not None for child in children)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import hashlib
+import hmac
 import json
 from datetime import UTC, datetime
 
@@ -11,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from standardwebhooks import Webhook, WebhookVerificationError
 
+from shared import crypto
 from shared.crypto import SecretBox, new_key, new_signing_secret, new_token, sign, token_hash
 from shared.errors import ConfigError, Invalid
 
@@ -66,3 +69,71 @@ def test_tokens_are_random_and_only_their_hash_is_kept() -> None:
     assert len(one) > 40
     assert token_hash(one) != token_hash(other)
     assert len(token_hash("\udcff")) == 64
+
+
+def test_a_signature_is_the_one_that_the_specification_defines() -> None:
+    """Made by hand: HMAC-SHA256 over `id.timestamp.body`, the key decoded from base64."""
+    key = bytes(range(24))
+    expected = hmac.new(key, b"msg_1.1614265330." + b"\xff\x00", hashlib.sha256).digest()
+    for secret in ("whsec_" + base64.b64encode(key).decode(), base64.b64encode(key).decode()):
+        assert sign(secret, "msg_1", 1614265330, b"\xff\x00") == "v1," + base64.b64encode(expected).decode()
+
+
+def test_a_secret_that_left_the_rotation_verifies_no_more() -> None:
+    old, new, now = new_signing_secret(), new_signing_secret(), int(datetime.now(UTC).timestamp())
+    headers = {"webhook-id": "id-1", "webhook-timestamp": str(now)}
+    during = " ".join(sign(secret, "id-1", now, b"{}") for secret in (new, old))
+    after = sign(new, "id-1", now, b"{}")
+    assert Webhook(old).verify("{}", {**headers, "webhook-signature": during}) == {}
+    assert Webhook(new).verify("{}", {**headers, "webhook-signature": after}) == {}
+    with pytest.raises(WebhookVerificationError):
+        Webhook(old).verify("{}", {**headers, "webhook-signature": after})
+
+
+@given(st.text())
+def test_what_was_encrypted_with_any_listed_key_is_read_and_the_newest_encrypts(plain: str) -> None:
+    oldest, old, new = new_key(), new_key(), new_key()
+    tokens = [SecretBox(key).encrypt(plain) for key in (oldest, old, new)]
+    rotated = SecretBox(f" {new} , {old},{oldest}")
+    assert [rotated.decrypt(token) for token in tokens] == [plain] * 3
+    assert SecretBox(new).decrypt(rotated.encrypt(plain)) == plain
+
+
+def test_an_error_about_keys_shows_no_key() -> None:
+    good = new_key()
+    with pytest.raises(ConfigError) as error:
+        SecretBox(f"{good},canary")
+    shown = error.value.message + error.value.hint
+    assert "canary" not in shown
+    assert good not in shown
+
+
+def test_a_token_that_was_tampered_with_is_unreadable() -> None:
+    box = SecretBox(new_key())
+    token = box.encrypt("hidden")
+    assert box.decrypt(token) == "hidden"
+    middle = len(token) // 2
+    flipped = token[:middle] + ("A" if token[middle] != "A" else "B") + token[middle + 1 :]
+    with pytest.raises(Invalid) as error:
+        box.decrypt(flipped)
+    assert error.value.code == "secret_unreadable"
+
+
+def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(crypto, "CACHE_ENTRIES", 3)
+    box = SecretBox(new_key())
+    tokens = [box.encrypt(str(number)) for number in range(10)]
+    for _ in range(2):
+        assert [box.decrypt(token) for token in tokens] == [str(number) for number in range(10)]
+        assert len(box._decrypted) <= 3
+
+
+@given(st.text())
+def test_the_hash_of_a_token_is_its_sha256_whatever_characters_it_has(token: str) -> None:
+    assert token_hash(token) == hashlib.sha256(token.encode()).hexdigest()
+
+
+@pytest.mark.parametrize("token", ["caf\u00e9", "\U0001f511", "\ud800", ""])
+def test_a_token_that_nobody_was_given_has_a_hash_too(token: str) -> None:
+    """Fails when a caller's odd bytes raise where 401 is due."""
+    assert len(token_hash(token)) == 64

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import logging
+import re
 from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 import structlog
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from shared import logs
 
@@ -55,3 +61,164 @@ def test_a_stream_that_is_gone_does_not_disturb_the_caller(monkeypatch: pytest.M
     logs.configure("info", "console")
     closed.close()
     structlog.get_logger("t").info("event")
+
+
+class Printed:
+    """A standard output that encodes as a terminal's or a pipe's does."""
+
+    def __init__(self) -> None:
+        self.bytes = io.BytesIO()
+        self.stream = io.TextIOWrapper(self.bytes, encoding="utf-8", newline="\n", write_through=True)
+
+    @property
+    def text(self) -> str:
+        return self.bytes.getvalue().decode()
+
+
+@contextlib.contextmanager
+def printing(log_format: str, level: str = "info", *, colours: bool = False) -> Iterator[Printed]:
+    """Logging as a process sets it up, with this standard output."""
+    printed = Printed()
+    with contextlib.redirect_stdout(printed.stream):
+        logs.configure(level, log_format, colours=colours)
+        yield printed
+
+
+FORMATS = pytest.mark.parametrize("log_format", ["console", "json"])
+# what a terminal or a log shipper takes for an instruction or for the end of a line
+CONTROLS = "".join(map(chr, [*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029]))
+
+
+@FORMATS
+def test_no_control_character_gets_through_in_an_event_a_field_or_a_librarys_line(log_format: str) -> None:
+    with printing(log_format) as printed:
+        structlog.get_logger("t").info(f"event{CONTROLS}", field=CONTROLS)
+        logging.getLogger("library").error("said %s", CONTROLS)
+    assert printed.text.count("\n") == 2
+    assert not set(CONTROLS) & set(printed.text.replace("\n", ""))
+
+
+@FORMATS
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(value=st.text())
+def test_one_event_is_one_line_whatever_it_holds(log_format: str, value: str) -> None:
+    with printing(log_format) as printed:
+        structlog.get_logger("t").info("event", value=value)
+    assert len(printed.text.splitlines()) == 1
+
+
+@FORMATS
+@pytest.mark.parametrize("value", ["\ud800", "a\udcffb"])
+def test_a_broken_character_does_not_make_a_line_vanish(log_format: str, value: str) -> None:
+    """Fails when the line that cannot be encoded is dropped: a caller could keep itself out of the log."""
+    with printing(log_format) as printed:
+        structlog.get_logger("t").info("happened", value=value)
+    assert printed.text.count("happened") == 1
+
+
+@FORMATS
+@pytest.mark.parametrize(
+    "value",
+    [Path("a\nfake line"), ValueError("a\r\nfake line"), ValueError("a\x1b[31m")],
+    ids=["path", "error", "colour"],
+)
+def test_a_field_that_is_no_text_is_one_line_too(log_format: str, value: object) -> None:
+    with printing(log_format) as printed:
+        structlog.get_logger("t").info("event", value=value)
+    assert len(printed.text.splitlines()) == 1
+    assert "\x1b" not in printed.text
+
+
+@FORMATS
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(password=st.text(min_size=1))
+def test_any_password_in_a_url_is_masked(log_format: str, password: str) -> None:
+    secret = quote(f"canary{password}", safe="")
+    with printing(log_format) as printed:
+        structlog.get_logger("t").info(
+            f"connecting to redis://:{secret}@h:1/0", url=f"postgresql://user:{secret}@h:1/x?a=b"
+        )
+        logging.getLogger("library").error("lost %s", f"amqp://user:{secret}@h//")
+    assert "canary" not in printed.text
+    for kept in ("redis://:***@h:1/0", "postgresql://user:***@h:1/x?a=b", "amqp://user:***@h//"):
+        assert kept in printed.text
+
+
+@FORMATS
+@pytest.mark.parametrize(
+    "value",
+    [["redis://:canary@h/0"], {"url": "redis://:canary@h/0"}, ValueError("no redis://:canary@h/0")],
+    ids=["list", "dict", "error"],
+)
+def test_a_password_inside_a_field_is_masked_too(log_format: str, value: object) -> None:
+    with printing(log_format) as printed:
+        structlog.get_logger("t").info("event", value=value)
+    assert "event" in printed.text
+    assert "canary" not in printed.text
+
+
+@FORMATS
+def test_a_password_in_a_traceback_is_masked_too(log_format: str) -> None:
+    """Fails when the text of an exception goes out as it is."""
+    error = ConnectionError("cannot reach postgresql://user:canary@h/x")
+    with printing(log_format) as printed:
+        structlog.get_logger("t").error("event", exc_info=error)
+        logging.getLogger("library").error("said", exc_info=error)
+    assert printed.text.count("cannot reach") == 2
+    assert "canary" not in printed.text
+
+
+def test_with_json_an_exception_is_part_of_its_line() -> None:
+    with printing("json") as printed:
+        structlog.get_logger("t").error("event", exc_info=ValueError("a\nb"))
+    told = json.loads(printed.text)
+    assert told["event"] == "event"
+    assert told["exception"].endswith("ValueError: a\nb")
+
+
+def test_for_people_a_line_is_short_and_coloured_only_on_a_terminal() -> None:
+    with printing("console") as plain:
+        structlog.get_logger("t").warning("event", number=3)
+    assert re.fullmatch(r"\d\d:\d\d:\d\d\.\d{3} warning  ?event  number=3\n", plain.text)
+    with printing("console", colours=True) as coloured:
+        structlog.get_logger("t").warning("event")
+    assert "\x1b[33mwarning\x1b[0m" in coloured.text
+
+
+def test_what_is_below_the_level_is_not_written() -> None:
+    with printing("json", "warning") as printed:
+        structlog.get_logger("t").info("quiet")
+        logging.getLogger("library").info("quiet")
+        structlog.get_logger("t").warning("loud")
+    assert [json.loads(line)["event"] for line in printed.text.splitlines()] == ["loud"]
+
+
+@pytest.mark.parametrize("library", logs.QUIET_LIBRARIES)
+def test_a_talkative_library_is_heard_only_when_something_is_wrong(library: str) -> None:
+    with printing("json") as printed:
+        logging.getLogger(library).info("chatter")
+        logging.getLogger(library).warning("trouble")
+    assert [json.loads(line)["event"] for line in printed.text.splitlines()] == ["trouble"]
+
+
+def test_a_broken_line_of_a_library_does_not_disturb_the_caller() -> None:
+    with printing("json") as printed:
+        logging.getLogger("library").error("said %s %s", "only one")
+        structlog.get_logger("t").info("event")
+    assert json.loads(printed.text.splitlines()[-1])["event"] == "event"
+
+
+class FullDisk(io.StringIO):
+    """Refuses every byte."""
+
+    def write(self, _text: str) -> int:
+        raise OSError(28, "No space left on device")
+
+
+def test_a_full_disk_does_not_disturb_the_caller() -> None:
+    complaints = io.StringIO()
+    with contextlib.redirect_stdout(FullDisk()), contextlib.redirect_stderr(complaints):
+        logs.configure("info", "json")
+        structlog.get_logger("t").error("event", exc_info=ValueError("x"))
+        logging.getLogger("library").error("event")
+    assert complaints.getvalue() == ""

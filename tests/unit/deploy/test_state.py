@@ -1,0 +1,86 @@
+"""What `pointsman run` remembers in its data folder."""
+
+from __future__ import annotations
+
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from deploy.local.state import DataFolder
+from shared.crypto import SecretBox
+from shared.errors import StartupError
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> DataFolder:
+    data = DataFolder(tmp_path / "deep" / "data")
+    data.take()
+    return data
+
+
+def test_a_folder_is_held_by_one_process_and_the_other_hears_why(data: DataFolder) -> None:
+    """Fails without the lock: two embedded servers on one folder destroy it."""
+    with pytest.raises(StartupError) as error:
+        DataFolder(data.folder).take()
+    assert str(data.folder) in error.value.message
+    assert "POINTSMAN_DATA_DIR" in error.value.hint
+
+
+def test_a_folder_is_free_again_when_its_process_is_gone(tmp_path: Path) -> None:
+    code = f"from pathlib import Path; from deploy.local.state import DataFolder; DataFolder(Path({str(tmp_path)!r})).take()"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[3])
+    DataFolder(tmp_path).take()
+
+
+def test_keys_are_made_once_and_can_be_used(data: DataFolder) -> None:
+    keys = data.secret_keys()
+    token = SecretBox(keys).encrypt("hidden")
+    assert DataFolder(data.folder).secret_keys() == keys
+    assert SecretBox(data.secret_keys()).decrypt(token) == "hidden"
+
+
+def test_keys_that_are_there_are_never_replaced(data: DataFolder) -> None:
+    (data.folder / "secret_keys").write_text("the operator's own\n")
+    assert data.secret_keys() == "the operator's own"
+
+
+@pytest.mark.parametrize("umask_open", [0o644, 0o666])
+def test_files_are_readable_by_their_owner_only(data: DataFolder, umask_open: int) -> None:
+    """Also when a readable file was there before."""
+    (data.folder / "demo.json").touch(umask_open)
+    data.write("demo.json", {"key": "pm_live_x"})
+    data.secret_keys()
+    for name in ("demo.json", "secret_keys", "pointsman.lock"):
+        assert stat.S_IMODE((data.folder / name).stat().st_mode) == 0o600, name
+
+
+def test_what_is_written_is_read_again_and_replaced_whole(data: DataFolder) -> None:
+    data.write("run.json", {"url": "http://x", "pid": 1})
+    data.write("run.json", {"pid": 2})
+    assert data.read("run.json") == {"pid": 2}
+    assert not list(data.folder.glob("*.new"))
+
+
+def test_a_write_that_was_cut_off_leaves_the_old_file_and_does_not_stand_in_the_way(data: DataFolder) -> None:
+    data.write("run.json", {"pid": 1})
+    (data.folder / "run.json.new").write_text('{"pid": ')
+    assert data.read("run.json") == {"pid": 1}
+    data.write("run.json", {"pid": 2})
+    assert data.read("run.json") == {"pid": 2}
+
+
+def test_what_is_not_there_or_broken_is_empty(data: DataFolder) -> None:
+    assert data.read("run.json") == {}
+    for broken in (b"", b"{", b"\xff\xfe"):
+        (data.folder / "run.json").write_bytes(broken)
+        assert data.read("run.json") == {}
+
+
+def test_what_is_removed_is_gone_and_may_be_removed_again(data: DataFolder) -> None:
+    data.write("run.json", {"pid": 1})
+    data.remove("run.json")
+    data.remove("run.json")
+    assert data.read("run.json") == {}
