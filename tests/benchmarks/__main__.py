@@ -8,21 +8,24 @@ import statistics
 import sys
 import tempfile
 from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import click
 from rich.console import Console
 
-from tests.benchmarks import machine, paced, wrk
+from tests.benchmarks import machine, paced
 from tests.benchmarks.nginx import Nginx
 from tests.benchmarks.report import Results, rows, show, write_json
 from tests.benchmarks.rounds import measure
 from tests.benchmarks.sides import Bare, Pointsman, Side
+from tests.benchmarks.wrk import Load
 from tests.peers.receiver import Receiver
 
 NEEDED = {"wrk": "wrk", "nginx": "nginx-light"}
 WARM_UP_SECONDS = 2
 HALF_LOAD_SECONDS = 8.0
+BUSY_ELSEWHERE = 0.1  # share of the machine that may be used by others before the reader is told
 
 
 @click.command()
@@ -48,25 +51,20 @@ def main(
     results = Results(machine.describe(), shlex.join(["make", "bench", *sys.argv[1:]]))
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="pointsman-bench-")))
-        (folder / "nginx").mkdir()
+        for name in ("nginx", "bare"):
+            (folder / name).mkdir()
         nginx = stack.enter_context(Nginx(folder / "nginx"))
         receiver = stack.enter_context(Receiver())
         targets = {"nginx": nginx.url, "receiver": receiver.url("/ok")}
         console.print("starting both sides")
         bare = stack.enter_context(Bare(folder, targets))
         pointsman = stack.enter_context(Pointsman(folder, targets, workers))
-        sides: tuple[Side, ...] = (bare, pointsman)
-        for side in sides:
-            console.print(f"warming up: {side.name}")
-            measure(side, nginx, WARM_UP_SECONDS, connections, folder)
+        bench = Bench(bare, pointsman, nginx, Load(seconds, connections, folder), results, console)
+        bench.warm_up()
         for number in range(1, rounds + 1):
-            _throughput(
-                results, sides, nginx, seconds, connections, folder, f"round {number}/{rounds}", console
-            )
-            _accept_alone(results, bare, pointsman, nginx, seconds, connections, folder, console)
-        _latencies(results, sides, receiver, idle, console)
-        if nginx.count() < 0:
-            results.notes.append("nginx counted fewer requests than were asked of it")
+            bench.throughput(f"round {number}/{rounds}")
+            bench.accept_alone()
+        bench.latencies(receiver, idle)
     table = rows(results, bare.name, pointsman.name)
     show(results, table, console)
     if json_path is not None:
@@ -86,63 +84,72 @@ def _is_there(tool: str) -> bool:
     return bool(shutil.which(tool)) or Path(f"/usr/sbin/{tool}").exists()
 
 
-def _throughput(
-    results: Results,
-    sides: tuple[Side, ...],
-    nginx: Nginx,
-    seconds: int,
-    connections: int,
-    folder: Path,
-    label: str,
-    console: Console,
-) -> None:
-    for side in sides:
-        found = measure(side, nginx, seconds, connections, folder)
-        results.throughput.setdefault(side.name, []).append(found)
-        console.print(
-            f"{label}  {side.name}: {found.accepted_per_second:,.0f} accepted/s, "
-            f"{found.executed_per_second:,.0f} executed/s, {sum(found.cpu_us.values()):,.0f} µs CPU per trigger"
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """One run: both sides, what loads them and what was found."""
+
+    bare: Bare
+    pointsman: Pointsman
+    nginx: Nginx
+    load: Load
+    results: Results
+    console: Console
+
+    @property
+    def sides(self) -> tuple[Side, ...]:
+        return (self.bare, self.pointsman)
+
+    def warm_up(self) -> None:
+        for side in self.sides:
+            self.console.print(f"warming up: {side.name}")
+            measure(side, self.nginx, replace(self.load, seconds=WARM_UP_SECONDS))
+
+    def throughput(self, label: str) -> None:
+        """A burst against each side, and its drain."""
+        for side in self.sides:
+            found = measure(side, self.nginx, self.load)
+            self.results.throughput.setdefault(side.name, []).append(found)
+            self.console.print(
+                f"{label}  {side.name}: {found.accepted_per_second:,.0f} accepted/s, "
+                f"{found.executed_per_second:,.0f} executed/s, {sum(found.cpu_us.values()):,.0f} µs CPU per trigger"
+            )
+            if found.refused:
+                self.results.notes.append(f"{label}: {side.name} refused {found.refused} requests")
+            if found.elsewhere > BUSY_ELSEWHERE:
+                self.results.notes.append(
+                    f"{label}: others used {found.elsewhere:.0%} of the machine during {side.name}'s burst"
+                )
+
+    def accept_alone(self) -> None:
+        """A burst while the workers are frozen, beside views that answer a constant."""
+        for name, url in self.bare.constant_urls.items():
+            constant = self.load.post(url)
+            self.results.constant_per_second.setdefault(name, []).append(constant.accepted / constant.seconds)
+        before = self.nginx.count()
+        self.pointsman.pause_workers(True)
+        try:
+            alone = self.load.post(self.pointsman.urls["nginx"])
+        finally:
+            self.pointsman.pause_workers(False)
+        self.results.accept_alone_per_second.append(alone.accepted / alone.seconds)
+        self.pointsman.drain(alone.accepted, self.nginx, before)
+        constants = ", ".join(
+            f"{name} {found[-1]:,.0f}/s" for name, found in self.results.constant_per_second.items()
         )
-        if found.refused:
-            results.notes.append(f"{label}: {side.name} refused {found.refused} requests")
+        self.console.print(
+            f"  constant view: {constants}; "
+            f"Pointsman with its workers stopped: {self.results.accept_alone_per_second[-1]:,.0f}/s"
+        )
 
-
-def _accept_alone(
-    results: Results,
-    bare: Bare,
-    pointsman: Pointsman,
-    nginx: Nginx,
-    seconds: int,
-    connections: int,
-    folder: Path,
-    console: Console,
-) -> None:
-    constant = wrk.post(bare.constant_url, seconds, connections, folder)
-    results.constant_per_second.append(constant.accepted / constant.seconds)
-    before = nginx.count()
-    pointsman.pause_workers(True)
-    try:
-        alone = wrk.post(pointsman.urls["nginx"], seconds, connections, folder)
-    finally:
-        pointsman.pause_workers(False)
-    results.accept_alone_per_second.append(alone.accepted / alone.seconds)
-    pointsman.wait_until_executed(alone.accepted, nginx, before)
-    console.print(
-        f"  constant view {results.constant_per_second[-1]:,.0f}/s, "
-        f"Pointsman with its workers stopped {results.accept_alone_per_second[-1]:,.0f}/s"
-    )
-
-
-def _latencies(
-    results: Results, sides: tuple[Side, ...], receiver: Receiver, idle: int, console: Console
-) -> None:
-    for side in sides:
-        rate = statistics.median(r.executed_per_second for r in results.throughput[side.name]) / 2
-        console.print(f"latency  {side.name}: idle, then at {rate:,.0f}/s")
-        results.latencies[side.name] = {
-            "idle": paced.one_at_a_time(side.urls["receiver"], receiver, idle),
-            "half load": paced.at_rate(side.urls["receiver"], receiver, rate, HALF_LOAD_SECONDS),
-        }
+    def latencies(self, receiver: Receiver, idle: int) -> None:
+        """Trigger to delivered: one at a time, then at half of each side's own rate."""
+        for side in self.sides:
+            rate = statistics.median(r.executed_per_second for r in self.results.throughput[side.name]) / 2
+            self.console.print(f"latency  {side.name}: idle, then at {rate:,.0f}/s")
+            self.results.latencies[side.name] = {
+                "idle": paced.one_at_a_time(side.urls["receiver"], receiver, idle),
+                "half load": paced.at_rate(side.urls["receiver"], receiver, rate, HALF_LOAD_SECONDS),
+            }
 
 
 if __name__ == "__main__":

@@ -1,4 +1,8 @@
-"""The receiver of throughput runs: nginx, which answers 200 and counts."""
+"""The receiver of throughput runs: nginx, which answers 200 and counts.
+
+Asking it for the count costs the benchmark a fraction of a millisecond, so that asking takes nothing from what is
+measured: one plain connection that stays open, no client that is built for each question.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +10,9 @@ import re
 import shutil
 import subprocess
 import time
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from types import TracebackType
-
-import httpx
 
 from deploy.local.ports import free_port
 
@@ -36,29 +39,40 @@ class Nginx:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}/hook"
         self._own_requests = 0
+        self._connection = HTTPConnection("127.0.0.1", self.port, timeout=10)
 
     def __enter__(self) -> Nginx:
         config = self._folder / "nginx.conf"
         config.write_text(CONFIG.format(folder=self._folder, port=self.port))
         binary = shutil.which("nginx") or "/usr/sbin/nginx"
         self._process = subprocess.Popen(
-            [binary, "-p", self._folder, "-c", config], stderr=subprocess.DEVNULL
+            [binary, "-p", self._folder, "-c", config], stderr=subprocess.DEVNULL, start_new_session=True
         )
         deadline = time.monotonic() + 10
         while True:
             try:
                 self.count()
                 return self
-            except httpx.TransportError:
+            except (OSError, HTTPException):
                 if time.monotonic() > deadline or self._process.poll() is not None:
+                    self._stop()
                     raise
+                self._connection.close()
                 time.sleep(0.05)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._stop()
+
+    def _stop(self) -> None:
+        self._connection.close()
         self._process.terminate()
-        self._process.wait(10)
+        try:
+            self._process.wait(10)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
 
     @property
     def pid(self) -> int:
@@ -66,7 +80,8 @@ class Nginx:
 
     def count(self) -> int:
         """Deliveries so far."""
-        text = httpx.get(f"http://127.0.0.1:{self.port}/status", trust_env=False).text
+        self._connection.request("GET", "/status")
+        text = self._connection.getresponse().read().decode()
         self._own_requests += 1
         found = re.search(r"\n\s*\d+ \d+ (\d+)", text)
         assert found is not None

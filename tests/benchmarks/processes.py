@@ -1,4 +1,4 @@
-"""What groups of processes cost: CPU time and peak memory, read from /proc."""
+"""What groups of processes cost: CPU time and peak memory, read from /proc; and how busy the machine was in all."""
 
 from __future__ import annotations
 
@@ -7,6 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
+BUSY = (0, 1, 2, 5, 6, 7)  # of /proc/stat: user, nice, system, irq, softirq, steal; guest time is in user
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Processes that are counted as one. below: with everything that they started."""
+
+    pids: tuple[int, ...] = ()
+    below: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,13 +26,14 @@ class Usage:
     peak_bytes: int
 
 
-def usage_of(root: int) -> Usage:
-    """The usage of a process and everything below it."""
-    pids = _tree(root)
+def usage_of(group: Group) -> Usage:
+    """What the processes of a group have used until now."""
+    pids = [pid for root in group.pids for pid in (tree(root) if group.below else [root])]
     return Usage(sum(map(_cpu_seconds, pids)), sum(map(_peak_bytes, pids)))
 
 
-def _tree(root: int) -> list[int]:
+def tree(root: int) -> list[int]:
+    """A process and everything below it, parents before their children."""
     found = [root]
     for pid in found:
         for task in Path(f"/proc/{pid}/task").glob("*/children"):
@@ -32,6 +42,13 @@ def _tree(root: int) -> list[int]:
             except OSError:
                 continue
     return found
+
+
+def machine_busy_seconds() -> float:
+    """CPU time that anybody has used on this machine since it started, stolen time included."""
+    with Path("/proc/stat").open() as file:
+        fields = file.readline().split()[1:]
+    return sum(int(fields[index]) for index in BUSY) / TICKS_PER_SECOND
 
 
 def _cpu_seconds(pid: int) -> float:

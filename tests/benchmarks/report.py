@@ -9,9 +9,10 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from tests.benchmarks.rounds import Throughput, median_and_spread, percentile
+from tests.benchmarks.figures import median_and_spread, percentile
+from tests.benchmarks.rounds import Throughput
 
-GROUPS = ("API", "worker", "PostgreSQL", "Redis")
+GROUPS = ("API", "worker", "PostgreSQL", "Redis", "the rest")  # what is measured: not load and receiver
 
 
 @dataclass
@@ -21,7 +22,7 @@ class Results:
     machine: dict[str, str]
     command: str
     throughput: dict[str, list[Throughput]] = field(default_factory=dict)
-    constant_per_second: list[float] = field(default_factory=list)
+    constant_per_second: dict[str, list[float]] = field(default_factory=dict)
     accept_alone_per_second: list[float] = field(default_factory=list)
     latencies: dict[str, dict[str, list[float]]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
@@ -47,10 +48,13 @@ def rows(results: Results, bare: str, pointsman: str) -> list[Row]:
         _spread_row(
             "executed/s", [r.executed_per_second for r in one], [r.executed_per_second for r in other]
         ),
-        _spread_row(
-            "accepted/s, workers stopped (bare: constant view)",
-            results.constant_per_second,
-            results.accept_alone_per_second,
+        *(
+            _spread_row(
+                f"accepted/s, workers stopped (bare: constant view, {server})",
+                constant,
+                results.accept_alone_per_second,
+            )
+            for server, constant in results.constant_per_second.items()
         ),
     ]
     total = [[sum(r.cpu_us[g] for g in GROUPS) for r in side] for side in (one, other)]

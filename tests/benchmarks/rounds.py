@@ -1,61 +1,54 @@
-"""One round of measuring: a burst against one side, and what it cost."""
+"""One burst against one side, and what it cost."""
 
 from __future__ import annotations
 
-import statistics
+import os
+import time
 from dataclasses import dataclass
-from pathlib import Path
 
-from tests.benchmarks import wrk
 from tests.benchmarks.nginx import Nginx
-from tests.benchmarks.processes import Usage, usage_of
+from tests.benchmarks.processes import Group, Usage, machine_busy_seconds, usage_of
 from tests.benchmarks.sides import Side
+from tests.benchmarks.wrk import Load
 
 
 @dataclass(frozen=True, slots=True)
 class Throughput:
-    """One burst. cpu_us: CPU-µs per trigger by group. peak_mib: peak memory by group."""
+    """One burst. cpu_us: CPU-µs per trigger by group. peak_mib: peak memory by group.
+
+    elsewhere: share of the machine's CPU time that nobody here used, between 0 and 1.
+    """
 
     accepted_per_second: float
     executed_per_second: float
     refused: int
     cpu_us: dict[str, float]
     peak_mib: dict[str, float]
+    elsewhere: float
 
 
-def measure(side: Side, nginx: Nginx, seconds: int, connections: int, folder: Path) -> Throughput:
+def measure(side: Side, nginx: Nginx, load: Load) -> Throughput:
     """Post as fast as possible, then wait for the last execution."""
-    groups = {**side.groups(), "receiver": [nginx.pid]}
-    before = {name: _sum(pids) for name, pids in groups.items()}
+    groups = {**side.groups(), "nginx": Group((nginx.pid,)), "benchmark": Group((os.getpid(),), below=False)}
     delivered_before = nginx.count()
-    burst = wrk.post(side.urls["nginx"], seconds, connections, folder)
-    ended = side.wait_until_executed(burst.accepted, nginx, delivered_before)
-    after = {name: _sum(pids) for name, pids in groups.items()}
-    cpu = {
-        name: (after[name].cpu_seconds - before[name].cpu_seconds) * 1e6 / burst.accepted for name in groups
-    }
-    cpu["load"] = burst.cpu_seconds * 1e6 / burst.accepted
+    before, busy_before, began = _usages(groups), machine_busy_seconds(), time.monotonic()
+    burst = load.post(side.urls["nginx"])
+    drained = side.drain(burst.accepted, nginx, delivered_before)
+    after, busy_after, over = _usages(groups), machine_busy_seconds(), time.monotonic()
+    # The benchmark is the parent of wrk: its children's time holds wrk's, which has ended.
+    cpu = {name: after[name].cpu_seconds - before[name].cpu_seconds for name in groups}
+    elsewhere = busy_after - busy_before - sum(cpu.values())
+    cpu["wrk"] = burst.cpu_seconds
+    del cpu["benchmark"]
     return Throughput(
         accepted_per_second=burst.accepted / burst.seconds,
-        executed_per_second=burst.accepted / (ended - burst.started),
+        executed_per_second=drained.executed / (drained.ended - burst.started),
         refused=burst.refused,
-        cpu_us=cpu,
+        cpu_us={name: used * 1e6 / drained.executed for name, used in cpu.items()},
         peak_mib={name: after[name].peak_bytes / 2**20 for name in groups},
+        elsewhere=max(elsewhere / (over - began) / (os.cpu_count() or 1), 0.0),
     )
 
 
-def _sum(pids: list[int]) -> Usage:
-    usages = [usage_of(pid) for pid in pids]
-    return Usage(sum(u.cpu_seconds for u in usages), sum(u.peak_bytes for u in usages))
-
-
-def percentile(values: list[float], share: float) -> float:
-    """The value that this share of the values does not exceed."""
-    ordered = sorted(values)
-    return ordered[min(int(len(ordered) * share), len(ordered) - 1)]
-
-
-def median_and_spread(values: list[float]) -> tuple[float, float]:
-    """The median, and half the distance from least to greatest in percent of it."""
-    middle = statistics.median(values)
-    return middle, (max(values) - min(values)) / 2 / middle * 100 if middle else 0.0
+def _usages(groups: dict[str, Group]) -> dict[str, Usage]:
+    return {name: usage_of(group) for name, group in groups.items()}

@@ -1,7 +1,7 @@
-"""What is compared: Pointsman, and the bare pipeline with its constant view.
+"""What is compared: Pointsman, and the bare pipeline.
 
 Each side has URLs to post to (`nginx` for throughput, `receiver` for latency), groups of processes whose
-cost is read, and waits until everything it accepted was executed.
+cost is read, and waits until everything that it accepted was executed.
 """
 
 from __future__ import annotations
@@ -10,85 +10,104 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
 import httpx
 import psutil
+import psycopg2
 
 from deploy.local.ports import free_port
 from deploy.local.valkey import EmbeddedValkey
+from shared.config import Settings
+from tests.benchmarks.children import Child
 from tests.benchmarks.nginx import Nginx
-from tests.running import Running
+from tests.benchmarks.processes import Group
+from tests.running import QUICK, Running
 
 DRAIN_SECONDS = 180.0
-PRODUCTION = {
-    "POINTSMAN_HEARTBEAT_SECONDS": "3",
-    "POINTSMAN_LEASE_SECONDS": "10",
-    "POINTSMAN_STALE_SECONDS": "20",
-    "POINTSMAN_SWEEP_SECONDS": "1",
-    "POINTSMAN_FIRST_HINT_SECONDS": "5",
-    "POINTSMAN_LOG_LEVEL": "warning",
-}
+QUIET_SECONDS = 0.5  # the bare pipeline has ended when so long nothing has come: it keeps no count
+POLL_SECONDS = 0.02
+START_SECONDS = 30.0
+
+MARKS = {"api.server": "API", "-m worker": "worker", "bin/postgres": "PostgreSQL", "valkey-server": "Redis"}
+
+
+@dataclass(frozen=True, slots=True)
+class Drained:
+    """executed: deliveries that nginx counted. ended: when the last was seen to end, in monotonic seconds."""
+
+    executed: int
+    ended: float
 
 
 class Pointsman:
-    """The whole of Pointsman, as `pointsman run` starts it, with production's intervals."""
+    """The whole of Pointsman, as `pointsman run` starts it, with the intervals that it has by default."""
 
     name = "Pointsman"
 
     def __init__(self, folder: Path, targets: Mapping[str, str], workers: int) -> None:
         self._targets = targets
-        self._running = Running(folder, {**PRODUCTION, "POINTSMAN_WORKERS": str(workers)})
+        fields = Settings.model_fields
+        intervals = {name: str(fields[name.removeprefix("POINTSMAN_").lower()].default) for name in QUICK}
+        self._running = Running(folder, {**intervals, "POINTSMAN_WORKERS": str(workers)})
         self.urls: dict[str, str] = {}
 
     def __enter__(self) -> Pointsman:
-        self._running.__enter__()
-        for name, url in self._targets.items():
-            self.urls[name] = self._running.callback(url)["triggerUrl"]
+        with ExitStack() as stack:
+            stack.push(self._running)
+            self._running.start()
+            for name, url in self._targets.items():
+                self.urls[name] = self._running.callback(url)["triggerUrl"]
+            self._database = psycopg2.connect(self._running.database_url)
+            self._database.autocommit = True
+            stack.pop_all()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._database.close()
         self._running.__exit__(kind, error, trace)
 
-    def groups(self) -> dict[str, list[int]]:
-        """Pids by group."""
-        found: dict[str, list[int]] = {"API": [], "worker": [], "PostgreSQL": [], "Redis": []}
-        marks = {
-            "api.server": "API",
-            "-m worker": "worker",
-            "bin/postgres": "PostgreSQL",
-            "valkey-server": "Redis",
-        }
+    def groups(self) -> dict[str, Group]:
+        """Its processes; what `pointsman run` itself needs is «the rest»."""
+        found: dict[str, list[int]] = {group: [] for group in MARKS.values()}
         assert self._running.process is not None
-        for child in psutil.Process(self._running.process.pid).children():
+        supervisor = self._running.process.pid
+        for child in psutil.Process(supervisor).children():
             command = " ".join(child.cmdline())
-            for mark, group in marks.items():
+            for mark, group in MARKS.items():
                 if mark in command:
                     found[group].append(child.pid)
-        return found
+        rest = Group((supervisor,), below=False)
+        return {**{name: Group(tuple(pids)) for name, pids in found.items()}, "the rest": rest}
 
-    def wait_until_executed(self, accepted: int, nginx: Nginx, before: int) -> float:
-        """Wait until no run is left; when that was seen, in monotonic seconds."""
+    def drain(self, accepted: int, nginx: Nginx, before: int) -> Drained:
+        """Wait until no run is left. `before`: nginx's count before the burst."""
         deadline = time.monotonic() + DRAIN_SECONDS
-        while self._running.query("SELECT count(*) FROM runs") != [(0,)]:
+        while self._ask("SELECT EXISTS (SELECT FROM runs)"):
             if time.monotonic() > deadline:
                 raise TimeoutError("Pointsman did not execute everything in time")
-            time.sleep(0.02)
+            time.sleep(POLL_SECONDS)
         ended = time.monotonic()
-        delivered = nginx.count() - before
-        if delivered < accepted:
-            raise RuntimeError(f"accepted {accepted}, delivered {delivered}")
-        return ended
+        executed = nginx.count() - before
+        if executed < accepted:
+            raise RuntimeError(f"Pointsman accepted {accepted} and delivered {executed}")
+        return Drained(executed, ended)
+
+    def _ask(self, question: str) -> int:
+        with self._database.cursor() as cursor:
+            cursor.execute(question)
+            return int(cursor.fetchone()[0])
 
     def pause_workers(self, pause: bool) -> None:
         """Freeze or thaw the workers."""
-        for pid in self.groups()["worker"]:
+        for pid in self.groups()["worker"].pids:
             os.kill(pid, signal.SIGSTOP if pause else signal.SIGCONT)
 
 
@@ -98,46 +117,61 @@ class Bare:
     name = "bare pipeline"
 
     def __init__(self, folder: Path, targets: Mapping[str, str]) -> None:
-        self._valkey = EmbeddedValkey(folder / "bare-valkey")
+        self._folder = folder / "bare"
+        self._valkey = EmbeddedValkey(self._folder / "valkey")
         self._targets = dict(targets)
-        self._port = free_port()
+        self._port, self._constant_port = free_port(), free_port()
         base = f"http://127.0.0.1:{self._port}"
         self.urls = {name: f"{base}/hook/{name}" for name in targets}
-        self.constant_url = f"{base}/constant"
-        self._processes: list[subprocess.Popen[bytes]] = []
+        self.constant_urls = {
+            "WSGI": f"{base}/constant",
+            "shell": f"http://127.0.0.1:{self._constant_port}/constant",
+        }
 
     def __enter__(self) -> Bare:
-        self._valkey.prepare()
-        self._redis = self._valkey.spawn(subprocess.DEVNULL)
-        self._valkey.wait_ready(self._redis)
-        environment = {
-            **os.environ,
-            "BARE_REDIS_URL": self._valkey.url,
-            "BARE_TARGETS": json.dumps(self._targets),
-            "BARE_PORT": str(self._port),
-        }
-        cores = str(os.cpu_count() or 1)
-        celery = ["celery", "-A", "tests.benchmarks.bare.tasks", "worker", "--pool", "prefork"]
-        for arguments in (
-            ["tests.benchmarks.bare.server"],
-            [*celery, "--concurrency", cores, "--loglevel", "ERROR"],
-        ):
-            self._processes.append(
-                subprocess.Popen(
-                    [sys.executable, "-m", *arguments],
-                    env=environment,
-                    stdout=subprocess.DEVNULL,
-                    stderr=subprocess.DEVNULL,
-                )
-            )
-        self._wait_until_up()
+        with ExitStack() as stack:
+            self._start(stack)
+            self._stack = stack.pop_all()
         return self
 
-    def _wait_until_up(self) -> None:
-        deadline = time.monotonic() + 30
+    def _start(self, stack: ExitStack) -> None:
+        self._valkey.prepare()
+        self._redis = self._valkey.spawn(subprocess.DEVNULL)
+        stack.callback(self._valkey.stop, self._redis)
+        self._valkey.wait_ready(self._redis)
+        environment = {
+            "BARE_REDIS_URL": self._valkey.url,
+            "BARE_TARGETS": json.dumps(self._targets),
+            "CONSTANT_PORT": str(self._constant_port),
+        }
+        threads = str(Settings.model_fields["api_threads"].default)
+        cores = str(os.cpu_count() or 1)
+        commands = {
+            "api": (
+                f"granian --interface wsgi --workers 1 --blocking-threads {threads} --http 1 --no-ws "
+                f"--no-log --port {self._port} tests.benchmarks.bare.app:app"
+            ),
+            "worker": (
+                "celery -A tests.benchmarks.bare.tasks worker --pool prefork --loglevel ERROR "
+                f"--concurrency {cores}"
+            ),
+            "constant": "tests.benchmarks.bare.server",
+        }
+        self._children = {}
+        for name, command in commands.items():
+            child = Child(command.split(), environment, self._folder / f"{name}.log")
+            stack.callback(child.stop)
+            self._children[name] = child
+        for url in self.constant_urls.values():
+            self._wait_until_up(url)
+
+    def _wait_until_up(self, url: str) -> None:
+        deadline = time.monotonic() + START_SECONDS
         while True:
+            for child in self._children.values():
+                child.must_live()
             try:
-                if httpx.post(self.constant_url, trust_env=False).status_code == 202:
+                if httpx.post(url, trust_env=False).status_code == 202:
                     return
             except httpx.TransportError:
                 if time.monotonic() > deadline:
@@ -147,31 +181,33 @@ class Bare:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for process in self._processes:
-            process.terminate()
-        for process in self._processes:
-            try:
-                process.wait(10)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-        self._valkey.stop(self._redis)
+        self._stack.close()
 
-    def groups(self) -> dict[str, list[int]]:
-        """Pids by group."""
-        api, worker = self._processes
-        return {"API": [api.pid], "worker": [worker.pid], "PostgreSQL": [], "Redis": [self._redis.pid]}
+    def groups(self) -> dict[str, Group]:
+        """Its processes."""
+        return {
+            "API": Group((self._children["api"].pid,)),
+            "worker": Group((self._children["worker"].pid,)),
+            "PostgreSQL": Group(),
+            "Redis": Group((self._redis.pid,)),
+            "the rest": Group(),
+        }
 
-    def wait_until_executed(self, accepted: int, nginx: Nginx, before: int) -> float:
-        """Wait until the receiver has everything; when that was seen, in monotonic seconds."""
+    def drain(self, accepted: int, nginx: Nginx, before: int) -> Drained:
+        """Wait until nginx has all that was accepted and nothing more comes.
+
+        Answers that came too late for wrk were accepted too: they count as executed, with the time that they took.
+        """
         deadline = time.monotonic() + DRAIN_SECONDS
-        while nginx.count() - before < accepted:
+        executed, ended = nginx.count() - before, time.monotonic()
+        while executed < accepted or time.monotonic() < ended + QUIET_SECONDS:
+            time.sleep(POLL_SECONDS)
+            now = nginx.count() - before
+            if now > executed:
+                executed, ended = now, time.monotonic()
             if time.monotonic() > deadline:
-                raise TimeoutError(
-                    f"the bare pipeline delivered {nginx.count() - before} of {accepted} in time"
-                )
-            time.sleep(0.02)
-        return time.monotonic()
+                raise TimeoutError(f"the bare pipeline delivered {executed} of {accepted} in time")
+        return Drained(executed, ended)
 
 
 Side = Pointsman | Bare

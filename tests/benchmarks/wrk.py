@@ -31,21 +31,32 @@ class Burst:
     cpu_seconds: float
 
 
-def post(url: str, seconds: int, connections: int, folder: Path) -> Burst:
-    """Post for so many seconds over so many connections."""
-    script = folder / "post.lua"
-    script.write_text(SCRIPT)
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    started = time.monotonic()
-    ended = subprocess.run(
-        ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "10s", "-s", script, url],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    found = re.search(r"RESULT (\d+) (\d+) (\d+) (\d+)", ended.stdout)
-    assert found is not None, ended.stdout
-    requests, microseconds, bad, _broken = map(int, found.groups())
-    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return Burst(requests - bad, bad, microseconds / 1e6, started, cpu)
+@dataclass(frozen=True, slots=True)
+class Load:
+    """Posts for so many seconds over so many connections. folder: where its script lies."""
+
+    seconds: int
+    connections: int
+    folder: Path
+
+    def post(self, url: str) -> Burst:
+        script = self.folder / "post.lua"
+        script.write_text(SCRIPT)
+        options = [
+            "-t1",
+            f"-c{self.connections}",
+            f"-d{self.seconds}s",
+            "--timeout",
+            "10s",
+            "-s",
+            str(script),
+        ]
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        started = time.monotonic()
+        ended = subprocess.run(["wrk", *options, url], capture_output=True, text=True, check=True)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        found = re.search(r"RESULT (\d+) (\d+) (\d+) (\d+)", ended.stdout)
+        assert found is not None, ended.stdout
+        requests, microseconds, bad, _broken = map(int, found.groups())
+        cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+        return Burst(requests - bad, bad, microseconds / 1e6, started, cpu)

@@ -1,30 +1,17 @@
-"""The bare pipeline's API, and a constant view, on the same shell and the same Granian as Pointsman's.
-
-`POST /hook/<name>` does `task.delay(url, body)` with the URL of that name; `POST /constant` answers at once.
-"""
+"""A constant view behind Pointsman's own shell, on the same embedded Granian: what the shell alone can do."""
 
 import asyncio
-import json
 import os
 
 import uvloop
-from flask import Flask, request
+from flask import Flask
 from granian.constants import HTTPModes, Interfaces
 from granian.server.embed import Server
 
 from api.server import Shell
 from shared.config import Settings
-from tests.benchmarks.bare.tasks import post
 
-TARGETS = json.loads(os.environ["BARE_TARGETS"])
-
-app = Flask("bare")
-
-
-@app.post("/hook/<name>")
-def hook(name: str):
-    post.delay(TARGETS[name], request.get_data(as_text=True))
-    return {"status": "queued"}, 202
+app = Flask("constant")
 
 
 @app.post("/constant")
@@ -36,7 +23,7 @@ async def main() -> None:
     server = Server(
         Shell(app, Settings()),
         interface=Interfaces.ASGINL,
-        port=int(os.environ["BARE_PORT"]),
+        port=int(os.environ["CONSTANT_PORT"]),
         http=HTTPModes.http1,
         websockets=False,
         log_enabled=False,
