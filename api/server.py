@@ -32,11 +32,13 @@ from api.app import make_app
 from api.deferred import ABANDONED_KEY, ENVIRON_KEY, Answer, Deferred
 from api.problems import of_error
 from api.services import Services, make_services
+from shared import metrics
 from shared.config import Settings
 from shared.errors import Incomplete, PointsmanError, TooLarge, TooSlow, Unavailable
 from shared.process import begin
 
 REQUEST_ID_KEY = "pointsman.request_id"
+TRIGGER_PATHS = ("/t/", "/c/")
 HEADER_READ_TIMEOUT_MS = 10_000
 MAX_READING_BYTES = (
     256 * 1024 * 1024
@@ -72,6 +74,8 @@ class Shell:
             body = await self._read_body(scope, receive)
             status, headers, answer = await self._answer(scope, body, request_id)
         except PointsmanError as error:
+            if scope["path"].startswith(TRIGGER_PATHS):
+                metrics.triggers_refused.labels(error.code).inc()
             status, headers, answer = of_error(error, request_id)
             if isinstance(error, (TooLarge, TooSlow, Incomplete)):
                 headers.append(("connection", "close"))

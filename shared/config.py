@@ -19,6 +19,9 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, f
 from shared.errors import ConfigError
 
 PREFIX = "POINTSMAN_"
+VISIBILITY_SECONDS = (
+    900  # after it Redis delivers an unacknowledged hint again; the code's own waits rely on it
+)
 
 MiB = 1024 * 1024
 
@@ -201,6 +204,16 @@ def _check_agreement(settings: Settings) -> None:
             settings.lease_seconds < settings.stale_seconds,
             "POINTSMAN_STALE_SECONDS must be more than POINTSMAN_LEASE_SECONDS",
             "Otherwise a worker that still delivers is declared dead and its work runs twice.",
+        ),
+        (
+            settings.stale_seconds < VISIBILITY_SECONDS,
+            f"POINTSMAN_STALE_SECONDS must be less than {VISIBILITY_SECONDS}",
+            "Otherwise Redis hands the work of a dead worker out before its claims are void.",
+        ),
+        (
+            settings.sweep_seconds < settings.stale_seconds,
+            "POINTSMAN_SWEEP_SECONDS must be less than POINTSMAN_STALE_SECONDS",
+            "Otherwise nobody looks often enough to see that a worker has died.",
         ),
         (
             settings.first_hint_seconds > settings.accept_timeout_seconds,

@@ -66,8 +66,8 @@ class Watchdog:
             if not nested:
                 self._watched[key] = (time.monotonic() + connection.call_seconds, connection.fileno())
             if self._pid != os.getpid():
-                self._pid = os.getpid()
                 threading.Thread(target=self._run, name="db-watchdog", daemon=True).start()
+                self._pid = os.getpid()  # after the start, which fails when a machine is out of threads
         try:
             yield
         finally:

@@ -112,6 +112,10 @@ class GroupCommit(Generic[Row, Result]):
             left, self._queue = list(self._queue), deque()
         self._fail(left, Unavailable("The process is stopping."))
 
+    @property
+    def alive(self) -> bool:
+        return self._thread.is_alive()
+
     def submit(self, row: Row, size: int) -> Future[Result]:
         """Queue a row of about `size` bytes; the future holds flush's result for it, or its error.
 

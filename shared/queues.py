@@ -12,13 +12,13 @@ from __future__ import annotations
 from celery import Celery
 from kombu import Queue
 
+from shared.config import VISIBILITY_SECONDS
+
 FRESH = "fresh"
 RETRY = "retry"
 HINT_TASK = "pointsman.hint"
 MAX_HINT_IDS = 100
 KEY_PREFIX = "pointsman:"
-
-VISIBILITY_SECONDS = 900  # a hint waits for room at most 60 s; far beyond that it was lost with its worker
 
 
 def transport_options(*, socket_seconds: float) -> dict[str, object]:

@@ -1,7 +1,7 @@
 """Which callback a trigger URL means, as a frozen snapshot that is at most TTL_SECONDS old.
 
 Invariant: a change of a callback (switched off, deleted, token rotated) holds for every call that arrives
-TTL_SECONDS later. Unknown names are remembered as well, so that guessing costs the database nothing; the
+TTL_SECONDS later. Unknown names are remembered as well, so that a caller with a stale URL costs the database little; the
 cache is bounded and forgets everything when it is full.
 """
 

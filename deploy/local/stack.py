@@ -24,7 +24,7 @@ from deploy.local.ports import free_port
 from deploy.local.postgres import EmbeddedPostgres
 from deploy.local.server import EmbeddedServer
 from deploy.local.state import DataFolder
-from deploy.local.supervisor import Child, Supervisor, python_module
+from deploy.local.supervisor import STOP_SECONDS, Child, Supervisor, python_module
 from deploy.local.valkey import EmbeddedValkey
 from migrations.migrate import upgrade
 from shared.config import PREFIX, Settings
@@ -33,6 +33,7 @@ from shared.db import make_engine
 from shared.errors import StartupError
 
 READY_SECONDS = 30.0
+RELEASE_SECONDS = 4.0  # beyond its grace time, in which a worker writes what it gives back
 LOCAL_DRAIN_SECONDS = "4"  # so that Ctrl-C is over within 10 s
 LOCAL_EGRESS_ALLOW = "127.0.0.0/8,::1/128"  # localhost means both
 LOOPBACK = "127.0.0.1"
@@ -160,13 +161,15 @@ class Stack:
     def _processes(self) -> None:
         if self.supervisor.is_stopping:
             raise _Stopped
-        for module, name, count in (
-            ("api.server", "api", self.settings.api_processes),
-            ("worker", "worker", self.settings.workers),
+        drain_seconds = float(self.environment.get(PREFIX + "DRAIN_SECONDS", self.settings.drain_seconds))
+        for module, name, count, stop_seconds in (
+            ("api.server", "api", self.settings.api_processes, STOP_SECONDS),
+            ("worker", "worker", self.settings.workers, drain_seconds + RELEASE_SECONDS),
         ):
             for number in range(1, count + 1):
                 label = name if count == 1 else f"{name}-{number}"
-                self.supervisor.start(Child(label, python_module(module, [], self.environment)))
+                spawn = python_module(module, [], self.environment)
+                self.supervisor.start(Child(label, spawn, stop_seconds=stop_seconds))
 
     def _wait_until_ready(self) -> None:
         """Wait until the API answers that it and a worker are ready."""

@@ -30,12 +30,16 @@ STOP_SECONDS = 7.0
 
 @dataclass(slots=True)
 class Child:
-    """One process to keep. spawn: starts it; stop: ends it politely; last: stopped after the others."""
+    """One process to keep. spawn: starts it; stop: ends it politely; last: stopped after the others.
+
+    stop_seconds: how long it may take to end before it is killed.
+    """
 
     name: str
     spawn: Callable[[], subprocess.Popen[bytes]]
     stop: Callable[[subprocess.Popen[bytes]], object] | None = None
     last: bool = False
+    stop_seconds: float = STOP_SECONDS
     process: subprocess.Popen[bytes] | None = None
     started_at: float = 0.0
     backoff_seconds: float = FIRST_BACKOFF_SECONDS
@@ -102,9 +106,9 @@ class Supervisor:
             for child in group:
                 if child.stop is None and child.process is not None and child.process.poll() is None:
                     child.process.send_signal(signal.SIGTERM)
-            deadline = time.monotonic() + STOP_SECONDS
+            started = time.monotonic()
             for child in group:
-                self._end(child, deadline)
+                self._end(child, started + child.stop_seconds)
 
     def _end(self, child: Child, deadline: float) -> None:
         process = child.process

@@ -23,7 +23,7 @@ from worker.egress.http import Egress
 
 @dataclass(frozen=True, slots=True)
 class Trigger:
-    """One recorded call of a trigger URL. headers: pairs in the order in which they came."""
+    """One recorded call of a trigger URL. headers: JSON text, a list of [name, value]."""
 
     id: UUID
     callback_id: UUID

@@ -16,7 +16,7 @@ from uuid import UUID
 from psycopg2 import Binary
 
 from shared.db import OwnedConnection
-from shared.errors import Invalid
+from shared.errors import Invalid, Unavailable
 from shared.group_commit import GroupCommit
 from shared.ids import new_id
 
@@ -55,6 +55,7 @@ class StoredItem:
     content: bytes
     content_type: str | None
     max_items: int
+    timeout_ms: int
 
 
 class Storage:
@@ -78,10 +79,22 @@ class Storage:
         self._commits.stop()
         self._connection.close()
 
+    @property
+    def alive(self) -> bool:
+        return self._commits.alive
+
     async def store(self, item: StoredItem) -> None:
-        """Store an item; raises Invalid over the quota, Unavailable without PostgreSQL."""
+        """Store an item; raises Invalid over the quota, Unavailable without PostgreSQL or time."""
         future = self._commits.submit(item, len(item.content) + 200)
-        if not await asyncio.wrap_future(future):
+        try:
+            stored = await asyncio.wait_for(asyncio.wrap_future(future), item.timeout_ms / 1000)
+        except TimeoutError:
+            raise Unavailable(
+                f"The item was not stored within {item.timeout_ms} ms.",
+                code="timeout",
+                hint="PostgreSQL is busy or away; the callback's timeoutDuration bounds each attempt.",
+            ) from None
+        if not stored:
             raise Invalid(
                 f"This account already keeps {item.max_items} stored items.",
                 code="too_many_items",

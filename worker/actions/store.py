@@ -41,6 +41,7 @@ def prepare(action: Action, context: AttemptContext) -> StoredItem:
         content=content,
         content_type=content_type,
         max_items=context.limits.max_stored_items,
+        timeout_ms=context.callback.timeout_ms,
     )
 
 

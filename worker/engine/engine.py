@@ -63,7 +63,7 @@ class Engine:
             connection_limit=settings.capacity,
         )
         self._heartbeat = Heartbeat(
-            settings, database_url, self._room, lambda: self._ticked_at, self._lost_lease
+            settings, database_url, self._room, lambda: self._ticked_at, self._lost_lease, self._dead_thread
         )
         self._intake = Intake(
             Claimer(database_url),
@@ -100,8 +100,8 @@ class Engine:
         self._call(self._tick_once(), timeout_seconds=10)
         self._journal.start()
         self._storage.start()
-        self._heartbeat.start()
         self._intake.start()
+        self._heartbeat.start()
         log.info("engine_started", worker=str(self._heartbeat.worker_id), capacity=self._settings.capacity)
 
     def offer(self, ids: Sequence[UUID], wait_seconds: float) -> bool:
@@ -207,6 +207,17 @@ class Engine:
     def _lost_lease(self, reason: str) -> None:
         log.warning("runs_cancelled", reason=reason, runs=self.in_flight)
         asyncio.run_coroutine_threadsafe(self._cancel_all(), self._loop)
+
+    def _dead_thread(self) -> str | None:
+        if self._draining:
+            return None
+        lives = {
+            "engine": self._loop_thread.is_alive(),
+            "claim": self._intake.alive,
+            "journal": self._journal.alive,
+            "storage": self._storage.alive,
+        }
+        return next((name for name, alive in lives.items() if not alive), None)
 
     def _call(self, coroutine: Coroutine[Any, Any, None], timeout_seconds: float) -> None:
         """Run a coroutine on the loop; a loop that does not answer in time must not keep stop() from its end."""

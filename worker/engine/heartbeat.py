@@ -9,6 +9,7 @@ row has gone was declared dead: it lets go of everything and goes on under a new
 from __future__ import annotations
 
 import json
+import os
 import socket
 import threading
 import time
@@ -25,6 +26,9 @@ from shared.db import OwnedConnection
 from shared.ids import new_id
 from worker.engine.room import Room
 
+RECONCILE_SHARE = 0.02  # of the time at most: with a million runs waiting, looking for one's own takes longer
+STOP_SECONDS = 2.0
+EX_SOFTWARE = 70
 LEAST_WEDGED_SECONDS = 1.0  # a busy machine may delay the loop's tick this long without anything being wrong
 
 log = structlog.get_logger("heartbeat")
@@ -51,7 +55,8 @@ class Heartbeat:
     """The thread that keeps a worker alive in PostgreSQL's eyes.
 
     ticked_at: when the loop last ticked (monotonic seconds). on_lost: called, once per loss, when the lease
-    has run out or the worker was declared dead; it must let go of all runs.
+    has run out or the worker was declared dead; it must let go of all runs. dead_thread: the name of a thread of
+    the engine that has ended although nobody stopped it: then the process ends, since nothing can mend it.
     """
 
     def __init__(
@@ -61,17 +66,20 @@ class Heartbeat:
         room: Room,
         ticked_at: Callable[[], float],
         on_lost: Callable[[str], None],
+        dead_thread: Callable[[], str | None] = lambda: None,
     ) -> None:
         self._settings = settings
         self._room = room
         self._ticked_at = ticked_at
         self._on_lost = on_lost
+        self._dead_thread = dead_thread
         self._connection = OwnedConnection(database_url, "heartbeat", call_seconds=settings.lease_seconds / 2)
         self._worker_id = new_id()
         self._registered = False
         self._lease_until = 0.0
         self._held = False
         self._unknown: set[tuple[UUID, int]] = set()
+        self._reconcile_at = 0.0
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
 
@@ -91,7 +99,9 @@ class Heartbeat:
     def stop(self) -> None:
         """Stop beating and remove the worker's row, if it holds nothing any more."""
         self._stop.set()
-        self._thread.join()
+        self._thread.join(STOP_SECONDS)
+        if self._thread.is_alive():
+            return  # in a slow call; the sweep of another worker removes the row
         try:
             with self._connection.transaction() as cursor:
                 cursor.execute(_LEAVE, (str(self._worker_id), str(self._worker_id)))
@@ -105,6 +115,10 @@ class Heartbeat:
 
     def _beat(self) -> None:
         started = time.monotonic()
+        dead = self._dead_thread()
+        if dead is not None:
+            log.critical("thread_died", thread=dead)
+            os._exit(EX_SOFTWARE)
         try:
             if started - self._ticked_at() > max(self._settings.heartbeat_seconds, LEAST_WEDGED_SECONDS):
                 log.error("loop_wedged", seconds=round(started - self._ticked_at(), 1))
@@ -160,9 +174,14 @@ class Heartbeat:
 
         In transactions of its own, after the lease was renewed: a slow or failed reconcile costs no lease.
         """
+        started = time.monotonic()
+        if started < self._reconcile_at:
+            return
         with self._connection.transaction() as cursor:
             cursor.execute(_MINE, (str(self._worker_id),))
             mine = {(trigger_id, claim) for trigger_id, claim in cursor.fetchall()}
+        ended = time.monotonic()
+        self._reconcile_at = ended + (ended - started) / RECONCILE_SHARE - self._settings.heartbeat_seconds
         unknown = {item for item in mine if item[0] not in self._room}
         stranded = sorted(unknown & self._unknown)
         self._unknown = unknown - set(stranded)

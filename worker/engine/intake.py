@@ -22,6 +22,7 @@ from worker.engine.state import Run
 MAX_CLAIM_IDS = 200
 IDLE_WAIT_SECONDS = 0.5
 OUTAGE_PAUSE_SECONDS = 0.5
+STOP_SECONDS = 3.0
 
 log = structlog.get_logger("intake")
 
@@ -58,13 +59,16 @@ class Intake:
         self._thread.start()
 
     def stop(self) -> None:
-        """Claim nothing more and free whoever waits for room. Ends when a claim under way has been delivered."""
+        """Claim nothing more and free whoever waits for room. Waits, not for ever, until a claim under way is delivered."""
         with self._room.changed:
             self._stopping = True
             self._forget_all()
             self._room.changed.notify_all()
-        self._thread.join()
-        self._claimer.close()
+        self._thread.join(STOP_SECONDS)
+
+    @property
+    def alive(self) -> bool:
+        return self._thread.is_alive()
 
     def offer(self, ids: Sequence[UUID], wait_seconds: float) -> bool:
         """Offer ids; wait until they have been looked at. False when there was no room in that time."""
@@ -94,6 +98,7 @@ class Intake:
             for offer in finished:
                 offer.done.set()
             if self._stopping:
+                self._claimer.close()
                 return
 
     def _take(self) -> tuple[list[UUID], list[_Offer]]:

@@ -163,6 +163,10 @@ class Journal:
         self._commits.stop(timeout_seconds)
         self._connection.close()
 
+    @property
+    def alive(self) -> bool:
+        return self._commits.alive
+
     def submit(self, entry: Entry) -> Future[Started | ClaimLost]:
         """Queue an entry. The future's result is ClaimLost (returned, not raised) when the fence dropped it."""
         return self._commits.submit(entry, entry.size)

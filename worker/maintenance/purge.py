@@ -34,10 +34,13 @@ DELETE FROM runs WHERE trigger_id = ANY(ARRAY(
   SELECT trigger_id FROM runs WHERE callback_id = %s ORDER BY trigger_id LIMIT %s FOR UPDATE))
 """
 _EXECUTIONS = """
-DELETE FROM action_executions x USING (
-  SELECT trigger_id, id FROM action_executions WHERE action_id = %s ORDER BY id LIMIT %s) old
-WHERE x.trigger_id = old.trigger_id AND x.id = old.id
-"""
+WITH old AS MATERIALIZED (
+  SELECT trigger_id, id FROM action_executions WHERE action_id = %s ORDER BY id LIMIT %s),
+held AS MATERIALIZED (
+  SELECT trigger_id FROM runs WHERE trigger_id IN (SELECT trigger_id FROM old) ORDER BY trigger_id FOR UPDATE),
+locked AS MATERIALIZED (SELECT count(*) FROM held)
+DELETE FROM action_executions x USING old, locked WHERE x.trigger_id = old.trigger_id AND x.id = old.id
+"""  # runs are locked before executions, as everywhere
 _BY_CALLBACK = "DELETE FROM {table} t USING (SELECT id FROM {table} WHERE callback_id = %s ORDER BY id LIMIT %s) old WHERE t.id = old.id"
 
 

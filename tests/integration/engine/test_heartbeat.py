@@ -12,7 +12,7 @@ from shared.config import Settings
 from shared.ids import new_id
 from tests.running import eventually
 from tests.world import World
-from worker.engine.heartbeat import Heartbeat
+from worker.engine.heartbeat import EX_SOFTWARE, Heartbeat
 from worker.engine.room import Room
 
 SETTINGS = Settings(heartbeat_seconds=0.1, lease_seconds=1.0, stale_seconds=2.0)
@@ -136,3 +136,17 @@ def test_another_workers_claims_are_left_alone(world: World, heartbeat: Heartbea
     row = world.run(other)
     assert row is not None
     assert row["status"] == "RUNNING"
+
+
+def test_a_thread_of_the_engine_that_died_ends_the_process(
+    world: World, room: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fails when only the loop is watched: with a dead journal a worker would claim and never settle."""
+    ended: list[int] = []
+    monkeypatch.setattr("worker.engine.heartbeat.os._exit", ended.append)
+    heartbeat = Heartbeat(
+        SETTINGS, world.database_url, room, time.monotonic, lambda _reason: None, lambda: "journal"
+    )
+    heartbeat.start()
+    heartbeat.stop()
+    assert ended[0] == EX_SOFTWARE

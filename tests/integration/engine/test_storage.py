@@ -32,6 +32,7 @@ def new_item(world: World, max_items: int = 100) -> StoredItem:
         content=b"\x00\xff",
         content_type=None,
         max_items=max_items,
+        timeout_ms=5_000,
     )
 
 

@@ -85,10 +85,9 @@ def test_a_wrong_configuration_stops_everything(supervisor: Supervisor, output: 
 
 
 def test_stop_leaves_nothing_not_even_what_ignores_sigterm(
-    supervisor: Supervisor, output: io.StringIO, monkeypatch: pytest.MonkeyPatch
+    supervisor: Supervisor, output: io.StringIO
 ) -> None:
-    monkeypatch.setattr(module, "STOP_SECONDS", 0.5)
-    deaf = supervisor.start(Child("deaf", spawning(IGNORES_TERM)))
+    deaf = supervisor.start(Child("deaf", spawning(IGNORES_TERM), stop_seconds=0.5))
     polite = supervisor.start(Child("polite", spawning(STAYS)))
     eventually(lambda: "deaf" in output.getvalue(), 10, "a child that ignores SIGTERM")
     supervisor.stop()
@@ -239,12 +238,11 @@ def test_everything_that_a_child_prints_is_shown_under_its_name(
     assert "talker     │ err\n" in output.getvalue()
 
 
-def test_children_are_asked_to_end_all_at_once(
-    supervisor: Supervisor, output: io.StringIO, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_children_are_asked_to_end_all_at_once(supervisor: Supervisor, output: io.StringIO) -> None:
     """Fails when each gets the whole time to itself: ten workers would take ten times as long to end."""
-    monkeypatch.setattr(module, "STOP_SECONDS", 0.3)
-    children = [supervisor.start(Child(f"child{n}", spawning(IGNORES_TERM))) for n in range(4)]
+    children = [
+        supervisor.start(Child(f"child{n}", spawning(IGNORES_TERM), stop_seconds=0.3)) for n in range(4)
+    ]
     eventually(lambda: output.getvalue().count("deaf") == 4, 10, "four children that ignore SIGTERM")
     started = time.monotonic()
     supervisor.stop()

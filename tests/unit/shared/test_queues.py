@@ -9,6 +9,7 @@ from celery import current_app
 from kombu import Connection
 from kombu.transport.redis import Transport as RedisTransport
 
+from shared.config import VISIBILITY_SECONDS
 from shared.hints import SOCKET_SECONDS, HintSender
 from shared.ids import new_id
 from shared.queues import (
@@ -17,7 +18,6 @@ from shared.queues import (
     KEY_PREFIX,
     MAX_HINT_IDS,
     RETRY,
-    VISIBILITY_SECONDS,
     make_celery,
     transport_options,
 )
