@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from shared.errors import Invalid
 
 MAX_ATTEMPTS = 30
+DEFAULT_ATTEMPTS = 8  # with the default schedule: over half a day
 MAX_DELAY_SECONDS = 7 * 24 * 3600
 
 Seconds = Annotated[float, Field(ge=0, le=MAX_DELAY_SECONDS, allow_inf_nan=False)]
@@ -17,12 +18,13 @@ Seconds = Annotated[float, Field(ge=0, le=MAX_DELAY_SECONDS, allow_inf_nan=False
 class RetryPolicy(BaseModel):
     """`{"maxAttempts", "schedule": [s…]}` or `{"maxAttempts", "initialSeconds", "factor", "capSeconds"}`.
 
-    The schedule's last delay repeats when there are more attempts than delays.
+    The schedule's last delay repeats when there are more attempts than delays. Without either form the delays are
+    5 s, 30 s, 2 min, 10 min, 1 h, 3 h and 8 h.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
-    maxAttempts: int = Field(1, ge=1, le=MAX_ATTEMPTS)  # noqa: N815 - the JSON field's name
+    maxAttempts: int = Field(DEFAULT_ATTEMPTS, ge=1, le=MAX_ATTEMPTS)  # noqa: N815 - the JSON field's name
     schedule: tuple[Seconds, ...] | None = Field(None, min_length=1, max_length=MAX_ATTEMPTS)
     initialSeconds: Seconds | None = None  # noqa: N815
     factor: float = Field(2.0, ge=1, le=10, allow_inf_nan=False)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import time
 from datetime import UTC, datetime
+from typing import Any
 
 import httpx
 import pytest
 from standardwebhooks import Webhook
 
+from deploy.local.ports import free_port
 from tests.peers.receiver import Receiver
 from tests.running import Running, eventually
 
@@ -147,6 +149,7 @@ def test_a_receiver_that_fails_gives_a_failed_execution_that_says_why(
     pointsman: Running, receiver: Receiver, path: str, code: str, words: str
 ) -> None:
     callback = pointsman.callback(receiver.url(path), timeoutDuration=TIMEOUT_MS)
+    pointsman.primary(callback, retry={"maxAttempts": 1})
     started = time.monotonic()
 
     trigger = pointsman.ended(pointsman.fire(callback))
@@ -219,6 +222,48 @@ def test_a_retry_comes_when_the_action_asks_for_one(pointsman: Running, receiver
     assert [receipt.headers["pointsman-attempt"] for receipt in receiver.receipts] == ["1", "2"]
 
 
+def test_a_failed_delivery_waits_for_its_next_attempt_and_shows_what_happened(
+    pointsman: Running, receiver: Receiver
+) -> None:
+    """Without a `retry` of its own an action is tried 8 times, the first time again after 5 s."""
+    fired = pointsman.fire(pointsman.callback(receiver.url("/status/503")))
+
+    def waiting() -> Any:
+        trigger = pointsman.trigger(fired)
+        (execution,) = trigger["executions"] or [{}]
+        return (trigger, execution) if execution.get("nextAttemptAt") else None
+
+    trigger, execution = eventually(waiting, 5, "an execution that waits for its next attempt")
+    assert (trigger["status"], execution["status"], execution["attempt"]) == ("PENDING", "PENDING", 1)
+    assert execution["error"] == "http_503: The receiver answered 503."
+    ((earlier),) = execution["history"]
+    assert (earlier["attempt"], earlier["statusCode"], earlier["outcome"]) == (1, 503, "http_503")
+    started, due = (datetime.fromisoformat(at) for at in (earlier["startedAt"], execution["nextAttemptAt"]))
+    assert 5 <= (due - started).total_seconds() <= 7
+
+
+def test_a_connection_that_is_refused_is_tried_again_at_once(pointsman: Running) -> None:
+    callback = pointsman.callback(f"http://127.0.0.1:{free_port()}/")
+    pointsman.primary(callback, retry={"maxAttempts": 2})
+
+    trigger = pointsman.ended(pointsman.fire(callback))
+
+    (execution,) = trigger["executions"]
+    assert (execution["attempt"], execution["status"]) == (2, "FAILED")
+    assert execution["error"].startswith("connect_failed: ")
+
+
+def test_a_receiver_that_is_gone_switches_its_action_off(pointsman: Running, receiver: Receiver) -> None:
+    callback = pointsman.callback(receiver.url("/status/410"))
+
+    assert pointsman.ended(pointsman.fire(callback))["status"] == "FAILED"
+    assert pointsman.ended(pointsman.fire(callback))["reason"] == "no_enabled_action"
+
+    assert [receipt.path for receipt in receiver.receipts] == ["/status/410"]
+    events = pointsman.api.get(f"/api/v1/callbacks/{callback['id']}/logs").json()["items"]
+    assert [e["details"]["reason"] for e in events if e["event"] == "action.disabled"] == ["gone"]
+
+
 def test_a_long_or_binary_response_is_kept_up_to_a_cap(pointsman: Running, receiver: Receiver) -> None:
     big = pointsman.ended(pointsman.fire(pointsman.callback(receiver.url("/big"))))["executions"][0]
     assert (big["status"], big["response"]["truncated"]) == ("SUCCESS", True)
@@ -247,7 +292,7 @@ def test_stored_items_can_be_read_back(pointsman: Running, receiver: Receiver) -
 
 
 def test_the_log_has_one_row_for_each_settled_trigger(pointsman: Running, receiver: Receiver) -> None:
-    good, bad = pointsman.callback(receiver.url("/ok")), pointsman.callback(receiver.url("/status/500"))
+    good, bad = pointsman.callback(receiver.url("/ok")), pointsman.callback(receiver.url("/status/400"))
     good_id, bad_id = pointsman.fire(good), pointsman.fire(bad)
     pointsman.ended(good_id)
     pointsman.ended(bad_id)
@@ -258,7 +303,7 @@ def test_the_log_has_one_row_for_each_settled_trigger(pointsman: Running, receiv
     failed = pointsman.api.get(f"/api/v1/callbacks/{bad['id']}/logs", params={"success": "false"}).json()[
         "items"
     ]
-    assert [(r["id"], r["success"], r["statusCode"]) for r in failed] == [(bad_id, False, 500)]
+    assert [(r["id"], r["success"], r["statusCode"]) for r in failed] == [(bad_id, False, 400)]
 
 
 def test_a_mended_action_mends_the_retries(pointsman: Running, receiver: Receiver) -> None:

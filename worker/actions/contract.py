@@ -101,7 +101,8 @@ class Outcome:
     """How an attempt ended.
 
     retryable: whether another attempt could succeed. retry_after_seconds: the receiver's floor.
-    gone: the receiver asks never to be called again. response: what is kept of its answer (JSON).
+    gone: the receiver asks never to be called again. unsent: no connection came about, or a kept one had been
+    closed, so that trying at once makes sense. response: what is kept of the answer (JSON).
     """
 
     success: bool
@@ -111,6 +112,7 @@ class Outcome:
     status_code: int | None = None
     retry_after_seconds: float | None = None
     gone: bool = False
+    unsent: bool = False
     response: dict[str, Any] | None = None
 
     @classmethod

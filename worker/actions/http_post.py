@@ -95,7 +95,11 @@ def classify(delivery: HttpResponse | EgressError) -> Outcome:
     """
     if isinstance(delivery, EgressError):
         return Outcome(
-            success=False, code=delivery.code, error=delivery.message, retryable=not delivery.permanent
+            success=False,
+            code=delivery.code,
+            error=delivery.message,
+            retryable=not delivery.permanent,
+            unsent=delivery.phase == "connect" or delivery.reused_connection_closed,
         )
     status = delivery.status
     return Outcome(
@@ -114,7 +118,7 @@ def _explain(status: int) -> str:
     if 300 <= status < 400:
         return f"The receiver answered {status}; redirects are not followed. Use the final URL."
     if status == 410:
-        return "The receiver answered 410 Gone: it asks not to be called again."
+        return "The receiver answered 410 Gone: it asks not to be called again. The action was switched off."
     return f"The receiver answered {status}."
 
 

@@ -19,6 +19,7 @@ from shared import metrics
 from shared.db import OwnedConnection
 from shared.errors import ClaimLost
 from shared.group_commit import GroupCommit
+from shared.ids import new_id
 from worker.actions.contract import Action
 from worker.engine.rows import read_actions
 from worker.engine.state import Execution, Run, Status
@@ -31,6 +32,7 @@ CALL_SECONDS = 10.0
 ENTRY_BYTES = 500
 
 SETTLED_EVENT = "trigger.settled"
+SWITCHED_OFF_EVENT = "action.disabled"
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +132,16 @@ UPDATE runs r SET status = 'PENDING', worker_id = NULL, hint_count = 0,
 FROM unnest(%s::uuid[], %s::float8[]) AS p(trigger_id, delay)
 WHERE r.trigger_id = p.trigger_id AND r.trigger_id = ANY(%s::uuid[])
 """
+_SWITCH_OFF = """
+WITH off AS (
+  UPDATE actions SET enabled = false, updated_at = now() WHERE id = ANY(%s::uuid[]) AND enabled AND deleted_at IS NULL
+  RETURNING id, callback_id)
+INSERT INTO logs (id, callback_id, user_id, event, details, status_code, success)
+SELECT l.id, off.callback_id, c.user_id, %s, jsonb_build_object('reason', 'gone', 'actionId', off.id,
+  'triggerId', l.trigger_id), 410, false
+FROM off JOIN unnest(%s::uuid[], %s::uuid[], %s::uuid[]) AS l(id, action_id, trigger_id) ON l.action_id = off.id
+JOIN callbacks c ON c.id = off.callback_id
+"""
 _RELEASE = """
 UPDATE action_executions SET status = 'PENDING', next_attempt_at = NULL, updated_at = now(),
   history = history || jsonb_build_object('attempt', attempt, 'outcome', %s::text, 'startedAt', started_at)
@@ -180,6 +192,7 @@ class Journal:
             rows = [row for entry in live for row in _rows_of(entry, actions)]
             if rows:
                 cursor.execute(_UPDATE, _columns(rows))
+            _switch_off(cursor, live)
             _end_runs(cursor, live)
         alive = {id(entry) for entry in live}
         metrics.claims_lost.inc(len(entries) - len(live))
@@ -248,6 +261,7 @@ def _changed_row(run: Run, execution: Execution) -> _Row:
                 "outcome": outcome.code,
                 "statusCode": outcome.status_code,
                 "error": error,
+                **({"immediate": True} if execution.immediate and execution.tries.made == 1 else {}),
             }
         )
     return _row(
@@ -290,6 +304,21 @@ def _columns(rows: Sequence[_Row]) -> tuple[list[Any], ...]:
     names = _Row.__slots__
     columns = tuple([getattr(row, name) for row in rows] for name in names)
     return (*columns, sorted({row.trigger_id for row in rows}))
+
+
+def _switch_off(cursor: Any, live: Sequence[Entry]) -> None:
+    """Disable the actions whose receiver asked never to be called again, with a log row for each."""
+    gone = {
+        execution.action_id: entry.run.id
+        for entry in live
+        for execution in entry.changed
+        if execution.outcome is not None and execution.outcome.gone
+    }
+    if gone:
+        actions = sorted(str(action_id) for action_id in gone)
+        ids = [str(new_id()) for _ in actions]
+        triggers = [str(gone[UUID(action_id)]) for action_id in actions]
+        cursor.execute(_SWITCH_OFF, (actions, SWITCHED_OFF_EVENT, ids, actions, triggers))
 
 
 def _end_runs(cursor: Any, live: Sequence[Entry]) -> None:

@@ -1,13 +1,15 @@
 """When a failed attempt is repeated. Pure.
 
 The schedule lives in the rows (`next_attempt_at`, `due_at`), never in Celery. Jitter only lengthens a
-delay, and what the receiver asks for in Retry-After is a floor.
+delay, and what the receiver asks for in Retry-After is a floor. Attempts that were lost with their worker or
+released by it use up nothing of the schedule: they say nothing about the receiver.
 """
 
 from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from shared.retry_policy import RetryPolicy, parse_retry
 from worker.actions.contract import Action, Outcome
@@ -17,18 +19,47 @@ JITTER = 0.2
 MAX_RETRY_AFTER_SECONDS = 24 * 3600.0
 
 
-def delay_before_next(
-    action: Action, attempt: int, outcome: Outcome, rand: Callable[[], float] = random.random
-) -> float | None:
-    """Seconds until the attempt after `attempt` (counted from 1), or None when there is none."""
+IMMEDIATE_WITHIN_MS = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Tries:
+    """The attempts of one execution so far. made: those that ended by themselves; immediate: one came at once."""
+
+    made: int
+    immediate: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Again:
+    """Another attempt comes, after this delay. immediate: outside the schedule, see next_attempt()."""
+
+    delay_seconds: float
+    immediate: bool = False
+
+
+def next_attempt(
+    action: Action,
+    tries: Tries,
+    outcome: Outcome,
+    duration_ms: int,
+    rand: Callable[[], float] = random.random,
+) -> Again | None:
+    """When the next attempt comes, None when there is none. Raises Invalid for a broken `retry`.
+
+    The first retry of a connection that failed quickly, before the receiver can have seen the request, comes at
+    once; the schedule's first delay follows it.
+    """
     if outcome.success or not outcome.retryable:
         return None
     policy = parse_retry(action.retry)
-    if attempt >= policy.maxAttempts:
+    if tries.made >= policy.maxAttempts:
         return None
-    delay = _scheduled(policy, attempt) * (1 + JITTER * rand())
+    if tries.made == 1 and outcome.unsent and duration_ms < IMMEDIATE_WITHIN_MS:
+        return Again(0.0, immediate=True)
+    delay = _scheduled(policy, tries.made - tries.immediate) * (1 + JITTER * rand())
     floor = min(outcome.retry_after_seconds or 0.0, MAX_RETRY_AFTER_SECONDS)
-    return max(delay, floor)
+    return Again(max(delay, floor))
 
 
 def _scheduled(policy: RetryPolicy, attempt: int) -> float:

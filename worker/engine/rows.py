@@ -30,7 +30,9 @@ FROM triggers t WHERE t.id = ANY(%s::uuid[])
 """
 _EXECUTIONS = """
 SELECT x.trigger_id, x.id, x.action_id, x.type, x.step, x.status, x.attempt, x.next_attempt_at,
-  (x.next_attempt_at IS NULL OR x.next_attempt_at <= now()), (x.response->>'statusCode')::int
+  (x.next_attempt_at IS NULL OR x.next_attempt_at <= now()), (x.response->>'statusCode')::int,
+  (SELECT count(*) FROM jsonb_array_elements(x.history) h WHERE h->>'outcome' IN ('worker_lost', 'released')),
+  x.history @> '[{"immediate": true}]'
 FROM action_executions x WHERE x.trigger_id = ANY(%s::uuid[])
 """
 
@@ -132,6 +134,8 @@ def read_executions(cursor: Any, ids: Sequence[str]) -> dict[UUID, list[Executio
                 action=None,
                 next_attempt_at=None if row[8] else row[7],
                 stored_status_code=row[9],
+                lost_attempts=row[10],
+                immediate=row[11],
             )
         )
     return found

@@ -11,7 +11,6 @@ import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any
 
 import structlog
@@ -22,7 +21,7 @@ from shared.errors import ClaimLost, Invalid, RowRejected
 from worker.actions import attempt
 from worker.actions.contract import AttemptContext, Doors, Limits, Outcome
 from worker.engine.journal import Entry, Journal, Parked, Released, Settled, Started, not_started_error
-from worker.engine.retry import delay_before_next
+from worker.engine.retry import next_attempt
 from worker.engine.state import Execution, Run, Status
 from worker.engine.steps import Attempt, Park, Stop, next_move
 
@@ -118,6 +117,12 @@ async def _attempt_together(
     async def one(execution: Execution) -> None:
         nonlocal open_count
         await _attempt(run, execution, services)
+        while execution.is_due_at_once:
+            await _write(services.journal, Entry(run, changed=(execution,)))
+            if execution.is_due_at_once:
+                await _start(run, (execution,), [], services)
+            if execution.status is Status.RUNNING:
+                await _attempt(run, execution, services)
         open_count -= 1
         if not open_count:
             last.append(execution)
@@ -160,14 +165,13 @@ async def _attempt(run: Run, execution: Execution, services: Services) -> None:
 def _conclude(execution: Execution, outcome: Outcome, duration_ms: int) -> None:
     assert execution.action is not None
     try:
-        delay = delay_before_next(execution.action, execution.attempt, outcome)
+        again = next_attempt(execution.action, execution.tries, outcome, duration_ms)
     except Invalid:  # the row's `retry` was changed behind the API's back: no retry, the outcome stands
-        delay = None
-    if delay is None:
+        again = None
+    if again is None:
         execution.finish(outcome, duration_ms)
     else:
-        at = database_clock.now() + timedelta(seconds=delay)
-        execution.retry(outcome, duration_ms, delay, at)
+        execution.retry(outcome, duration_ms, again, database_clock.now())
 
 
 def _log_attempt(run: Run, execution: Execution, outcome: Outcome, duration_ms: int) -> None:

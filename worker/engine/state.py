@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from worker.actions.contract import Action, Callback, Outcome, Trigger
+from worker.engine.retry import Again, Tries
 
 ROW_OVERHEAD_BYTES = 2_000
 
@@ -27,6 +28,8 @@ class Execution:
     """One action for one trigger. Changed only by the coroutine of its run.
 
     status RUNNING means: committed as RUNNING with this attempt number, its side effect may start.
+    lost_attempts: earlier ones that ended with their worker or were released by it. immediate: a retry came at once,
+    outside the schedule.
     """
 
     id: UUID
@@ -41,10 +44,22 @@ class Execution:
     outcome: Outcome | None = None
     stored_status_code: int | None = None
     retry_delay_seconds: float | None = None
+    lost_attempts: int = 0
+    immediate: bool = False
+
+    @property
+    def tries(self) -> Tries:
+        """The attempts so far, the present one included."""
+        return Tries(self.attempt - self.lost_attempts, self.immediate)
 
     @property
     def ended(self) -> bool:
         return self.status in (Status.SUCCESS, Status.FAILED)
+
+    @property
+    def is_due_at_once(self) -> bool:
+        """Whether its next attempt comes without a pause, so that parking its run would only delay it."""
+        return self.status is Status.PENDING and self.retry_delay_seconds == 0
 
     @property
     def status_code(self) -> int | None:
@@ -64,13 +79,14 @@ class Execution:
         self.next_attempt_at = None
         self.retry_delay_seconds = None
 
-    def retry(self, outcome: Outcome, duration_ms: int, delay_seconds: float, at: datetime) -> None:
+    def retry(self, outcome: Outcome, duration_ms: int, again: Again, now: datetime) -> None:
         """Go back to PENDING until the next attempt."""
         self.status = Status.PENDING
         self.outcome = outcome
         self.duration_ms = duration_ms
-        self.retry_delay_seconds = delay_seconds
-        self.next_attempt_at = at
+        self.retry_delay_seconds = again.delay_seconds
+        self.next_attempt_at = now + timedelta(seconds=again.delay_seconds)
+        self.immediate = self.immediate or again.immediate
 
 
 @dataclass(slots=True, eq=False)

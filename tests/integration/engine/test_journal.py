@@ -17,6 +17,7 @@ from tests.world import World
 from worker.actions.contract import Outcome
 from worker.engine.claim import Claimer
 from worker.engine.journal import Entry, Journal, Parked, Released, Settled
+from worker.engine.retry import Again, Tries
 from worker.engine.state import Run, Status
 
 OK = Outcome(success=True, status_code=200, response={"statusCode": 200, "body": "fine"})
@@ -34,7 +35,7 @@ def journal(world: World) -> Iterator[Journal]:
 @pytest.fixture
 def claim(world: World) -> Iterator[Callable[..., list[Run]]]:
     claimer = Claimer(world.database_url)
-    yield lambda count=1: claimer.claim(new_id(), [world.trigger() for _ in range(count)])
+    yield lambda count=1, ids=None: claimer.claim(new_id(), ids or [world.trigger() for _ in range(count)])
     claimer.close()
 
 
@@ -138,7 +139,7 @@ def test_parking_gives_the_run_back_until_it_is_due(
     (run,) = claim()
     (execution,) = run.executions
     failed = Outcome(success=False, code="http_503", error="no", retryable=True, status_code=503)
-    execution.retry(failed, 7, 60.0, at=run.trigger.received_at)
+    execution.retry(failed, 7, Again(60.0), run.trigger.received_at)
 
     journal.submit(Entry(run, changed=(execution,), end=Parked(60.0))).result(5)
 
@@ -151,6 +152,47 @@ def test_parking_gives_the_run_back_until_it_is_due(
     ((attempt),) = kept["history"]
     assert (attempt["attempt"], attempt["outcome"], attempt["statusCode"]) == (1, "http_503", 503)
     assert attempt["startedAt"] is not None
+
+
+def test_an_immediate_retry_and_lost_attempts_are_known_to_the_next_claim(
+    world: World, journal: Journal, claim: Callable[..., list[Run]]
+) -> None:
+    """The schedule goes on where it stood; fails when a claim counts every attempt against it."""
+    world.action()
+    (run,) = claim()
+    (execution,) = run.executions
+    unsent = Outcome(success=False, code="connect_failed", error="no", retryable=True, unsent=True)
+    execution.retry(unsent, 7, Again(0.0, immediate=True), run.trigger.received_at)
+    journal.submit(Entry(run, changed=(execution,))).result(5)
+    execution.status = Status.PENDING
+    journal.submit(Entry(run, starting=(execution,))).result(5)
+    journal.submit(Entry(run, end=Released("released"))).result(5)
+
+    (again,) = claim(ids=[run.id])
+
+    assert again.executions[0].attempt == 3
+    assert again.executions[0].tries == Tries(made=2, immediate=True)
+
+
+def test_a_receiver_that_is_gone_switches_its_action_off_and_says_so(
+    world: World, journal: Journal, claim: Callable[..., list[Run]]
+) -> None:
+    action = world.action()
+    runs = [*claim(), *claim()]
+    entries = []
+    for run in runs:
+        (execution,) = run.executions
+        execution.finish(Outcome(success=False, code="http_410", error="gone", status_code=410, gone=True))
+        entries.append(Entry(run, changed=(execution,), end=Settled(False, 410, {"reason": None})))
+
+    journal.flush(entries)
+
+    assert world.ask("SELECT enabled FROM actions") == [(False,)]
+    ((details, success, status_code),) = world.ask(
+        "SELECT details, success, status_code FROM logs WHERE event = 'action.disabled'"
+    )
+    assert (details["reason"], details["actionId"], success, status_code) == ("gone", str(action), False, 410)
+    assert details["triggerId"] in {str(run.id) for run in runs}
 
 
 def test_releasing_makes_what_was_running_pending(
@@ -173,9 +215,8 @@ def test_a_release_behind_a_park_leaves_the_retrys_time(
     world.action()
     (run,) = claim()
     (execution,) = run.executions
-    execution.retry(
-        Outcome(success=False, code="x", error="x", retryable=True), 7, 60.0, run.trigger.received_at
-    )
+    failed = Outcome(success=False, code="x", error="x", retryable=True)
+    execution.retry(failed, 7, Again(60.0), run.trigger.received_at)
     journal.flush([Entry(run, changed=(execution,), end=Parked(60.0)), Entry(run, end=Released("released"))])
     assert world.ask("SELECT hint_at = due_at, hint_at > now() + interval '50 s' FROM runs") == [(True, True)]
 

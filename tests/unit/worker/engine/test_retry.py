@@ -13,7 +13,7 @@ from shared.errors import Invalid
 from shared.retry_policy import parse_retry
 from tests.unit.worker.engine.test_steps import new_action
 from worker.actions.contract import Outcome
-from worker.engine.retry import DEFAULT_SCHEDULE_SECONDS, delay_before_next
+from worker.engine.retry import DEFAULT_SCHEDULE_SECONDS, Again, Tries, next_attempt
 
 FAILED = Outcome(success=False, code="http_503", error="x", retryable=True)
 
@@ -21,11 +21,13 @@ FAILED = Outcome(success=False, code="http_503", error="x", retryable=True)
 def delay(
     retry: dict[str, Any] | None, attempt: int, outcome: Outcome = FAILED, jitter: float = 0.0
 ) -> float | None:
-    return delay_before_next(replace(new_action(), retry=retry), attempt, outcome, lambda: jitter)
+    action = replace(new_action(), retry=retry)
+    again = next_attempt(action, Tries(attempt), outcome, 5_000, lambda: jitter)
+    return None if again is None else again.delay_seconds
 
 
-def test_one_attempt_is_the_default() -> None:
-    assert delay(None, 1) is None
+def test_eight_attempts_are_the_default_and_one_can_be_asked_for() -> None:
+    assert [delay(None, n) for n in range(1, 9)] == [*DEFAULT_SCHEDULE_SECONDS, None]
     assert delay({"maxAttempts": 1}, 1) is None
 
 
@@ -34,8 +36,35 @@ def test_a_schedule_is_followed_and_its_last_delay_repeats() -> None:
     assert [delay(retry, n) for n in range(1, 6)] == [1, 10, 10, 10, None]
 
 
-def test_more_attempts_without_a_schedule_follow_the_default_one() -> None:
-    assert [delay({"maxAttempts": 8}, n) for n in range(1, 8)] == list(DEFAULT_SCHEDULE_SECONDS)
+def test_more_attempts_than_delays_repeat_the_last_one() -> None:
+    assert [delay({"maxAttempts": 10}, n) for n in range(7, 11)] == [28_800, 28_800, 28_800, None]
+
+
+UNSENT = replace(FAILED, code="connect_failed", unsent=True)
+
+
+def again(tries: Tries, outcome: Outcome = UNSENT, duration_ms: int = 3, attempts: int = 8) -> Again | None:
+    action = replace(new_action(), retry={"maxAttempts": attempts, "schedule": [5, 30]})
+    return next_attempt(action, tries, outcome, duration_ms, lambda: 0.0)
+
+
+def test_a_connection_that_failed_quickly_is_tried_again_at_once_and_only_once() -> None:
+    """The schedule's first delay follows it; fails when the immediate retry uses it up, or comes again and again."""
+    assert again(Tries(1)) == Again(0.0, immediate=True)
+    assert again(Tries(2, immediate=True)) == Again(5)
+    assert again(Tries(3, immediate=True)) == Again(30)
+
+
+@pytest.mark.parametrize(("outcome", "duration_ms"), [(UNSENT, 1_000), (FAILED, 3)])
+def test_what_took_long_or_may_have_arrived_waits_for_the_schedule(
+    outcome: Outcome, duration_ms: int
+) -> None:
+    assert again(Tries(1), outcome, duration_ms) == Again(5)
+
+
+def test_an_immediate_retry_is_an_attempt_like_any_other() -> None:
+    assert again(Tries(1), attempts=1) is None
+    assert again(Tries(2, immediate=True), attempts=2) is None
 
 
 def test_an_exponential_schedule_is_capped() -> None:
@@ -138,9 +167,9 @@ def test_a_delay_of_more_than_a_day_is_not_cut_to_what_the_receiver_may_ask() ->
 def test_many_failures_of_one_moment_do_not_come_back_at_one_moment() -> None:
     """With its own dice: fails without jitter, and when jitter shortens."""
     action = replace(new_action(), retry={"maxAttempts": 2, "schedule": [100]})
-    delays = {delay_before_next(action, 1, FAILED) for _ in range(100)}
+    delays = {next_attempt(action, Tries(1), FAILED, 5_000) for _ in range(100)}
     assert len(delays) > 50
-    assert all(found is not None and 100 <= found <= 120 for found in delays)
+    assert all(found is not None and 100 <= found.delay_seconds <= 120 for found in delays)
 
 
 def test_a_policy_that_was_written_past_the_api_is_invalid() -> None:

@@ -22,6 +22,8 @@ from worker.engine.run import LeaseLost, Services, carry
 from worker.engine.state import Execution, Run, Status
 from worker.engine.steps import assign_steps
 
+ONCE = {"maxAttempts": 1}
+
 
 class NotingJournal:
     """Notes entries as they come, with the states at that moment, and answers as told."""
@@ -127,7 +129,7 @@ def test_a_parallel_pair_then_a_tail() -> None:
 
 
 def test_a_failure_stops_the_steps_behind() -> None:
-    story = Story(to("500"), to("200", 1))
+    story = Story(to("500", retry=ONCE), to("200", 1))
     story.tell()
     assert story.egress.requests == ["500"]
     assert story.statuses == ["FAILED", "FAILED"]
@@ -144,6 +146,40 @@ def test_a_retry_parks_the_run() -> None:
     assert story.statuses == ["PENDING", "PENDING"]
     assert isinstance(story.journal.last, Parked)
     assert 55 <= story.journal.last.delay_seconds <= 73
+
+
+def test_a_connection_that_failed_is_tried_again_at_once_with_a_number_of_its_own() -> None:
+    """Each attempt is committed as RUNNING before its side effect; fails when the run is parked first."""
+    story = Story(to("broken"))
+    story.tell()
+    assert story.egress.requests == ["broken", "broken"]
+    told = [(states, [e.attempt for e in entry.starting]) for entry, states in story.journal.entries]
+    assert told == [(["PENDING"], []), ([], [2]), (["PENDING"], [])]
+    assert isinstance(story.journal.last, Parked)
+    assert 4 <= story.journal.last.delay_seconds <= 7
+
+
+def test_a_slow_sibling_does_not_delay_an_immediate_retry() -> None:
+    story = Story(to("broken", 0, parallel=True), to("slow", 1, parallel=True))
+    story.tell()
+    assert sorted(story.egress.requests) == ["broken", "broken", "slow"]
+    assert [(e.status.value, e.attempt) for e in story.run.executions] == [("PENDING", 2), ("SUCCESS", 1)]
+    assert [end for entry, _ in story.journal.entries if (end := entry.end)] == [story.journal.last]
+
+
+def test_an_action_disabled_before_its_immediate_retry_is_not_sent_again() -> None:
+    story = Story(to("broken"))
+    story.journal.answer = lambda _entry: {}
+    story.tell()
+    assert story.egress.requests == ["broken"]
+    assert story.statuses == ["FAILED"]
+
+
+def test_attempts_lost_with_their_worker_do_not_use_up_the_schedule() -> None:
+    story = Story(to("503", retry={"maxAttempts": 2, "schedule": [60]}))
+    story.run.executions[0].attempt, story.run.executions[0].lost_attempts = 5, 4
+    story.tell()
+    assert story.statuses == ["PENDING"]
 
 
 def test_an_answer_that_cannot_be_stored_fails_and_is_decided_anew() -> None:
