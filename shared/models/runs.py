@@ -17,7 +17,7 @@ from shared.models.base import NOW, Base
 from shared.models.enums import RunStatus
 
 STORAGE = {
-    "fillfactor": 50,  # room on the page, so that claim and park rewrite the row in place
+    "fillfactor": 45,  # room on the page, so that a claim, which lengthens the row, rewrites it in place
     # rows live for seconds: dead ones are cleared as soon as 2,000 have gathered, at full speed
     "autovacuum_vacuum_scale_factor": 0,
     "autovacuum_vacuum_threshold": 2000,
@@ -29,7 +29,8 @@ class Run(Base):
     """A trigger's passage through its steps.
 
     due_at: when it may next be claimed; hint_at: when the sweep next looks at it; claim: the fence;
-    losses: workers it was lost with while it was their only suspect.
+    losses: workers that died while they had it, since it last came to a pause by itself; losses_alone: those of
+    them that had nothing else.
     """
 
     __tablename__ = "runs"
@@ -44,6 +45,7 @@ class Run(Base):
     worker_id: Mapped[uuid.UUID | None]
     claim: Mapped[int] = mapped_column(server_default=text("0"))
     losses: Mapped[int] = mapped_column(server_default=text("0"))
+    losses_alone: Mapped[int] = mapped_column(server_default=text("0"))
     received_at: Mapped[datetime] = mapped_column(server_default=NOW)
 
     __table_args__ = (Index(None, "hint_at"), {"postgresql_with": STORAGE})

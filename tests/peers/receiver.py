@@ -1,7 +1,7 @@
 """A webhook receiver that keeps what it got, in a thread of its own.
 
 The path says how it behaves: /ok, /status/<code>, /delay/<ms>, /hang, /close, /drip, /nul (a body with
-NUL bytes), /big (1 MiB). Everything else answers 200. Speaks raw HTTP/1.1 with keep-alive, so that it keeps
+NUL bytes), /big (1 MiB). Everything else answers 200. `before_answer` is called with each path. Speaks raw HTTP/1.1 with keep-alive, so that it keeps
 up with thousands of deliveries.
 """
 
@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import TracebackType
 
@@ -41,6 +42,7 @@ class Receiver:
 
     receipts: list[Receipt] = field(default_factory=list)
     port: int = 0
+    before_answer: Callable[[str], None] = lambda _path: None
 
     def __enter__(self) -> Receiver:
         self._ready = threading.Event()
@@ -99,6 +101,7 @@ class Receiver:
         headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
         body = await reader.readexactly(int(headers.get("content-length", "0")))
         path = first.split(" ")[1]
+        self.before_answer(path)
         self.receipts.append(Receipt(time.monotonic(), path, headers, body))
         return await self._behave(path, writer)
 

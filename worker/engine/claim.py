@@ -30,6 +30,7 @@ from worker.engine.state import Execution, Run, Status
 from worker.engine.steps import Attempt, assign_steps, next_move
 
 CALL_SECONDS = 10.0
+MAX_LOSSES_ALONE = 3  # workers that die while a run is all they hold: then it is the run that kills them
 
 log = structlog.get_logger("claim")
 
@@ -37,10 +38,15 @@ _CLAIM = """
 WITH k AS (
   SELECT trigger_id FROM runs
   WHERE trigger_id = ANY(%(ids)s::uuid[]) AND (status = 'PENDING') IS TRUE AND (due_at <= now()) IS TRUE
+    AND (losses <= %(max_losses)s OR losses_alone >= %(bound)s)
   ORDER BY trigger_id FOR UPDATE SKIP LOCKED)
 UPDATE runs r SET status = 'RUNNING', worker_id = %(worker)s, claim = r.claim + 1
 FROM k WHERE r.trigger_id = k.trigger_id AND r.trigger_id = ANY(%(ids)s::uuid[])
-RETURNING r.trigger_id, r.callback_id, r.claim, r.losses, now()
+RETURNING r.trigger_id, r.callback_id, r.claim, r.losses, r.losses_alone, now()
+"""
+_SUSPECTS = """
+SELECT trigger_id, losses FROM runs
+WHERE trigger_id = ANY(%s::uuid[]) AND status = 'PENDING' AND due_at <= now() AND losses > 0
 """
 _INSERT = """
 INSERT INTO action_executions
@@ -75,16 +81,23 @@ class Claimer:
         self._connection.close()
 
     def claim(
-        self, worker_id: UUID, ids: Sequence[UUID], deliver: Callable[[list[Run]], None] = lambda _runs: None
+        self,
+        worker_id: UUID,
+        ids: Sequence[UUID],
+        deliver: Callable[[list[Run]], None] = lambda _runs: None,
+        max_losses: int = 0,
     ) -> list[Run]:
         """Claim what is PENDING and due among these ids; deliver is called after each commit with what it claimed.
+
+        What was lost with more than max_losses workers is left alone: suspects() names it. (What has killed
+        its bound of workers is claimed by anybody, since nothing of it will run.)
 
         A fault of the installation (no PostgreSQL, a schema that does not fit, no partition) is raised: the runs
         stay PENDING. After a lost connection the claim may or may not have committed; the reconcile finds out.
         Any other error comes from one row: it is isolated, so that its neighbours run.
         """
         try:
-            runs = self._claim(worker_id, ids)
+            runs = self._claim(worker_id, ids, max_losses)
         except Exception as error:
             if _concerns_all(error):
                 raise
@@ -96,7 +109,17 @@ class Claimer:
                 deliver(runs)
             return runs
         middle = len(ids) // 2
-        return self.claim(worker_id, ids[:middle], deliver) + self.claim(worker_id, ids[middle:], deliver)
+        return [
+            run
+            for half in (ids[:middle], ids[middle:])
+            for run in self.claim(worker_id, half, deliver, max_losses)
+        ]
+
+    def suspects(self, ids: Sequence[UUID]) -> dict[UUID, int]:
+        """Those among these ids that are claimable but were lost with a worker: how often."""
+        with self._connection.transaction() as cursor:
+            cursor.execute(_SUSPECTS, (sorted(str(i) for i in ids),))
+            return dict(cursor.fetchall())
 
     def _give_up(self, trigger_id: UUID, error: Exception) -> None:
         """Settle a run whose rows cannot be read. A fault of ours leaves it PENDING, for a worker that is mended."""
@@ -104,9 +127,10 @@ class Claimer:
         if is_content_error(error) or isinstance(error, LookupError):
             self._settle_unclaimable(trigger_id)
 
-    def _claim(self, worker_id: UUID, ids: Sequence[UUID]) -> list[Run]:
+    def _claim(self, worker_id: UUID, ids: Sequence[UUID], max_losses: int) -> list[Run]:
+        named = {"ids": sorted(str(i) for i in ids), "worker": str(worker_id)}
         with self._connection.transaction() as cursor:
-            cursor.execute(_CLAIM, {"ids": sorted(str(i) for i in ids), "worker": str(worker_id)})
+            cursor.execute(_CLAIM, {**named, "max_losses": max_losses, "bound": MAX_LOSSES_ALONE})
             claimed = cursor.fetchall()
             if not claimed:
                 return []
@@ -136,14 +160,14 @@ def _concerns_all(error: Exception) -> bool:
 def _assemble(cursor: Any, claimed: Sequence[Any], worker_id: UUID) -> tuple[list[Run], datetime]:
     """Read everything that the claimed runs need and build them in memory."""
     ids = [str(row[0]) for row in claimed]
-    now: datetime = claimed[0][4]
+    now: datetime = claimed[0][5]
     callback_ids = sorted({str(row[1]) for row in claimed})
     callbacks = read_callbacks(cursor, callback_ids, now)
     triggers = read_triggers(cursor, ids)
     executions = read_executions(cursor, ids)
     actions = _by_callback(read_actions(cursor, "a.callback_id = ANY(%s::uuid[])", callback_ids))
     runs = []
-    for trigger_id, callback_id, claim, losses, _ in claimed:
+    for trigger_id, callback_id, claim, losses, losses_alone, _ in claimed:
         run = Run(
             trigger=triggers[trigger_id],
             callback=callbacks.get(callback_id),
@@ -151,6 +175,7 @@ def _assemble(cursor: Any, claimed: Sequence[Any], worker_id: UUID) -> tuple[lis
             claim=claim,
             losses=losses,
             executions=executions.get(trigger_id, []),
+            doom="worker_lost" if losses_alone >= MAX_LOSSES_ALONE else None,
         )
         _equip(run, actions.get(callback_id, []))
         runs.append(run)

@@ -92,7 +92,7 @@ class Engine:
     @property
     def free(self) -> int:
         """Runs that fit in now: none without a lease or when draining, since nothing would be claimed."""
-        return 0 if self._draining or not self._heartbeat.holds_lease() else self._room.free()
+        return 0 if self._draining or not self._heartbeat.holds_lease() else self._intake.free
 
     def start(self) -> None:
         self._loop_thread.start()

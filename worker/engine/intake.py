@@ -2,6 +2,7 @@
 
 An offer comes from a hint task or from the sweep. It waits here for room, holding no connection; that
 wait is the back-pressure on Celery. When its time is over it is forgotten: the sweep hints it again.
+What was lost with a worker is left to the turns of the suspects.
 """
 
 from __future__ import annotations
@@ -9,7 +10,8 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
 from uuid import UUID
 
 import psycopg2
@@ -18,6 +20,7 @@ import structlog
 from worker.engine.claim import Claimer
 from worker.engine.room import Room
 from worker.engine.state import Run
+from worker.engine.suspects import Plan, Suspects
 
 MAX_CLAIM_IDS = 200
 IDLE_WAIT_SECONDS = 0.5
@@ -33,6 +36,15 @@ class _Offer:
     def __init__(self, ids: Sequence[UUID]) -> None:
         self.ids = deque(ids)
         self.done = threading.Event()
+
+
+@dataclass(frozen=True, slots=True)
+class _Portion:
+    """What one claim asks for. ended: the offers of which nothing is left then."""
+
+    ids: Sequence[UUID] = ()
+    ended: Sequence[_Offer] = ()
+    max_losses: int = 0
 
 
 class Intake:
@@ -52,6 +64,7 @@ class Intake:
         self._may_claim = may_claim
         self._deliver = deliver
         self._offers: deque[_Offer] = deque()
+        self._suspects = Suspects(room)
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="claim", daemon=True)
 
@@ -65,6 +78,12 @@ class Intake:
             self._forget_all()
             self._room.changed.notify_all()
         self._thread.join(STOP_SECONDS)
+
+    @property
+    def free(self) -> int:
+        """How many more runs would be claimed now if they were offered."""
+        with self._room.changed:
+            return 0 if self._suspects.in_turn else self._room.free()
 
     @property
     def alive(self) -> bool:
@@ -92,47 +111,65 @@ class Intake:
 
     def _run(self) -> None:
         while True:
-            ids, finished = self._take()
+            portion = self._take()
             if not self._stopping:
-                self._claim(ids)
-            for offer in finished:
+                self._claim(portion)
+            for offer in portion.ended:
                 offer.done.set()
             if self._stopping:
                 self._claimer.close()
                 return
 
-    def _take(self) -> tuple[list[UUID], list[_Offer]]:
-        """Wait for offers and room; take as many ids as fit, and say which offers end with them."""
-        ids: list[UUID] = []
-        finished: list[_Offer] = []
+    def _take(self) -> _Portion:
+        """Wait until something may be claimed: a suspect whose turn it is, or as many offered ids as fit."""
         with self._room.changed:
             while not self._stopping:
-                room = min(self._room.free(), MAX_CLAIM_IDS) if self._may_claim() else 0
-                if self._offers and room > 0:
-                    break
-                self._room.changed.wait(IDLE_WAIT_SECONDS if self._offers else None)
-            while not self._stopping and self._offers and len(ids) < room:
-                offer = self._offers[0]
-                while offer.ids and len(ids) < room:
-                    ids.append(offer.ids.popleft())
-                if not offer.ids:
-                    finished.append(self._offers.popleft())
-        return ids, finished
+                plan = self._suspects.plan(bool(self._offers)) if self._may_claim() else Plan()
+                if plan.suspects:
+                    self._suspects.forget(plan.suspects)
+                    return _Portion(plan.suspects, max_losses=plan.max_losses)
+                if self._offers and plan.ordinary > 0:
+                    return self._take_offered(min(plan.ordinary, MAX_CLAIM_IDS))
+                somebody_waits = self._offers or self._suspects.wait
+                self._room.changed.wait(IDLE_WAIT_SECONDS if somebody_waits else None)
+        return _Portion()
 
-    def _claim(self, ids: Sequence[UUID]) -> None:
-        wanted = self._room.without_held(ids)
+    def _take_offered(self, room: int) -> _Portion:
+        ids: list[UUID] = []
+        ended: list[_Offer] = []
+        while self._offers and len(ids) < room:
+            offer = self._offers[0]
+            while offer.ids and len(ids) < room:
+                ids.append(offer.ids.popleft())
+            if not offer.ids:
+                ended.append(self._offers.popleft())
+        return _Portion(ids, ended)
+
+    def _claim(self, portion: _Portion) -> None:
+        wanted = self._room.without_held(portion.ids)
         if not wanted:
             return
         try:
-            self._claimer.claim(self._worker_id(), wanted, self._take_in)
+            runs = self._claimer.claim(self._worker_id(), wanted, self._take_in, portion.max_losses)
+            self._look_for_suspects(set(wanted) - {run.id for run in runs}, portion.max_losses)
         except psycopg2.Error as error:
             log.warning("claim_failed", ids=len(wanted), error=str(error).strip().split("\n", 1)[0][:200])
             time.sleep(OUTAGE_PAUSE_SECONDS)
         except Exception:
             log.exception("claim_broken", ids=len(wanted))
 
+    def _look_for_suspects(self, left_out: Collection[UUID], max_losses: int) -> None:
+        """Note those among what a claim left out that it left out because they are suspects."""
+        if left_out:
+            found = self._claimer.suspects(list(left_out))
+            with self._room.changed:
+                self._suspects.found({one: losses for one, losses in found.items() if losses > max_losses})
+
     def _take_in(self, runs: list[Run]) -> None:
         """Hold what one commit claimed and hand it to the loop, at once: until then reconcile calls it stranded."""
-        for run in runs:
-            self._room.take(run.id, run.size_bytes)
+        with self._room.changed:
+            for run in runs:
+                self._room.take(run.id, run.size_bytes)
+                if run.losses and run.doom is None:
+                    self._suspects.came(run.id, run.losses)
         self._deliver(runs)

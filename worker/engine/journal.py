@@ -127,7 +127,7 @@ FROM gone JOIN unnest(%s::uuid[], %s::text[], %s::int[], %s::bool[]) AS l(id, de
   ON l.id = gone.trigger_id
 """
 _PARK = """
-UPDATE runs r SET status = 'PENDING', worker_id = NULL, hint_count = 0,
+UPDATE runs r SET status = 'PENDING', worker_id = NULL, hint_count = 0, losses = 0, losses_alone = 0,
   due_at = now() + make_interval(secs => p.delay), hint_at = now() + make_interval(secs => p.delay)
 FROM unnest(%s::uuid[], %s::float8[]) AS p(trigger_id, delay)
 WHERE r.trigger_id = p.trigger_id AND r.trigger_id = ANY(%s::uuid[])

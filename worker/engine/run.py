@@ -27,6 +27,12 @@ from worker.engine.steps import Attempt, Park, Stop, next_move
 
 PARK_MARGIN_SECONDS = 0.01  # a run that came back before its execution is due would only be parked again
 
+DOOMS = {
+    "callback_deleted": "The callback was deleted before this trigger ran.",
+    "worker_lost": "Its worker process died again and again while this trigger was all that it ran.",
+}
+"""Reasons for which nothing of a run may be attempted any more, and what its executions say then."""
+
 log = structlog.get_logger("run")
 
 
@@ -49,7 +55,7 @@ async def carry(run: Run, services: Services) -> None:
     """Carry a claimed run to its end here: settled or parked. Raises ClaimLost or LeaseLost when it is not ours."""
     changed: list[Execution] = []
     if run.doom is not None:
-        changed = _fail_open(run, run.doom, "The callback was deleted before this trigger ran.")
+        changed = _fail_open(run, run.doom, DOOMS[run.doom])
     while True:
         move = next_move(run.executions, database_clock.now())
         match move:

@@ -93,7 +93,8 @@ class Execution:
 class Run:
     """A trigger's passage through its steps, held under (trigger id, worker_id, claim).
 
-    doom: a reason for which nothing of it may run, such as `callback_deleted`.
+    losses: workers that died while they had it. doom: a reason for which nothing of it may run, such as
+    `callback_deleted`.
     """
 
     trigger: Trigger

@@ -2,7 +2,8 @@
 
 Invariant: a worker is declared dead only after this process has itself seen the same `heartbeat_at`
 unchanged, through successful reads, for `stale_seconds` of its own monotonic clock; a failed read starts
-that clock anew. After an outage of PostgreSQL every heartbeat looks stale, and nobody has died.
+that clock anew. After an outage of PostgreSQL every heartbeat looks stale, and nobody has died. Each run
+counts how often it was lost, and how often it was all that the dead worker had.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ WITH lost AS (
   SELECT trigger_id FROM runs WHERE worker_id = %(worker)s AND status = 'RUNNING' ORDER BY trigger_id FOR UPDATE),
 void AS (
   UPDATE runs r SET status = 'PENDING', worker_id = NULL, claim = r.claim + 1, losses = r.losses + 1,
-    hint_at = now(), hint_count = 0
+    losses_alone = r.losses_alone + ((SELECT count(*) FROM lost) = 1)::int, hint_at = now(), hint_count = 0
   FROM lost WHERE r.trigger_id = lost.trigger_id RETURNING r.trigger_id)
 SELECT array_agg(trigger_id::text ORDER BY trigger_id) FROM void
 """

@@ -128,6 +128,7 @@ FILLED_IN: dict[str, dict[str, Any]] = {
         "worker_id": None,
         "claim": 0,
         "losses": 0,
+        "losses_alone": 0,
         "received_at": ANY,
     },
     "idempotency_keys": {"created_at": ANY},

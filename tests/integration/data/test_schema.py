@@ -200,7 +200,7 @@ class TestHotTables:
 
     def test_runs_has_room_on_its_pages_and_is_vacuumed_eagerly(self, ask: Callable[..., list[Any]]) -> None:
         assert set(ask("SELECT unnest(reloptions) FROM pg_class WHERE relname = 'runs'")) == {
-            "fillfactor=50",
+            "fillfactor=45",
             "autovacuum_vacuum_scale_factor=0",
             "autovacuum_vacuum_threshold=2000",
             "autovacuum_vacuum_cost_delay=0",

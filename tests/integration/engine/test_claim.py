@@ -209,3 +209,26 @@ def test_executions_lie_in_their_triggers_partition_and_are_found_by_id(
     trigger_id = world.trigger()
     (run,) = claimer.claim(new_id(), [trigger_id])
     assert run.executions[0].id.bytes[:12] == trigger_id.bytes[:12]
+
+
+def test_what_was_lost_with_a_worker_is_left_to_its_turn(world: World, claimer: Claimer) -> None:
+    world.action()
+    innocent, once, twice = world.trigger(), world.trigger(losses=1), world.trigger(losses=2)
+    later = world.trigger(losses=1, due_at="2999-01-01")
+    everything = [innocent, once, twice, later]
+    assert [run.id for run in claimer.claim(new_id(), everything)] == [innocent]
+    assert claimer.suspects(everything) == {once: 1, twice: 2}
+    assert [run.id for run in claimer.claim(new_id(), everything, max_losses=1)] == [once]
+    assert [run.losses for run in claimer.claim(new_id(), everything, max_losses=9)] == [2]
+
+
+def test_what_killed_three_workers_alone_is_doomed_and_anybody_may_say_so(
+    world: World, claimer: Claimer
+) -> None:
+    world.action()
+    trigger_id = world.trigger(losses=4, losses_alone=3)
+    (run,) = claimer.claim(new_id(), [trigger_id])
+    assert run.doom == "worker_lost"
+    assert [row["status"] for row in world.executions(trigger_id)] == ["PENDING"], (
+        "nothing of it is attempted"
+    )

@@ -140,12 +140,14 @@ def test_parking_gives_the_run_back_until_it_is_due(
     (execution,) = run.executions
     failed = Outcome(success=False, code="http_503", error="no", retryable=True, status_code=503)
     execution.retry(failed, 7, Again(60.0), run.trigger.received_at)
+    world.do("UPDATE runs SET losses = 2, losses_alone = 1")
 
     journal.submit(Entry(run, changed=(execution,), end=Parked(60.0))).result(5)
 
     row = world.run(run.id)
     assert row is not None
     assert (row["status"], row["worker_id"]) == ("PENDING", None)
+    assert (row["losses"], row["losses_alone"]) == (0, 0), "what came to a pause by itself is no suspect"
     assert world.ask("SELECT due_at > now() + interval '50 s', due_at = hint_at FROM runs") == [(True, True)]
     (kept,) = world.executions(run.id)
     assert (kept["status"], kept["attempt"], kept["error"]) == ("PENDING", 1, "http_503: no")

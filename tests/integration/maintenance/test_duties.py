@@ -207,6 +207,25 @@ def test_a_dead_workers_runs_are_void_after_the_sweepers_own_clock(
     assert world.ask("SELECT count(*) FROM workers") == [(0,)]
 
 
+def test_a_loss_in_company_is_told_from_a_loss_alone(world: World, connection: OwnedConnection) -> None:
+    """Fails when every loss counts towards the bound: one poisoned payload would fail its neighbours."""
+    clock = Clock()
+    duty = DeadWorkers(10, 1, clock)
+    company, alone = (UUID(world.rows.insert("workers", heartbeat_at=NOW)["id"]) for _ in range(2))
+    together = [running(world, company) for _ in range(2)]
+    lonely = running(world, alone)
+    duty.do(connection)
+    clock.seconds += 11
+    duty.do(connection)
+
+    def losses(trigger_id: UUID) -> tuple[int, int]:
+        row = world.run(trigger_id)
+        assert row is not None
+        return row["losses"], row["losses_alone"]
+
+    assert [losses(one) for one in (*together, lonely)] == [(1, 0), (1, 0), (1, 1)]
+
+
 def test_a_worker_whose_heart_beats_is_never_declared_dead(world: World, connection: OwnedConnection) -> None:
     clock = Clock()
     duty = DeadWorkers(10, 1, clock)

@@ -23,6 +23,8 @@ from worker.engine.state import Run
 
 CAPACITY = 5
 
+Deliver = Callable[[list[Run]], None]
+
 
 class NotingClaimer:
     """Claims everything it is asked to, after the gate opens."""
@@ -32,14 +34,24 @@ class NotingClaimer:
         self.gate = threading.Event()
         self.gate.set()
         self.failures: list[Exception] = []
+        self.losses: dict[UUID, int] = {}
 
-    def claim(self, worker_id: UUID, ids: Sequence[UUID], deliver: Callable[[list[Run]], None]) -> None:
+    def claim(self, worker_id: UUID, ids: Sequence[UUID], deliver: Deliver, max_losses: int = 0) -> list[Run]:
         assert self.gate.wait(5)
         self.asked.append(list(ids))
         if self.failures:
             raise self.failures.pop()
         base = context()
-        deliver([Run(replace(base.trigger, id=i), base.callback, worker_id, 1, 0, []) for i in ids])
+        runs = [
+            Run(replace(base.trigger, id=i), base.callback, worker_id, 1, self.losses.get(i, 0), [])
+            for i in ids
+            if self.losses.get(i, 0) <= max_losses
+        ]
+        deliver(runs)
+        return runs
+
+    def suspects(self, ids: Sequence[UUID]) -> dict[UUID, int]:
+        return {i: self.losses[i] for i in ids if i in self.losses}
 
     def close(self) -> None: ...
 
@@ -218,8 +230,10 @@ def test_what_others_have_claimed_already_takes_no_room() -> None:
     delivered: list[UUID] = []
 
     class Beaten(NotingClaimer):
-        def claim(self, worker_id: UUID, ids: Sequence[UUID], deliver: Callable[[list[Run]], None]) -> None:
-            super().claim(worker_id, ids[:1], deliver)
+        def claim(
+            self, worker_id: UUID, ids: Sequence[UUID], deliver: Deliver, max_losses: int = 0
+        ) -> list[Run]:
+            return super().claim(worker_id, ids[:1], deliver, max_losses)
 
     room, claimer = Room(CAPACITY, 10**9, 10**4), Beaten()
     intake = Intake(
@@ -258,9 +272,11 @@ def test_a_worker_that_came_back_under_a_new_id_claims_under_it() -> None:
     claimed_by: list[UUID] = []
 
     class Asking(NotingClaimer):
-        def claim(self, worker_id: UUID, ids: Sequence[UUID], deliver: Callable[[list[Run]], None]) -> None:
+        def claim(
+            self, worker_id: UUID, ids: Sequence[UUID], deliver: Deliver, max_losses: int = 0
+        ) -> list[Run]:
             claimed_by.append(worker_id)
-            super().claim(worker_id, ids, deliver)
+            return super().claim(worker_id, ids, deliver, max_losses)
 
     names = [UUID(int=2), UUID(int=1)]
     room = Room(CAPACITY, 10**9, 10**4)
@@ -270,3 +286,29 @@ def test_a_worker_that_came_back_under_a_new_id_claims_under_it() -> None:
     assert intake.offer(ids(1), 5)
     intake.stop()
     assert claimed_by == [UUID(int=1), UUID(int=2)]
+
+
+def test_what_was_lost_with_a_worker_is_claimed_after_the_others(world: World) -> None:
+    """Fails when suspects are claimed in the same portion, or never."""
+    innocents, (suspect,) = ids(2), ids(1)
+    world.claimer.losses = {suspect: 2}
+    assert world.intake.offer([suspect, *innocents], 5)
+    assert world.delivered == innocents
+    for done in innocents:
+        world.room.leave(done)
+    eventually(lambda: suspect in world.delivered, 5, "the suspect's turn")
+    assert world.claimer.asked[-1] == [suspect], "alone"
+    assert not world.intake.offer(ids(1), 0.1), "nothing joins it"
+    assert world.intake.free == 0
+    world.room.leave(suspect)
+    assert world.intake.offer(ids(1), 5)
+
+
+def test_a_suspect_that_another_worker_got_is_not_asked_for_again(world: World) -> None:
+    (suspect,) = ids(1)
+    world.claimer.losses = {suspect: 1}
+    assert world.intake.offer([suspect], 5)
+    eventually(lambda: world.delivered == [suspect], 5, "the suspect's turn")
+    world.room.leave(suspect)
+    assert world.intake.offer(ids(1), 5)
+    assert [suspect in asked for asked in world.claimer.asked] == [True, True, False]

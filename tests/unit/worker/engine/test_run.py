@@ -210,14 +210,15 @@ def test_without_a_lease_nothing_is_sent() -> None:
     assert (story.egress.requests, story.journal.entries) == ([], [])
 
 
-def test_a_doomed_run_fails_everything_and_says_why() -> None:
+@pytest.mark.parametrize("doom", ["callback_deleted", "worker_lost"])
+def test_a_doomed_run_fails_everything_and_says_why(doom: str) -> None:
     story = Story(to("200"), to("201", 1))
-    story.run.doom = "callback_deleted"
+    story.run.doom = doom
     story.tell()
     assert story.egress.requests == []
     assert story.statuses == ["FAILED", "FAILED"]
     assert isinstance(story.journal.last, Settled)
-    assert (story.journal.last.success, story.journal.last.details["reason"]) == (False, "callback_deleted")
+    assert (story.journal.last.success, story.journal.last.details["reason"]) == (False, doom)
 
 
 def test_an_action_disabled_before_its_step_fails_without_an_attempt() -> None:

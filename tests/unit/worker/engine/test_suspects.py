@@ -1,0 +1,154 @@
+"""The turns of suspects, with a clock of our own."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+import pytest
+
+from shared.ids import new_id
+from worker.engine.room import Room
+from worker.engine.suspects import (
+    MAX_OTHERS,
+    MAX_WAITING,
+    NO_BOUND,
+    TURN_SECONDS,
+    Plan,
+    Suspects,
+)
+
+CAPACITY = 100
+
+
+class World:
+    """Suspects, the room and the time."""
+
+    def __init__(self) -> None:
+        self.room = Room(CAPACITY, 10**9, 1)
+        self.now = 0.0
+        self.suspects = Suspects(self.room, lambda: self.now)
+
+    def enter(self, count: int) -> list[UUID]:
+        """Ordinary runs."""
+        made = [new_id() for _ in range(count)]
+        for one in made:
+            self.room.take(one, 1)
+        return made
+
+    def leave(self, ids: list[UUID]) -> None:
+        for one in ids:
+            self.room.leave(one)
+
+    def find(self, *losses: int) -> list[UUID]:
+        made = [new_id() for _ in losses]
+        self.suspects.found(dict(zip(made, losses, strict=True)))
+        return made
+
+    def claim(self, others_wait: bool = True) -> list[UUID]:
+        """Do what the plan says of suspects."""
+        plan = self.suspects.plan(others_wait)
+        self.suspects.forget(plan.suspects)
+        for one in plan.suspects:
+            self.room.take(one, 1)
+            self.suspects.came(one, 2 if plan.max_losses == NO_BOUND else 1)
+        return list(plan.suspects)
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+def test_without_suspects_there_are_no_turns(world: World) -> None:
+    world.enter(7)
+    assert world.suspects.plan(True) == Plan(ordinary=CAPACITY - 7)
+    assert not world.suspects.in_turn
+
+
+def test_a_run_lost_once_shares_the_process_with_few(world: World) -> None:
+    others = world.enter(MAX_OTHERS + 1)
+    found = world.find(*[1] * 20)
+    assert world.claim() == [], "too many others are in"
+    assert world.suspects.plan(True).ordinary == 0, "and no more come"
+    world.leave(others[:2])
+    assert world.claim() == found[:2]
+    assert world.claim() == [], "eleven are in"
+    world.leave(found[:2] + others[2:])
+    assert world.claim() == found[2 : MAX_OTHERS + 3]
+
+
+def test_a_run_lost_twice_is_alone(world: World) -> None:
+    others = world.enter(1)
+    first, second = world.find(2, 3)
+    assert world.claim() == []
+    world.leave(others)
+    assert world.claim() == [first]
+    assert world.suspects.plan(True) == Plan(), "nobody joins it, not even another suspect"
+    world.leave([first])
+    assert world.claim() == [second]
+
+
+def test_the_last_suspects_of_a_turn_let_a_few_others_in(world: World) -> None:
+    world.find(1)
+    world.claim()
+    assert world.suspects.plan(True) == Plan(ordinary=MAX_OTHERS)
+
+
+def test_a_turn_is_followed_by_an_ordinary_time_as_long(world: World) -> None:
+    """Fails without the pause: a stream of suspects would keep everybody else out."""
+    (slow,) = world.find(2)
+    world.claim()
+    world.now += TURN_SECONDS
+    (late,) = world.find(2)
+    assert world.suspects.plan(True).ordinary == CAPACITY - 1, "the turn is over although it still runs"
+    world.now += TURN_SECONDS - 1
+    assert world.claim() == []
+    world.leave([slow])
+    world.now += 1
+    assert world.claim() == [late]
+
+
+def test_nobody_pauses_for_nobody(world: World) -> None:
+    world.find(2)
+    world.leave(world.claim())
+    world.now += 1
+    world.suspects.plan(False)
+    found = world.find(2)
+    assert world.claim(others_wait=False) == found
+
+
+def test_turns_in_which_the_room_does_not_empty_grow(world: World) -> None:
+    """Fails without the growth: attempts that hang for longer than a turn would keep suspects out for ever."""
+    others = world.enter(1)
+    found = world.find(2)
+    world.claim()
+    for length in (TURN_SECONDS, TURN_SECONDS * 2):
+        world.now += length
+        world.suspects.plan(True)
+        assert not world.suspects.in_turn
+        world.now += length
+        world.claim()
+        assert world.suspects.in_turn
+    world.now += TURN_SECONDS * 3.9
+    world.leave(others)
+    assert world.claim() == found
+
+
+def test_a_run_with_many_losses_has_the_process_for_longer(world: World) -> None:
+    """Fails without it: a payload that kills late would always be lost in company."""
+    (one,) = world.find(4)
+    world.room.take(one, 1)
+    world.suspects.plan(False)
+    world.suspects.forget([one])
+    world.suspects.came(one, 4)
+    world.now += TURN_SECONDS * 3.9
+    assert world.suspects.plan(True) == Plan()
+
+
+def test_no_more_are_remembered_than_the_bound(world: World) -> None:
+    world.find(*[1] * (MAX_WAITING + 5))
+    claimed = 0
+    while got := world.claim(others_wait=False):
+        claimed += len(got)
+        world.leave(got)
+    assert claimed == MAX_WAITING
