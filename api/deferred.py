@@ -2,8 +2,8 @@
 
 A view that must wait for a commit returns defer(future, respond). Under the shell (api/server.py) the
 thread is free at once and the shell awaits the future; under plain WSGI, as in Flask's test client, the
-view waits itself. Either way respond() makes the answer from the outcome, and a future that is not done
-in time is cancelled, so that a batch not yet sent leaves it out.
+view waits itself. Either way respond() makes the answer from the outcome, or says what must be waited for next,
+and a future that is not done in time is cancelled, so that a batch not yet sent leaves it out.
 """
 
 from __future__ import annotations
@@ -28,18 +28,24 @@ Answer = tuple[int, list[tuple[str, str]], bytes]
 class Deferred:
     """What must happen before the answer leaves.
 
-    respond: takes the future's result, or its exception (TimeoutError when it took too long).
+    respond: takes the future's result, or its exception (TimeoutError when it took too long). Another Deferred
+    from it is waited for in turn, for as long as that one says.
     """
 
     future: Future[Any]
-    respond: Callable[[Any], Answer]
+    respond: Callable[[Any], Answer | Deferred]
     timeout_seconds: float
 
     async def answer(self, timeout_seconds: float) -> Answer:
         """Wait on the event loop, at most this long and at most `timeout_seconds` of its own."""
-        timeout = min(timeout_seconds, self.timeout_seconds)
+        answer = await self._step(min(timeout_seconds, self.timeout_seconds))
+        while isinstance(answer, Deferred):
+            answer = await answer._step(answer.timeout_seconds)
+        return answer
+
+    async def _step(self, timeout_seconds: float) -> Answer | Deferred:
         try:
-            outcome = await asyncio.wait_for(asyncio.wrap_future(self.future), timeout)
+            outcome = await asyncio.wait_for(asyncio.wrap_future(self.future), timeout_seconds)
         except asyncio.CancelledError:
             if not self.future.cancelled():
                 raise  # it is this request that was cancelled
@@ -50,6 +56,12 @@ class Deferred:
 
     def answer_here(self) -> Answer:
         """Wait in this thread."""
+        answer = self._step_here()
+        while isinstance(answer, Deferred):
+            answer = answer._step_here()
+        return answer
+
+    def _step_here(self) -> Answer | Deferred:
         try:
             outcome = self.future.result(self.timeout_seconds)
         except FutureTimeoutError as error:

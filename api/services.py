@@ -10,6 +10,7 @@ from flask import current_app
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
+from api.ingress.outcomes import Outcomes
 from api.ingress.record import Recorder
 from api.ingress.resolve import Resolver
 from shared.clock import database_clock
@@ -18,6 +19,7 @@ from shared.crypto import SecretBox
 from shared.db import make_engine
 from shared.hints import HintPublisher, HintSender
 from shared.queues import make_celery
+from shared.settlements import Listener
 
 EXTENSION = "pointsman"
 POOL_SIZE = 8
@@ -36,11 +38,15 @@ class Services:
     resolver: Resolver
     publisher: HintPublisher
     recorder: Recorder
+    outcomes: Outcomes
+    listener: Listener
 
     def start(self) -> None:
         self._measure_clock()
         self.publisher.start()
         self.recorder.start()
+        self.outcomes.start()
+        self.listener.start()
 
     def _measure_clock(self) -> None:
         """Learn PostgreSQL's time before the first key is made. Without PostgreSQL nothing is recorded anyway."""
@@ -51,7 +57,9 @@ class Services:
             log.warning("clock_not_measured", error=type(error).__name__)
 
     def stop(self) -> None:
-        """Commit what is queued, send its hints, close."""
+        """Let waiting callers go, commit what is queued, send its hints, close."""
+        self.outcomes.stop()
+        self.listener.stop()
         self.recorder.stop()
         self.publisher.stop()
         self.engine.dispose()
@@ -60,6 +68,7 @@ class Services:
 def make_services(settings: Settings) -> Services:
     """Make everything, start nothing."""
     engine = make_engine(settings.postgres, "api", pool_size=POOL_SIZE, call_seconds=READ_SECONDS)
+    outcomes = Outcomes(settings.postgres, settings.max_waiters)
     publisher = HintPublisher(HintSender(make_celery(settings.redis), settings.redis))
     return Services(
         settings=settings,
@@ -73,6 +82,8 @@ def make_services(settings: Settings) -> Services:
             call_seconds=settings.accept_timeout_seconds,
             first_hint_seconds=settings.first_hint_seconds,
         ),
+        outcomes=outcomes,
+        listener=Listener(settings.redis, outcomes.settled),
     )
 
 

@@ -92,6 +92,15 @@ class Settings(BaseModel):
     accept_timeout_seconds: float = Field(
         3.0, gt=0.1, le=30, description="Longest wait of a trigger for its commit; beyond it 503."
     )
+    idempotency_seconds: float = Field(
+        86_400.0, ge=1, le=30 * 86_400, description="How long an Idempotency-Key names its trigger."
+    )
+    max_waiters: int = Field(
+        1_000,
+        ge=0,
+        le=50_000,
+        description="Callers that may wait for an end (`Prefer: wait`) in each API process; others get 202 at once.",
+    )
     max_response_bytes: int = Field(
         64 * 1024,
         ge=0,

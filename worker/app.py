@@ -21,6 +21,7 @@ from worker.engine.engine import Engine
 from worker.hint_request import HintRequest
 from worker.maintenance.dead_workers import DeadWorkers
 from worker.maintenance.due import Due
+from worker.maintenance.expired import Expired
 from worker.maintenance.partitions import Partitions
 from worker.maintenance.purge import Purge
 from worker.maintenance.sweep import Sweep
@@ -73,6 +74,7 @@ def make_sweep(settings: Settings, app: Celery, engine: Engine) -> Sweep:
             Due(HintSender(app, settings.redis), engine.offer, lambda: engine.free, settings.sweep_seconds),
             DeadWorkers(settings.stale_seconds, settings.sweep_seconds),
             Purge(settle_seconds=PURGE_SETTLE_SECONDS + 5 * settings.accept_timeout_seconds),
+            Expired(),
             Partitions(),
         ],
     )

@@ -2,13 +2,14 @@
 
 Invariants: a future is done without error only after its trigger and its run are committed; a batch that is
 repeated after an ambiguous COMMIT brings nothing back that has settled meanwhile, because runs are inserted
-only for the triggers really inserted; the hints leave after the commit, on a thread of their own.
+only for the triggers really inserted; of requests with the same key one is recorded; the hints leave after the
+commit, on a thread of their own.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
@@ -17,9 +18,11 @@ from uuid import UUID
 import psycopg2
 from psycopg2 import Binary
 
+from api.ingress.deduplicate import CALLERS, Holder, RequestKey, reserve
 from shared import metrics
 from shared.clock import database_clock
-from shared.db import OwnedConnection
+from shared.db import GuardedConnection, OwnedConnection
+from shared.errors import Conflict
 from shared.group_commit import GroupCommit
 from shared.hints import HintPublisher
 from shared.queues import FRESH
@@ -33,21 +36,25 @@ CLOCK_SECONDS = 30.0  # how often the offset to PostgreSQL's clock is measured a
 
 _RECORD = """
 WITH t AS (
-  INSERT INTO triggers (id, callback_id, user_id, method, path, query, headers, content_type, body, source_ip)
+  INSERT INTO triggers (id, callback_id, user_id, method, path, query, headers, content_type, body, source_ip,
+    idempotency_key)
   SELECT i.id, i.callback_id, i.user_id, i.method, i.path, i.query, i.headers::jsonb, i.content_type, i.body,
-    i.source_ip::inet
+    i.source_ip::inet, i.idempotency_key
   FROM unnest(%s::uuid[], %s::uuid[], %s::uuid[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[],
-              %s::bytea[], %s::text[])
-    AS i(id, callback_id, user_id, method, path, query, headers, content_type, body, source_ip)
+              %s::bytea[], %s::text[], %s::text[])
+    AS i(id, callback_id, user_id, method, path, query, headers, content_type, body, source_ip, idempotency_key)
   ON CONFLICT DO NOTHING RETURNING id, callback_id, user_id)
-INSERT INTO runs (trigger_id, callback_id, user_id, hint_at)
-SELECT id, callback_id, user_id, now() + make_interval(secs => %s) FROM t
+INSERT INTO runs (trigger_id, callback_id, user_id, hint_at, awaited)
+SELECT id, callback_id, user_id, now() + make_interval(secs => %s), id = ANY(%s::uuid[]) FROM t
 """
 
 
 @dataclass(frozen=True, slots=True)
 class NewTrigger:
-    """A call of a trigger URL, about to be recorded. headers: a JSON array of pairs."""
+    """A call of a trigger URL, about to be recorded.
+
+    headers: a JSON array of pairs. key: what makes it the same as another. awaited: its caller waits for its end.
+    """
 
     id: UUID
     callback_id: UUID
@@ -59,6 +66,16 @@ class NewTrigger:
     content_type: str | None
     body: bytes
     source_ip: str | None
+    key: RequestKey | None = None
+    awaited: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """The trigger that a call became. repeated: it is that of an earlier, equal call, and nothing was recorded."""
+
+    trigger_id: UUID
+    repeated: bool = False
 
 
 class Recorder:
@@ -71,7 +88,7 @@ class Recorder:
         self._publisher = publisher
         self._first_hint_seconds = first_hint_seconds
         self._measured_at = float("-inf")
-        self._commits: GroupCommit[NewTrigger, None] = GroupCommit(
+        self._commits: GroupCommit[NewTrigger, Recorded | Conflict] = GroupCommit(
             "record",
             self.flush,
             max_batch_rows=MAX_BATCH_ROWS,
@@ -87,12 +104,15 @@ class Recorder:
         self._commits.stop()
         self._connection.close()
 
-    def record(self, trigger: NewTrigger) -> Future[None]:
-        """Queue a trigger. The future ends without error once it is committed; raises Unavailable when full."""
+    def record(self, trigger: NewTrigger) -> Future[Recorded | Conflict]:
+        """Queue a trigger. The future ends without error once it is committed; raises Unavailable when full.
+
+        Conflict: its key was used for another request.
+        """
         size = ROW_OVERHEAD_BYTES + len(trigger.body) + len(trigger.headers) + len(trigger.query)
         return self._commits.submit(trigger, size)
 
-    def flush(self, triggers: Sequence[NewTrigger]) -> list[None]:
+    def flush(self, triggers: Sequence[NewTrigger]) -> list[Recorded | Conflict]:
         """Commit a batch, then offer its hint."""
         started = time.monotonic()
         try:
@@ -101,14 +121,51 @@ class Recorder:
                 if started - self._measured_at > CLOCK_SECONDS:
                     database_clock.measure(cursor)
                     self._measured_at = started
-                cursor.execute(_RECORD, (*_columns(triggers), self._first_hint_seconds))
+                answers = self._store(connection, cursor, triggers)
         except (psycopg2.OperationalError, psycopg2.InterfaceError):
             self._connection.lost()
             raise
-        metrics.triggers_accepted.inc(len(triggers))
+        new = [
+            answer.trigger_id for answer in answers if isinstance(answer, Recorded) and not answer.repeated
+        ]
+        metrics.triggers_accepted.inc(len(new))
         metrics.record_seconds.observe(time.monotonic() - started)
-        self._publisher.offer(FRESH, [trigger.id for trigger in triggers])
-        return [None] * len(triggers)
+        self._publisher.offer(FRESH, new)
+        return answers
+
+    def _store(
+        self, connection: GuardedConnection, cursor: Any, triggers: Sequence[NewTrigger]
+    ) -> list[Recorded | Conflict]:
+        wanted = [(t.id, t.callback_id, t.key) for t in triggers if t.key is not None]
+        if not wanted:
+            self._insert(cursor, triggers)
+            return [Recorded(t.id) for t in triggers]
+        with connection:  # one transaction, although the connection commits each statement otherwise
+            holders = reserve(cursor, wanted)
+            answers = [_answer(t, holders) for t in triggers]
+            new = [t for t, a in zip(triggers, answers, strict=True) if a == Recorded(t.id)]
+            if new:
+                self._insert(cursor, new)
+        return answers
+
+    def _insert(self, cursor: Any, triggers: Sequence[NewTrigger]) -> None:
+        awaited = [str(t.id) for t in triggers if t.awaited]
+        cursor.execute(_RECORD, (*_columns(triggers), self._first_hint_seconds, awaited))
+
+
+def _answer(trigger: NewTrigger, holders: Mapping[tuple[UUID, str], Holder]) -> Recorded | Conflict:
+    if trigger.key is None:
+        return Recorded(trigger.id)
+    holder = holders[trigger.callback_id, trigger.key.key]
+    if holder.trigger_id == trigger.id:
+        return Recorded(trigger.id)
+    if holder.request_hash != trigger.key.request_hash:
+        return Conflict(
+            "This Idempotency-Key was used for another request.",
+            code="idempotency_key_reused",
+            hint="Send a new key with each new request, and the same key only with the very same request.",
+        )
+    return Recorded(holder.trigger_id, repeated=True)
 
 
 def _columns(triggers: Sequence[NewTrigger]) -> tuple[list[Any], ...]:
@@ -123,4 +180,5 @@ def _columns(triggers: Sequence[NewTrigger]) -> tuple[list[Any], ...]:
         [t.content_type for t in triggers],
         [Binary(t.body) for t in triggers],
         [t.source_ip for t in triggers],
+        [t.key.key.removeprefix(CALLERS) if t.key and t.key.is_callers else None for t in triggers],
     )

@@ -22,7 +22,7 @@ MAX_ENTRIES = 20_000
 NAME = re.compile(r"[A-Za-z0-9._~-]{1,200}")
 
 _FIND = """
-SELECT c.id, c.user_id, c.active_status AND u.is_active AND u.deleted_at IS NULL
+SELECT c.id, c.user_id, c.active_status AND u.is_active AND u.deleted_at IS NULL, c.timeout_duration, c.cache_period
 FROM callbacks c JOIN users u ON u.id = c.user_id
 WHERE c.deleted_at IS NULL AND c.{column} = :name
 """
@@ -37,6 +37,8 @@ class Snapshot:
     callback_id: UUID
     user_id: UUID
     active: bool
+    timeout_ms: int
+    cache_period_seconds: int
 
 
 class Resolver:
@@ -75,7 +77,7 @@ class Resolver:
     def _read(self, is_token: bool, name: str) -> Snapshot | None:
         with self._engine.connect() as connection:
             row = connection.execute(_BY_TOKEN if is_token else _BY_PATH, {"name": name}).first()
-        return None if row is None else Snapshot(UUID(str(row[0])), UUID(str(row[1])), bool(row[2]))
+        return None if row is None else Snapshot(UUID(str(row[0])), UUID(str(row[1])), *row[2:])
 
 
 def must_be_active(snapshot: Snapshot) -> None:

@@ -1,36 +1,31 @@
-"""The public trigger URLs: resolve, record, answer.
+"""The public trigger URLs: resolve, deduplicate, record, answer.
 
-The body is opaque bytes; nothing here looks into it. Verification, limits and deduplication have their
-place between resolve and record.
+The body is opaque bytes; nothing here looks into it. Verification and limits have their place between resolve and
+deduplicate.
 """
 
 from __future__ import annotations
 
 import ipaddress
-from typing import Any
 from uuid import UUID
 
 import orjson
-import structlog
 from flask import Blueprint, Response, g, jsonify, request
-from psycopg2.errors import CheckViolation
 
-from api.deferred import Answer, Deferred, defer, is_abandoned
+from api.deferred import Deferred, defer, is_abandoned
+from api.ingress.deduplicate import key_of
 from api.ingress.record import NewTrigger
+from api.ingress.reply import Reply, preferred_wait_seconds
 from api.ingress.resolve import Snapshot, must_be_active
 from api.ingress.status import read_status
-from api.problems import of_error, translate
 from api.services import services
-from shared import metrics
-from shared.errors import NotFound, PointsmanError, Unavailable
+from shared.errors import NotFound, Unavailable
 from shared.ids import new_id
 
 METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 HOP_HEADERS = frozenset(
     {"connection", "transfer-encoding"}
 )  # of the connection, not of the message: not stored
-
-log = structlog.get_logger("ingress")
 
 ingress = Blueprint("ingress", __name__)
 
@@ -61,51 +56,26 @@ def status_by_path(path: str, trigger_id: str) -> Response:
 
 def _accept(snapshot: Snapshot, url_path: str) -> Response:
     must_be_active(snapshot)
+    settings, outcomes = services().settings, services().outcomes
     if is_abandoned():
         raise Unavailable("The callback could not be looked up in time.")
-    trigger = _new_trigger(snapshot)
-    return defer(
-        Deferred(
-            future=services().recorder.record(trigger),
-            respond=_Accepted(trigger.id, url_path, g.request_id, services().settings.base_url),
-            timeout_seconds=services().settings.accept_timeout_seconds,
-        )
+    wait_seconds = preferred_wait_seconds(request.headers.get("prefer"), snapshot.timeout_ms)
+    trigger = _new_trigger(snapshot, awaited=wait_seconds > 0)
+    committed = services().recorder.record(trigger)
+    reply = Reply(
+        outcomes=outcomes,
+        status_base=settings.base_url + url_path,
+        request_id=g.request_id,
+        wait_seconds=wait_seconds,
+        waiting=outcomes.wait(trigger.id, wait_seconds) if wait_seconds else None,
+        caches=snapshot.cache_period_seconds > 0,
+        from_cache=trigger.key is not None and not trigger.key.is_callers,
     )
+    return defer(Deferred(committed, reply.after_commit, settings.accept_timeout_seconds))
 
 
-class _Accepted:
-    """Makes the answer once the commit is decided. Called outside the request, so it holds what it needs."""
-
-    def __init__(self, trigger_id: UUID, url_path: str, request_id: str, base_url: str) -> None:
-        self._trigger_id = trigger_id
-        self._url_path = url_path
-        self._request_id = request_id
-        self._base_url = base_url
-
-    def __call__(self, outcome: Any) -> Answer:
-        if isinstance(outcome, Exception):
-            error = self._translated(outcome)
-            metrics.triggers_refused.labels(error.code).inc()
-            return of_error(error, self._request_id)
-        body = {
-            "triggerId": str(self._trigger_id),
-            "status": "PENDING",
-            "statusUrl": f"{self._base_url}{self._url_path}/{self._trigger_id}",
-        }
-        headers = [("content-type", "application/json"), ("x-request-id", self._request_id)]
-        return 202, headers, orjson.dumps(body)
-
-    @staticmethod
-    def _translated(outcome: Exception) -> PointsmanError:
-        if isinstance(outcome, TimeoutError):
-            return Unavailable("The trigger could not be committed in time.")
-        if isinstance(outcome.__cause__, CheckViolation):
-            log.error("no_partition", hint="the partitions of today are missing, or a clock is far off")
-            return Unavailable("There is no place to record the trigger now.")
-        return translate(outcome)
-
-
-def _new_trigger(snapshot: Snapshot) -> NewTrigger:
+def _new_trigger(snapshot: Snapshot, *, awaited: bool) -> NewTrigger:
+    body = request.get_data(cache=False)
     headers = [(name, value) for name, value in request.headers.items() if name.lower() not in HOP_HEADERS]
     return NewTrigger(
         id=new_id(),
@@ -116,8 +86,17 @@ def _new_trigger(snapshot: Snapshot) -> NewTrigger:
         query=request.query_string.decode("latin-1"),
         headers=orjson.dumps(headers).decode(),
         content_type=request.content_type,
-        body=request.get_data(cache=False),
+        body=body,
         source_ip=_source_ip(),
+        key=key_of(
+            request.headers.get("idempotency-key"),
+            request.method,
+            request.query_string,
+            body,
+            cache_period_seconds=snapshot.cache_period_seconds,
+            lifetime_seconds=services().settings.idempotency_seconds,
+        ),
+        awaited=awaited,
     )
 
 

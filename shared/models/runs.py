@@ -30,7 +30,7 @@ class Run(Base):
 
     due_at: when it may next be claimed; hint_at: when the sweep next looks at it; claim: the fence;
     losses: workers that died while they had it, since it last came to a pause by itself; losses_alone: those of
-    them that had nothing else.
+    them that had nothing else; awaited: a caller waits for its end, which is told through Redis.
     """
 
     __tablename__ = "runs"
@@ -46,6 +46,7 @@ class Run(Base):
     claim: Mapped[int] = mapped_column(server_default=text("0"))
     losses: Mapped[int] = mapped_column(server_default=text("0"))
     losses_alone: Mapped[int] = mapped_column(server_default=text("0"))
+    awaited: Mapped[bool] = mapped_column(server_default=text("false"))
     received_at: Mapped[datetime] = mapped_column(server_default=NOW)
 
     __table_args__ = (Index(None, "hint_at"), {"postgresql_with": STORAGE})

@@ -42,7 +42,7 @@ WITH k AS (
   ORDER BY trigger_id FOR UPDATE SKIP LOCKED)
 UPDATE runs r SET status = 'RUNNING', worker_id = %(worker)s, claim = r.claim + 1
 FROM k WHERE r.trigger_id = k.trigger_id AND r.trigger_id = ANY(%(ids)s::uuid[])
-RETURNING r.trigger_id, r.callback_id, r.claim, r.losses, r.losses_alone, now()
+RETURNING r.trigger_id, r.callback_id, r.claim, r.losses, r.losses_alone, r.awaited, now()
 """
 _SUSPECTS = """
 SELECT trigger_id, losses FROM runs
@@ -160,14 +160,14 @@ def _concerns_all(error: Exception) -> bool:
 def _assemble(cursor: Any, claimed: Sequence[Any], worker_id: UUID) -> tuple[list[Run], datetime]:
     """Read everything that the claimed runs need and build them in memory."""
     ids = [str(row[0]) for row in claimed]
-    now: datetime = claimed[0][5]
+    now: datetime = claimed[0][6]
     callback_ids = sorted({str(row[1]) for row in claimed})
     callbacks = read_callbacks(cursor, callback_ids, now)
     triggers = read_triggers(cursor, ids)
     executions = read_executions(cursor, ids)
     actions = _by_callback(read_actions(cursor, "a.callback_id = ANY(%s::uuid[])", callback_ids))
     runs = []
-    for trigger_id, callback_id, claim, losses, losses_alone, _ in claimed:
+    for trigger_id, callback_id, claim, losses, losses_alone, awaited, _ in claimed:
         run = Run(
             trigger=triggers[trigger_id],
             callback=callbacks.get(callback_id),
@@ -176,6 +176,7 @@ def _assemble(cursor: Any, claimed: Sequence[Any], worker_id: UUID) -> tuple[lis
             losses=losses,
             executions=executions.get(trigger_id, []),
             doom="worker_lost" if losses_alone >= MAX_LOSSES_ALONE else None,
+            awaited=awaited,
         )
         _equip(run, actions.get(callback_id, []))
         runs.append(run)

@@ -21,6 +21,7 @@ from shared import metrics
 from shared.config import Settings
 from shared.crypto import SecretBox
 from shared.errors import ClaimLost
+from shared.settlements import Announcer
 from worker.actions.contract import Doors, Limits
 from worker.actions.storage import Storage
 from worker.egress.addresses import AddressGuard
@@ -72,6 +73,7 @@ class Engine:
             self._heartbeat.holds_lease,
             self._deliver,
         )
+        self._announcer = Announcer(settings.redis)
         self._services = Services(
             journal=self._journal,
             doors=Doors(self._egress, self._storage),
@@ -82,6 +84,7 @@ class Engine:
                 max_stored_items=settings.max_stored_items,
             ),
             may_start=self._heartbeat.holds_lease,
+            tell=self._announcer.tell,
         )
 
     @property
@@ -100,6 +103,7 @@ class Engine:
         self._call(self._tick_once(), timeout_seconds=10)
         self._journal.start()
         self._storage.start()
+        self._announcer.start()
         self._intake.start()
         self._heartbeat.start()
         log.info("engine_started", worker=str(self._heartbeat.worker_id), capacity=self._settings.capacity)
@@ -121,6 +125,7 @@ class Engine:
         self._wait_until_empty(RELEASE_SECONDS)
         self._journal.stop(RELEASE_SECONDS)
         self._storage.stop()
+        self._announcer.stop()
         self._heartbeat.stop()
         self._call(self._egress.close(), timeout_seconds=2)
         self._loop.call_soon_threadsafe(self._loop.stop)

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
 import structlog
 
@@ -42,13 +43,17 @@ class LeaseLost(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """What every run of a worker uses. may_start: whether the local lease is held."""
+    """What every run of a worker uses.
+
+    may_start: whether the local lease is held. tell: says, without waiting, that an awaited run has settled.
+    """
 
     journal: Journal
     doors: Doors
     secrets: SecretBox
     limits: Limits
     may_start: Callable[[], bool]
+    tell: Callable[[UUID], None] = lambda _trigger_id: None
 
 
 async def carry(run: Run, services: Services) -> None:
@@ -73,6 +78,8 @@ async def carry(run: Run, services: Services) -> None:
             case _:
                 end = _end(run, move)
                 if await _write(services.journal, Entry(run, changed=tuple(changed), end=end)) is not None:
+                    if run.awaited and isinstance(end, Settled):
+                        services.tell(run.id)
                     return
 
 

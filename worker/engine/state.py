@@ -93,7 +93,7 @@ class Execution:
 class Run:
     """A trigger's passage through its steps, held under (trigger id, worker_id, claim).
 
-    losses: workers that died while they had it. doom: a reason for which nothing of it may run, such as
+    awaited: somebody is to be told when it settles. losses: workers that died while they had it. doom: a reason for which nothing of it may run, such as
     `callback_deleted`.
     """
 
@@ -104,6 +104,7 @@ class Run:
     losses: int
     executions: list[Execution]
     doom: str | None = None
+    awaited: bool = False
 
     @property
     def id(self) -> UUID:

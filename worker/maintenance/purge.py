@@ -41,6 +41,11 @@ held AS MATERIALIZED (
 locked AS MATERIALIZED (SELECT count(*) FROM held)
 DELETE FROM action_executions x USING old, locked WHERE x.trigger_id = old.trigger_id AND x.id = old.id
 """  # runs are locked before executions, as everywhere
+_KEYS = """
+DELETE FROM idempotency_keys k USING (
+  SELECT callback_id, key FROM idempotency_keys WHERE callback_id = %s ORDER BY key LIMIT %s) old
+WHERE k.callback_id = old.callback_id AND k.key = old.key
+"""
 _BY_CALLBACK = "DELETE FROM {table} t USING (SELECT id FROM {table} WHERE callback_id = %s ORDER BY id LIMIT %s) old WHERE t.id = old.id"
 
 
@@ -80,7 +85,7 @@ class Purge:
 def _remove_callback(cursor: Any, callback_id: str) -> int:
     cursor.execute("SELECT id FROM actions WHERE callback_id = %s", (callback_id,))
     actions = [row[0] for row in cursor.fetchall()]
-    steps = [(_RUNS, callback_id)]
+    steps = [(_RUNS, callback_id), (_KEYS, callback_id)]
     steps += [(_EXECUTIONS, action_id) for action_id in actions]
     steps += [(_BY_CALLBACK.format(table=table), callback_id) for table in ("logs", "triggers")]
     return _first_that_removes(cursor, steps) or _remove_row(cursor, "callbacks", callback_id)

@@ -129,6 +129,7 @@ FILLED_IN: dict[str, dict[str, Any]] = {
         "claim": 0,
         "losses": 0,
         "losses_alone": 0,
+        "awaited": False,
         "received_at": ANY,
     },
     "idempotency_keys": {"created_at": ANY},

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
-from concurrent.futures import Future
+import threading
+from collections.abc import Iterator, Sequence
+from typing import cast
 from uuid import UUID
 
 import pytest
 
-from api.ingress.record import NewTrigger, Recorder
-from shared.errors import RowRejected
+from api.ingress.deduplicate import CACHE, CALLERS, RequestKey
+from api.ingress.record import NewTrigger, Recorded, Recorder
+from shared.errors import Conflict, RowRejected
 from shared.hints import HintPublisher, HintSender
 from shared.ids import new_id
 from shared.queues import make_celery
@@ -102,8 +104,138 @@ def test_a_lost_connection_is_repeated_once_without_the_caller_noticing(
 
 
 def test_a_caller_that_gave_up_is_not_recorded(world: World, recorder: Recorder) -> None:
-    answer: Future[None] = recorder.record(new_trigger(world))
+    answer = recorder.record(new_trigger(world))
     assert answer.cancel()
     recorder.start()
     recorder.record(new_trigger(world)).result(5)
     assert world.ask("SELECT count(*) FROM triggers") == [(1,)]
+
+
+def key(name: str = "k", request: bytes = b"r", lifetime_seconds: float = 60) -> RequestKey:
+    return RequestKey(CALLERS + name, request, lifetime_seconds)
+
+
+CACHED = RequestKey(CACHE + "digest", b"r", 60)
+
+
+def fail(world: World, trigger_id: UUID) -> None:
+    """Settle a trigger as FAILED."""
+    world.do("DELETE FROM runs WHERE trigger_id = %s", trigger_id)
+    names = {"callback_id": world.callback_id, "user_id": world.user_id}
+    world.rows.insert("logs", id=trigger_id, event="trigger.settled", success=False, **names)
+
+
+def test_equal_keys_of_one_batch_share_one_trigger(world: World, recorder: Recorder) -> None:
+    triggers = [new_trigger(world, key=key()) for _ in range(50)]
+    plain = new_trigger(world)
+    answers = recorder.flush([*triggers, plain])
+    assert answers[0] == Recorded(triggers[0].id)
+    assert answers[1:50] == [Recorded(triggers[0].id, repeated=True)] * 49
+    assert answers[50] == Recorded(plain.id)
+    assert world.ask("SELECT id, idempotency_key FROM triggers ORDER BY idempotency_key") == [
+        (triggers[0].id, "k"),
+        (plain.id, None),
+    ]
+    assert world.ask("SELECT count(*) FROM runs") == [(2,)]
+
+
+def test_fifty_equal_requests_in_several_processes_become_one_trigger(world: World, redis_url: str) -> None:
+    """Fails when the key is looked up before it is inserted, and deadlocks when keys are not sorted."""
+    publisher = HintPublisher(HintSender(make_celery(redis_url), redis_url))
+    recorders = [
+        Recorder(world.database_url, publisher, call_seconds=3, first_hint_seconds=5) for _ in range(5)
+    ]
+    barrier = threading.Barrier(5)
+    answers: list[Recorded | Conflict] = []
+
+    def flush(recorder: Recorder, number: int) -> None:
+        batch = [new_trigger(world, key=key(f"k{n}")) for n in range(10)]
+        barrier.wait(5)
+        answers.extend(recorder.flush(batch if number % 2 else batch[::-1]))
+        recorder.stop()
+
+    threads = [threading.Thread(target=flush, args=(r, n)) for n, r in enumerate(recorders)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(10)
+    assert len(answers) == 50
+    assert world.ask("SELECT count(*) FROM triggers") == [(10,)]
+    stored = {row[0] for row in world.ask("SELECT trigger_id FROM runs")}
+    assert {a.trigger_id for a in answers if isinstance(a, Recorded)} == stored
+    assert sum(1 for a in answers if isinstance(a, Recorded) and not a.repeated) == 10
+
+
+def test_the_same_key_with_another_request_is_a_conflict(world: World, recorder: Recorder) -> None:
+    first, other = new_trigger(world, key=key()), new_trigger(world, key=key(request=b"other"))
+    answers = recorder.flush([first, other])
+    assert answers[0] == Recorded(first.id)
+    assert isinstance(answers[1], Conflict)
+    assert isinstance(recorder.flush([other])[0], Conflict)
+    assert world.ask("SELECT id FROM triggers") == [(first.id,)]
+
+
+def test_a_key_belongs_to_its_callback(world: World, recorder: Recorder) -> None:
+    other = UUID(world.rows.insert("callbacks")["id"])
+    mine, theirs = new_trigger(world, key=key()), new_trigger(world, key=key(), callback_id=other)
+    assert recorder.flush([mine, theirs]) == [Recorded(mine.id), Recorded(theirs.id)]
+
+
+def test_an_expired_key_is_free_again(world: World, recorder: Recorder) -> None:
+    old, new = new_trigger(world, key=key()), new_trigger(world, key=key(request=b"other"))
+    recorder.flush([old])
+    world.do("UPDATE idempotency_keys SET expires_at = now()")
+    assert recorder.flush([new]) == [Recorded(new.id)]
+    assert isinstance(recorder.flush([old])[0], Conflict)
+
+
+def test_a_keyed_batch_repeated_after_an_ambiguous_commit_gives_the_same_answers(
+    world: World, recorder: Recorder
+) -> None:
+    """Fails when whoever finds its own key there takes itself for a repetition, or brings back what settled."""
+    batch = [new_trigger(world, key=key()), new_trigger(world, key=key()), new_trigger(world, key=CACHED)]
+    first = recorder.flush(batch)
+    fail(world, batch[2].id)
+    assert recorder.flush(batch) == first
+    assert world.ask("SELECT trigger_id FROM runs") == [(batch[0].id,)]
+
+
+def test_the_cache_names_a_trigger_until_it_fails(world: World, recorder: Recorder) -> None:
+    first, second, third = (new_trigger(world, key=CACHED) for _ in range(3))
+    assert recorder.flush([first]) == [Recorded(first.id)]
+    assert recorder.flush([second]) == [Recorded(first.id, repeated=True)]
+    fail(world, first.id)
+    assert recorder.flush([third]) == [Recorded(third.id)]
+
+
+def test_a_failed_trigger_keeps_the_key_that_its_caller_chose(world: World, recorder: Recorder) -> None:
+    first, second = (new_trigger(world, key=key()) for _ in range(2))
+    recorder.flush([first])
+    fail(world, first.id)
+    assert recorder.flush([second]) == [Recorded(first.id, repeated=True)]
+
+
+def test_a_poisoned_row_lets_go_of_its_key(world: World, recorder: Recorder) -> None:
+    """Fails when the key is committed before the trigger: every repetition would name a trigger that is not there."""
+    poisoned, sound = new_trigger(world, key=key(), path="a\x00b"), new_trigger(world, key=key())
+    answers = [recorder.record(poisoned), recorder.record(sound)]
+    recorder.start()
+    with pytest.raises(RowRejected):
+        answers[0].result(5)
+    assert answers[1].result(5) == Recorded(sound.id)
+
+
+def test_only_new_triggers_are_hinted(world: World, redis_url: str) -> None:
+    offered: list[UUID] = []
+
+    class Noting:
+        def offer(self, _lane: str, ids: Sequence[UUID]) -> None:
+            offered.extend(ids)
+
+    recorder = Recorder(
+        world.database_url, cast(HintPublisher, Noting()), call_seconds=3, first_hint_seconds=5
+    )
+    first = new_trigger(world, key=key())
+    recorder.flush([first, new_trigger(world, key=key()), new_trigger(world, key=key(request=b"x"))])
+    recorder.stop()
+    assert offered == [first.id]

@@ -17,6 +17,7 @@ from shared.queues import KEY_PREFIX, make_celery
 from tests.world import World
 from worker.maintenance.dead_workers import DeadWorkers
 from worker.maintenance.due import MAX_PER_TENANT, Due
+from worker.maintenance.expired import Expired
 from worker.maintenance.purge import Purge
 
 LATER = "2999-01-01"
@@ -352,3 +353,26 @@ def test_another_process_that_does_the_same_duty_is_not_disturbed(
         assert due.do(connection) == 0
     other.rollback()
     assert due.do(connection) == 1
+
+
+def test_what_has_expired_is_removed_and_nothing_else(world: World, connection: OwnedConnection) -> None:
+    for table, columns in (("idempotency_keys", {"callback_id": world.callback_id}), ("sessions", {})):
+        for moment in (NOW, LATER):
+            world.rows.insert(table, expires_at=moment, **columns)
+    duty = Expired()
+    assert duty.do(connection) == 2
+    for table in ("idempotency_keys", "sessions"):
+        assert world.ask(f"SELECT count(*), min(expires_at) > now() FROM {table}") == [(1, True)]
+    assert duty.do(connection) == 0
+
+
+def test_a_key_that_is_being_taken_is_left_to_the_next_pass(
+    world: World, connection: OwnedConnection, connect: Callable[..., Any]
+) -> None:
+    """Fails without SKIP LOCKED: the sweep would wait for the ingress."""
+    world.rows.insert("idempotency_keys", callback_id=world.callback_id, expires_at=NOW)
+    other = connect(autocommit=False)
+    with other.cursor() as cursor:
+        cursor.execute("SELECT 1 FROM idempotency_keys FOR UPDATE")
+        assert Expired().do(connection) == 0
+    other.rollback()

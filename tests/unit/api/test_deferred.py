@@ -153,3 +153,12 @@ def test_a_view_can_ask_whether_anybody_still_waits(app: Flask) -> None:
     client = app.test_client()
     assert client.get("/abandoned").text == "False"
     assert client.get("/abandoned", environ_overrides={ABANDONED_KEY: True}).text == "True"
+
+
+@either_way
+def test_what_must_be_waited_for_next_is_waited_for_in_turn(wait: Wait) -> None:
+    """Each for as long as it says, not for as long as the first was given."""
+    second: Future[Any] = Future()
+    threading.Timer(0.2, second.set_result, ["second"]).start()
+    deferred = Deferred(done("first"), lambda _first: Deferred(second, tell, 5), 0.1)
+    assert wait(deferred) == (200, [("x-a", "1"), ("x-a", "2")], b"second")

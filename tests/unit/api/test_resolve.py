@@ -18,7 +18,7 @@ from api.ingress import resolve
 from api.ingress.resolve import Resolver, Snapshot, must_be_active
 from shared.errors import Forbidden, NotFound, Unavailable
 
-KNOWN = Snapshot(UUID(int=1), UUID(int=2), True)
+KNOWN = Snapshot(UUID(int=1), UUID(int=2), True, 30_000, 0)
 
 
 class CountingResolver(Resolver):
@@ -135,7 +135,7 @@ def test_the_cache_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_an_inactive_callback_is_refused() -> None:
     must_be_active(KNOWN)
     with pytest.raises(Forbidden):
-        must_be_active(Snapshot(UUID(int=1), UUID(int=2), False))
+        must_be_active(replace(KNOWN, active=False))
 
 
 @given(st.text())
@@ -210,7 +210,7 @@ def test_a_cache_that_was_full_still_knows_what_it_read_last(monkeypatch: pytest
 
 def test_a_refusal_says_who_can_mend_it() -> None:
     with pytest.raises(Forbidden) as error:
-        must_be_active(Snapshot(UUID(int=1), UUID(int=2), False))
+        must_be_active(replace(KNOWN, active=False))
     assert (error.value.status, error.value.code) == (403, "callback_inactive")
     assert "activeStatus" in error.value.hint
 

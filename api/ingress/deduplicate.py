@@ -1,0 +1,128 @@
+"""Which calls of a trigger URL are the same, and which trigger they share.
+
+Two kinds of key, both rows of `idempotency_keys`: one that the caller sent (`Idempotency-Key`), and, for a
+callback with a cache period, one made of the request itself. A key names one trigger until it expires; a key made of
+the request lets go of a trigger that FAILED. A caller's key decides alone: with one, the cache is not asked.
+
+Invariant: reserve() runs in the transaction that inserts the triggers, before them, with its keys sorted, so that of
+any number of equal requests, in any number of processes, one is recorded.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from psycopg2 import Binary
+
+from shared.errors import Refused
+
+MAX_KEY_CHARS = 255
+CALLERS = "caller:"
+CACHE = "cache:"
+
+
+@dataclass(frozen=True, slots=True)
+class RequestKey:
+    """What makes a call the same as another of its callback.
+
+    request_hash: SHA-256 of method, query and body. lifetime_seconds: from when it is recorded.
+    """
+
+    key: str
+    request_hash: bytes
+    lifetime_seconds: float
+
+    @property
+    def is_callers(self) -> bool:
+        """Whether the caller chose it; otherwise it is the request's own, for the cache."""
+        return self.key.startswith(CALLERS)
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """The trigger that a key names, and the request that it was recorded for."""
+
+    trigger_id: UUID
+    request_hash: bytes
+
+
+_RESERVE = """
+INSERT INTO idempotency_keys AS k (callback_id, key, request_hash, trigger_id, expires_at)
+SELECT n.callback_id, n.key, n.request_hash, n.trigger_id, now() + make_interval(secs => n.lifetime)
+FROM unnest(%s::uuid[], %s::text[], %s::bytea[], %s::uuid[], %s::float8[])
+  AS n(callback_id, key, request_hash, trigger_id, lifetime)
+ORDER BY n.callback_id, n.key
+ON CONFLICT (callback_id, key) DO UPDATE SET request_hash = excluded.request_hash,
+  trigger_id = excluded.trigger_id, created_at = now(), expires_at = excluded.expires_at
+WHERE k.expires_at <= now() OR k.key LIKE 'cache:%%' AND EXISTS (
+  SELECT 1 FROM logs l WHERE l.id = k.trigger_id AND NOT l.success)
+"""
+_HOLDERS = """
+SELECT k.callback_id, k.key, k.trigger_id, k.request_hash FROM idempotency_keys k
+JOIN unnest(%s::uuid[], %s::text[]) AS n(callback_id, key) ON n.callback_id = k.callback_id AND n.key = k.key
+"""
+
+
+def key_of(
+    sent: str | None,
+    method: str,
+    query: bytes,
+    body: bytes,
+    *,
+    cache_period_seconds: int,
+    lifetime_seconds: float,
+) -> RequestKey | None:
+    """The key of a request, None when every call counts. Raises Refused for a key that cannot be one.
+
+    sent: the header Idempotency-Key. lifetime_seconds: how long such a key lasts.
+    """
+    if sent is None and not cache_period_seconds:
+        return None
+    digest = _hash(method, query, body)
+    if sent is None:
+        return RequestKey(CACHE + digest.hex(), digest, cache_period_seconds)
+    if not (0 < len(sent) <= MAX_KEY_CHARS and sent.isprintable()):
+        raise Refused(
+            "The Idempotency-Key is empty, too long or holds characters that cannot be shown.",
+            code="bad_idempotency_key",
+            hint=f"Send 1 to {MAX_KEY_CHARS} printable characters, a UUID for instance.",
+        )
+    return RequestKey(CALLERS + sent, digest, lifetime_seconds)
+
+
+def _hash(method: str, query: bytes, body: bytes) -> bytes:
+    """The list's JSON has no line break, so that no part can be mistaken for another."""
+    digest = hashlib.sha256(json.dumps([method, query.decode("latin-1")]).encode() + b"\n")
+    digest.update(body)
+    return digest.digest()
+
+
+Wanted = tuple[UUID, UUID, RequestKey]
+"""A trigger's id, its callback's id and its key."""
+
+
+def reserve(cursor: Any, wanted: Sequence[Wanted]) -> dict[tuple[UUID, str], Holder]:
+    """Take these keys for these triggers where they are free; who has each, by callback and key.
+
+    Of equal keys the first one counts. Safe to repeat: who already has a key keeps it.
+    """
+    first: dict[tuple[UUID, str], Wanted] = {}
+    for one in wanted:
+        first.setdefault((one[1], one[2].key), one)
+    names = ([str(callback) for callback, _ in first], [key for _, key in first])
+    cursor.execute(
+        _RESERVE,
+        (
+            *names,
+            [Binary(key.request_hash) for _, _, key in first.values()],
+            [str(trigger_id) for trigger_id, _, _ in first.values()],
+            [key.lifetime_seconds for _, _, key in first.values()],
+        ),
+    )
+    cursor.execute(_HOLDERS, names)
+    return {(row[0], row[1]): Holder(row[2], bytes(row[3])) for row in cursor.fetchall()}

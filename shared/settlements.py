@@ -1,0 +1,128 @@
+"""Tells waiting API processes which runs have settled, through Redis.
+
+Channel: `pointsman:settled`. A message is any number of trigger ids of 16 bytes, one behind another. It may be lost, and
+is, whenever Redis is away: who waits looks at the rows each second anyway. Neither side ever waits for Redis on
+anybody's path, and nothing here raises.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Iterable
+from uuid import UUID
+
+import redis
+import structlog
+
+from shared.queues import KEY_PREFIX
+
+CHANNEL = KEY_PREFIX + "settled"
+SOCKET_SECONDS = 0.5
+PAUSE_SECONDS = 1.0  # after a failure
+LISTEN_SECONDS = 1.0  # how long a stop may have to wait
+MAX_QUEUED = 10_000
+MAX_MESSAGE_IDS = 500
+STOP_SECONDS = 2.0
+HEALTH_SECONDS = 15  # a connection that has gone without a word is found by then
+_ID_BYTES = 16
+
+log = structlog.get_logger("settlements")
+
+
+class Announcer:
+    """The thread of a worker that tells which awaited runs have settled."""
+
+    def __init__(self, redis_url: str) -> None:
+        self._redis = _client(redis_url)
+        self._queue: queue.Queue[UUID | None] = queue.Queue(MAX_QUEUED)
+        self._thread = threading.Thread(target=self._run, name="announce", daemon=True)
+        self._stop = threading.Event()
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Tell what is queued, if Redis takes it at once, then end."""
+        self._stop.set()
+        self._offer(None)
+        if self._thread.is_alive():
+            self._thread.join(STOP_SECONDS)
+
+    def tell(self, trigger_id: UUID) -> None:
+        """Tell that this run has settled. Never waits."""
+        self._offer(trigger_id)
+
+    def _offer(self, item: UUID | None) -> None:
+        try:
+            self._queue.put_nowait(item)
+        except queue.Full:
+            log.debug("announcement_dropped")
+
+    def _run(self) -> None:
+        ended = False
+        while not ended:
+            ids = [self._queue.get()]
+            while len(ids) < MAX_MESSAGE_IDS and not self._queue.empty():
+                ids.append(self._queue.get())
+            ended = None in ids
+            self._publish([one for one in ids if one is not None])
+        self._redis.close()
+
+    def _publish(self, ids: list[UUID]) -> None:
+        if not ids:
+            return
+        try:
+            self._redis.publish(CHANNEL, b"".join(one.bytes for one in ids))
+        except (redis.RedisError, OSError) as error:
+            log.debug("announcements_lost", ids=len(ids), error=type(error).__name__)
+            self._stop.wait(PAUSE_SECONDS)
+
+
+class Listener:
+    """The thread of an API process that hears which runs have settled."""
+
+    def __init__(self, redis_url: str, heard: Callable[[Iterable[UUID]], None]) -> None:
+        self._redis = _client(redis_url)
+        self._heard = heard
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="settlements", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join(STOP_SECONDS)
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            try:
+                self._listen()
+            except (redis.RedisError, OSError, ValueError) as error:  # ValueError: a socket that was closed
+                log.debug("settlements_not_heard", error=type(error).__name__)
+                self._stop.wait(PAUSE_SECONDS)
+        self._redis.close()
+
+    def _listen(self) -> None:
+        with self._redis.pubsub(ignore_subscribe_messages=True) as channel:  # type: ignore[no-untyped-call,unused-ignore]
+            channel.subscribe(CHANNEL)
+            while not self._stop.is_set():
+                message = channel.get_message(timeout=LISTEN_SECONDS)
+                if message is not None:
+                    self._heard(_ids(message["data"]))
+
+
+def _ids(data: bytes) -> list[UUID]:
+    whole = len(data) - len(data) % _ID_BYTES
+    return [UUID(bytes=data[start : start + _ID_BYTES]) for start in range(0, whole, _ID_BYTES)]
+
+
+def _client(redis_url: str) -> redis.Redis:
+    return redis.Redis.from_url(
+        redis_url,
+        socket_timeout=SOCKET_SECONDS,
+        socket_connect_timeout=SOCKET_SECONDS,
+        health_check_interval=HEALTH_SECONDS,
+    )

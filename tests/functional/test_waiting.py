@@ -1,0 +1,96 @@
+"""`Prefer: wait`: callers that want the outcome in the answer."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Any
+
+import httpx
+
+from tests.peers.receiver import Receiver
+from tests.running import Running
+
+
+def call(callback: dict[str, Any], wait: int, **request: Any) -> httpx.Response:
+    headers = {"prefer": f"wait={wait}"} | request.pop("headers", {})
+    return httpx.post(callback["triggerUrl"], trust_env=False, timeout=30, headers=headers, **request)
+
+
+def test_the_answer_is_the_outcome_of_each_execution(pointsman: Running, receiver: Receiver) -> None:
+    callback = pointsman.callback(receiver.url("/delay/100"), [{"type": "STORE", "config": {}}])
+
+    answer = call(callback, 10, json={"n": 1})
+
+    assert (answer.status_code, answer.headers["preference-applied"]) == (200, "wait=10")
+    told = answer.json()
+    assert told["status"] == "SUCCESS"
+    assert [(e["type"], e["status"], e["step"]) for e in told["executions"]] == [
+        ("HTTP_POST", "SUCCESS", 0),
+        ("STORE", "SUCCESS", 1),
+    ]
+    trigger = pointsman.trigger(told["triggerId"])
+    assert told["finishedAt"] == trigger["finishedAt"]
+
+
+def test_a_caller_that_waits_is_told_at_once(pointsman: Running, receiver: Receiver) -> None:
+    """Fails when only the look of each second tells."""
+    callback = pointsman.callback(receiver.url("/delay/50"))
+    took = []
+    for _ in range(5):
+        started = time.monotonic()
+        assert call(callback, 10).status_code == 200
+        took.append(time.monotonic() - started)
+    assert min(took) < 0.5
+
+
+def test_a_failure_is_an_outcome_too(pointsman: Running, receiver: Receiver) -> None:
+    answer = call(pointsman.callback(receiver.url("/status/400")), 10)
+    assert (answer.status_code, answer.json()["status"]) == (200, "FAILED")
+    (execution,) = answer.json()["executions"]
+    assert (execution["statusCode"], execution["code"]) == (400, "http_400")
+
+
+def test_when_the_time_is_over_the_answer_is_202(pointsman: Running, receiver: Receiver) -> None:
+    callback = pointsman.callback(receiver.url("/delay/2500"))
+    started = time.monotonic()
+    answer = call(callback, 1)
+    assert 1 <= time.monotonic() - started < 2
+    assert (answer.status_code, answer.headers["preference-applied"]) == (202, "wait=1")
+    assert answer.json()["status"] == "RUNNING"
+    assert pointsman.ended(answer.json()["triggerId"])["status"] == "SUCCESS"
+
+
+def test_nobody_waits_longer_than_the_callbacks_timeout(pointsman: Running, receiver: Receiver) -> None:
+    callback = pointsman.callback(receiver.url("/hang"), timeoutDuration=1000)
+    answer = call(callback, 100)
+    assert answer.headers["preference-applied"] == "wait=1"
+
+
+def test_waiting_for_an_earlier_call(pointsman: Running, receiver: Receiver) -> None:
+    callback = pointsman.callback(receiver.url("/delay/800"))
+    key = {"idempotency-key": "the-same"}
+    first = call(callback, 0, headers=key)
+    second = call(callback, 10, headers=key)
+    assert (first.status_code, second.status_code) == (202, 200)
+    assert "preference-applied" not in first.headers
+    assert second.json()["triggerId"] == first.json()["triggerId"]
+    assert second.json()["status"] == "SUCCESS"
+    assert len(receiver.receipts) == 1
+
+
+def test_callers_that_wait_keep_nobody_out(pointsman: Running, receiver: Receiver) -> None:
+    """Fails when a waiting caller holds one of the API's threads."""
+    slow, quick = pointsman.callback(receiver.url("/delay/3000")), pointsman.callback(receiver.url("/ok"))
+    answers: list[httpx.Response] = []
+    threads = [threading.Thread(target=lambda: answers.append(call(slow, 10))) for _ in range(80)]
+    for thread in threads:
+        thread.start()
+    time.sleep(0.5)
+    started = time.monotonic()
+    pointsman.fire(quick)
+    took = time.monotonic() - started
+    for thread in threads:
+        thread.join(30)
+    assert took < 1
+    assert {answer.status_code for answer in answers} == {200}

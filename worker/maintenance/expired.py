@@ -1,0 +1,51 @@
+"""Removes rows whose time is over: idempotency keys and sessions.
+
+Both are checked against the clock wherever they are used, so this only frees room: in small batches, and never in
+the way of a key that is being taken at the moment.
+"""
+
+from __future__ import annotations
+
+from shared.db import OwnedConnection
+from worker.maintenance.duty import is_mine
+
+BATCH_ROWS = 5_000
+MAX_BATCHES = 20  # in one pass; the rest waits for the next
+
+_REMOVE = (
+    """
+DELETE FROM idempotency_keys k USING (
+  SELECT callback_id, key FROM idempotency_keys WHERE expires_at <= now() ORDER BY expires_at LIMIT %s
+  FOR UPDATE SKIP LOCKED) old
+WHERE k.callback_id = old.callback_id AND k.key = old.key
+""",
+    """
+DELETE FROM sessions s USING (
+  SELECT id FROM sessions WHERE expires_at <= now() ORDER BY expires_at LIMIT %s FOR UPDATE SKIP LOCKED) old
+WHERE s.id = old.id
+""",
+)
+
+
+class Expired:
+    """Looks once a minute for what has expired."""
+
+    name = "expired"
+
+    def __init__(self, interval_seconds: float = 60.0) -> None:
+        self.interval_seconds = interval_seconds
+
+    def do(self, connection: OwnedConnection) -> int:
+        return sum(self._remove(connection, statement) for statement in _REMOVE)
+
+    def _remove(self, connection: OwnedConnection, statement: str) -> int:
+        removed = 0
+        for _ in range(MAX_BATCHES):
+            with connection.transaction() as cursor:
+                if not is_mine(cursor, self.name):
+                    break
+                cursor.execute(statement, (BATCH_ROWS,))
+                removed += cursor.rowcount
+                if cursor.rowcount < BATCH_ROWS:
+                    break
+        return removed
