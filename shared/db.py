@@ -20,6 +20,7 @@ import psycopg2
 import psycopg2.extensions
 import psycopg2.extras
 from sqlalchemy import Engine, create_engine
+from sqlalchemy.orm import Session
 
 from shared.errors import ConfigError
 
@@ -168,6 +169,12 @@ def make_engine(url: str, application: str, *, pool_size: int, call_seconds: flo
         pool_recycle=1800,
         pool_pre_ping=True,
     )
+
+
+def cursor_of(session: Session) -> Any:
+    """A psycopg2 cursor in the transaction of an ORM session, for statements that are shared with the worker."""
+    session.flush()
+    return session.connection().connection.cursor()
 
 
 class OwnedConnection:

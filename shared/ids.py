@@ -50,10 +50,13 @@ def trigger_range(execution_id: UUID) -> tuple[UUID, UUID]:
 
 
 def first_id_of(moment: datetime) -> UUID:
-    """Give the bound below every key of that moment's ms: its 48 bits, then zeros (no UUIDv7 itself)."""
+    """Give the bound below every key of that moment's ms: its 48 bits, then zeros (no UUIDv7 itself).
+
+    Before 1970 that is below every key there is. ValueError for a moment without a time zone.
+    """
     if moment.tzinfo is None:
         raise ValueError("A moment without a time zone names no key.")
-    return UUID(int=(moment - _EPOCH) // _MILLISECOND << 80)
+    return UUID(int=max((moment - _EPOCH) // _MILLISECOND, 0) << 80)
 
 
 def day_bounds(day: date) -> tuple[UUID, UUID]:

@@ -147,6 +147,14 @@ REQUIRED: dict[str, dict[str, Callable[[Rows], Any]]] = {
         "trigger_id": _id,
         "content": _bytes,
     },
+    "replay_jobs": {
+        "id": _id,
+        "user_id": _parent("users"),
+        "callback_id": _parent("callbacks"),
+        "status": _first("FAILED"),
+        "start": _first("failed"),
+        "received_to": _soon,
+    },
     "sessions": {"id": _id, "user_id": _parent("users"), "token_hash": _word, "expires_at": _soon},
 }
 """What each table demands: the columns without a default that cannot be NULL."""

@@ -24,6 +24,7 @@ from worker.maintenance.due import Due
 from worker.maintenance.expired import Expired
 from worker.maintenance.partitions import Partitions
 from worker.maintenance.purge import Purge
+from worker.maintenance.replays import Replays
 from worker.maintenance.sweep import Sweep
 
 HINT_THREADS = 4  # hints that may wait for room at once; each then holds one message un-acknowledged
@@ -74,6 +75,7 @@ def make_sweep(settings: Settings, app: Celery, engine: Engine) -> Sweep:
             Due(HintSender(app, settings.redis), engine.offer, lambda: engine.free, settings.sweep_seconds),
             DeadWorkers(settings.stale_seconds, settings.sweep_seconds),
             Purge(settle_seconds=PURGE_SETTLE_SECONDS + 5 * settings.accept_timeout_seconds),
+            Replays(),
             Expired(),
             Partitions(),
         ],

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
 
 from flask_openapi import APIBlueprint
-from sqlalchemy import ColumnElement, Row, Select, and_, case, exists, select
+from pydantic import AwareDatetime
+from sqlalchemy import ColumnElement, Row, Select, case, exists, select
 from sqlalchemy.orm import Session
 
 from api.auth.caller import authenticate, caller
 from api.management.body import IdPath, PageQuery
 from api.management.callbacks import own_callback
 from api.management.content import shown
+from api.management.executions import of_caller, show_execution
 from api.management.paging import page
 from api.services import services
 from shared.errors import NotFound
 from shared.ids import first_id_of
-from shared.models import Action, ActionExecution, Callback, Log, Run, Trigger
+from shared.models import ActionExecution, Callback, Log, Run, Trigger
 
 triggers = APIBlueprint("triggers", __name__, url_prefix="/api/v1")
 triggers.before_request(authenticate)
@@ -29,12 +30,12 @@ StatusName = Literal["PENDING", "RUNNING", "SUCCESS", "FAILED"]
 
 
 class TriggerQuery(PageQuery):
-    """Which triggers: of one callback, with one status, received from `from` until before `to` (ISO 8601)."""
+    """Which triggers: of one callback, with one status, received from `from` until before `to` (ISO 8601, with a zone)."""
 
     callback_id: UUID | None = None
     status: StatusName | None = None
-    from_: datetime | None = None
-    to: datetime | None = None
+    from_: AwareDatetime | None = None
+    to: AwareDatetime | None = None
 
     model_config = PageQuery.model_config | {
         "alias_generator": lambda name: {"callback_id": "callbackId", "from_": "from"}.get(name, name)
@@ -69,7 +70,8 @@ def _select() -> Select[Any]:
     )
 
 
-def _show(row: Row[Any]) -> dict[str, Any]:
+def show_trigger(row: Row[Any]) -> dict[str, Any]:
+    """A trigger as the API shows it."""
     return {
         "id": row.id,
         "callbackId": row.callback_id,
@@ -104,28 +106,33 @@ def list_triggers(query: TriggerQuery) -> dict[str, Any]:
     """The caller's triggers, newest first."""
     statement = _select().where(*_conditions(query)).order_by(Trigger.id.desc()).limit(query.limit + 1)
     with Session(services().engine) as session:
-        return page(session.execute(statement).all(), query.limit, _show)
+        return page(session.execute(statement).all(), query.limit, show_trigger)
 
 
 @triggers.get("/triggers/<uuid:id>")
 def get_trigger(path: IdPath) -> dict[str, Any]:
     """One trigger with the recorded request and its executions in the order of their steps."""
     with Session(services().engine) as session:
-        row = session.execute(_select().where(Trigger.id == path.id)).first()
-        if row is None:
-            raise NotFound("You have no such trigger.")
+        row = own_trigger(session, path.id)
         executions = session.execute(
-            select(ActionExecution, Action.name)
-            .outerjoin(Action, and_(Action.id == ActionExecution.action_id))
+            of_caller()
             .where(ActionExecution.trigger_id == path.id)
             .order_by(ActionExecution.step, ActionExecution.id)
         ).all()
         recorded = session.scalars(select(Trigger).where(Trigger.id == path.id)).one()
         return {
-            **_show(row),
+            **show_trigger(row),
             "request": _show_request(recorded),
             "executions": [show_execution(e, name) for e, name in executions],
         }
+
+
+def own_trigger(session: Session, trigger_id: UUID) -> Row[Any]:
+    """The caller's trigger with this id, as a list shows it; raises NotFound."""
+    found = session.execute(_select().where(Trigger.id == trigger_id)).first()
+    if found is None:
+        raise NotFound("You have no such trigger.")
+    return found
 
 
 def _show_request(trigger: Trigger) -> dict[str, Any]:
@@ -138,26 +145,6 @@ def _show_request(trigger: Trigger) -> dict[str, Any]:
         "body": value,
         "bodyEncoding": encoding,
         "bodyBytes": len(trigger.body),
-    }
-
-
-def show_execution(execution: ActionExecution, action_name: str | None) -> dict[str, Any]:
-    """An execution as the API shows it."""
-    return {
-        "id": execution.id,
-        "actionId": execution.action_id,
-        "actionName": action_name,
-        "type": execution.type,
-        "step": execution.step,
-        "status": execution.status,
-        "attempt": execution.attempt,
-        "response": execution.response,
-        "error": execution.error,
-        "durationMs": execution.duration_ms,
-        "startedAt": execution.started_at,
-        "finishedAt": execution.finished_at,
-        "nextAttemptAt": execution.next_attempt_at,
-        "history": execution.history,
     }
 
 

@@ -9,6 +9,8 @@ from shared.models.enums import (
     ActionType,
     ExecutionStatus,
     OnFailure,
+    ReplayStart,
+    ReplayState,
     RunStatus,
     ServiceProvider,
     SubscriptionStatus,
@@ -18,6 +20,7 @@ from shared.models.idempotency_keys import IdempotencyKey
 from shared.models.logs import Log
 from shared.models.rate_limit_logs import RateLimitLog
 from shared.models.rate_limits import RateLimit
+from shared.models.replay_jobs import ReplayJob
 from shared.models.runs import Run
 from shared.models.service_credentials import ServiceCredential
 from shared.models.sessions import UserSession
@@ -41,6 +44,9 @@ __all__ = [
     "OnFailure",
     "RateLimit",
     "RateLimitLog",
+    "ReplayJob",
+    "ReplayStart",
+    "ReplayState",
     "Run",
     "RunStatus",
     "ServiceCredential",

@@ -73,6 +73,22 @@ class ServiceProvider(StrEnum):
     GENERIC = "GENERIC"
 
 
+class ReplayState(StrEnum):
+    """Where a replay job stands; only RUNNING is ever left."""
+
+    RUNNING = "RUNNING"
+    DONE = "DONE"
+    CANCELLED = "CANCELLED"
+    FAILED = "FAILED"
+
+
+class ReplayStart(StrEnum):
+    """From where a replay runs a trigger again."""
+
+    failed = "failed"
+    start = "start"
+
+
 ENUMS: dict[type[StrEnum], Enum] = {
     UserRole: Enum(UserRole, name="user_role"),
     SubscriptionStatus: Enum(SubscriptionStatus, name="subscription_status"),
@@ -81,5 +97,7 @@ ENUMS: dict[type[StrEnum], Enum] = {
     RunStatus: Enum(RunStatus, name="run_status"),
     OnFailure: Enum(OnFailure, name="on_failure"),
     ServiceProvider: Enum(ServiceProvider, name="service_provider"),
+    ReplayState: Enum(ReplayState, name="replay_state"),
+    ReplayStart: Enum(ReplayStart, name="replay_start"),
 }
 """The SQL type of each set; a column finds it by the class in its annotation."""

@@ -48,6 +48,8 @@ def test_every_route_with_an_id_is_404_for_a_stranger(
     item = pointsman.api.get("/api/v1/stored-items", params={"callbackId": callback["id"]}).json()["items"][
         0
     ]["id"]
+    execution = pointsman.trigger(trigger)["executions"][0]["id"]
+    job = pointsman.api.post("/api/v1/replays", json={"callbackId": callback["id"]}).json()["id"]
     new_action = {"type": "STORE", "config": {}}
 
     answers = [
@@ -62,6 +64,13 @@ def test_every_route_with_an_id_is_404_for_a_stranger(
         stranger.delete(f"/actions/{action}"),
         stranger.get(f"/triggers/{trigger}"),
         stranger.get(f"/stored-items/{item}"),
+        stranger.get(f"/executions/{execution}"),
+        stranger.post(f"/executions/{execution}/retry"),
+        stranger.post(f"/triggers/{trigger}/replay", json={"from": "start"}),
+        stranger.post(f"/triggers/{trigger}/cancel"),
+        stranger.post("/replays", json={"callbackId": callback["id"]}),
+        stranger.get(f"/replays/{job}"),
+        stranger.post(f"/replays/{job}/cancel"),
     ]
 
     assert [answer.status_code for answer in answers] == [404] * len(answers)
@@ -71,7 +80,14 @@ def test_every_route_with_an_id_is_404_for_a_stranger(
 def test_a_strangers_lists_are_empty(pointsman: Running, receiver: Receiver, stranger: httpx.Client) -> None:
     callback = pointsman.callback(receiver.url("/ok"))
     pointsman.ended(pointsman.fire(callback))
-    for path in ("/callbacks", "/triggers", "/stored-items", f"/triggers?callbackId={callback['id']}"):
+    for path in (
+        "/callbacks",
+        "/triggers",
+        "/executions",
+        "/replays",
+        "/stored-items",
+        f"/triggers?callbackId={callback['id']}",
+    ):
         assert stranger.get(path).json() == {"items": [], "nextCursor": None}
 
 

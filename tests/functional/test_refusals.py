@@ -180,6 +180,18 @@ def test_a_body_that_is_no_object_is_a_clear_error(pointsman: Running, text: str
     assert answer.json()["hint"]
 
 
+@pytest.mark.parametrize(
+    ("moment", "status"),
+    [("2020-01-01T00:00:00Z", 200), ("1950-01-01T00:00:00Z", 200), ("2020-01-01T00:00:00", 422), ("x", 422)],
+)
+def test_times_in_a_query_are_bounds_or_clear_errors(pointsman: Running, moment: str, status: int) -> None:
+    for name in ("from", "to"):
+        answer = pointsman.api.get("/api/v1/triggers", params={name: moment})
+        assert answer.status_code == status, answer.text
+        if status == 422:
+            assert name in answer.json()["detail"]
+
+
 def test_a_taken_custom_path_is_409(pointsman: Running) -> None:
     pointsman.callback("http://127.0.0.1:9/", customPath="mine")
     body = {"name": "x", "callbackUrl": "http://127.0.0.1:9/", "customPath": "mine"}

@@ -39,7 +39,10 @@ class Trigger:
 
 @dataclass(frozen=True, slots=True)
 class Callback:
-    """What an attempt needs of its callback. signing_secrets: ciphertexts that are in force, newest first."""
+    """What an attempt needs of its callback.
+
+    signing_secrets: ciphertexts that are in force, newest first. active: neither it nor its user is switched off.
+    """
 
     id: UUID
     user_id: UUID
@@ -47,6 +50,7 @@ class Callback:
     url: str
     timeout_ms: int
     signing_secrets: tuple[str, ...]
+    active: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,6 @@ it holds is isolated by halving and settles FAILED by itself.
 
 from __future__ import annotations
 
-import json
 import random
 from collections.abc import Callable, Sequence
 from datetime import datetime
@@ -23,8 +22,8 @@ from shared import metrics
 from shared.db import OwnedConnection
 from shared.group_commit import is_content_error
 from shared.ids import execution_id
+from shared.settle import Settlement, settle
 from worker.actions.contract import Action, Trigger
-from worker.engine.journal import SETTLED_EVENT
 from worker.engine.rows import read_actions, read_callbacks, read_executions, read_triggers
 from worker.engine.state import Execution, Run, Status
 from worker.engine.steps import Attempt, assign_steps, next_move
@@ -63,12 +62,7 @@ UPDATE action_executions x SET status = 'RUNNING', attempt = e.attempt, claim = 
 FROM unnest(%s::uuid[], %s::uuid[], %s::int[], %s::int[]) AS e(id, trigger_id, attempt, claim)
 WHERE x.trigger_id = e.trigger_id AND x.id = e.id AND x.trigger_id = ANY(%s::uuid[]) AND x.status = 'PENDING'
 """
-_SETTLE_UNCLAIMABLE = """
-WITH gone AS (
-  DELETE FROM runs WHERE trigger_id = %s AND status = 'PENDING' RETURNING trigger_id, callback_id, user_id)
-INSERT INTO logs (id, callback_id, user_id, event, details, success)
-SELECT trigger_id, callback_id, user_id, %s, %s::jsonb, false FROM gone
-"""
+_LOCK_PENDING = "SELECT 1 FROM runs WHERE trigger_id = %s AND status = 'PENDING' FOR UPDATE"
 
 
 class Claimer:
@@ -145,7 +139,9 @@ class Claimer:
             "error": "A row of this trigger, its callback or its actions cannot be read. Set the callback and its actions again.",
         }
         with self._connection.transaction() as cursor:
-            cursor.execute(_SETTLE_UNCLAIMABLE, (str(trigger_id), SETTLED_EVENT, json.dumps(details)))
+            cursor.execute(_LOCK_PENDING, (str(trigger_id),))
+            if cursor.fetchone() is not None:
+                settle(cursor, [Settlement(trigger_id, success=False, details=details)])
 
 
 def _concerns_all(error: Exception) -> bool:
@@ -197,6 +193,8 @@ def _equip(run: Run, actions: Sequence[Action]) -> None:
     """
     if run.callback is None:
         run.doom = "callback_deleted"
+    elif not run.callback.active:
+        run.doom = run.doom or "callback_inactive"
     elif not run.executions and run.claim == 1:
         run.executions = _first_executions(run.trigger, actions)
     by_id = {action.id: action for action in actions}

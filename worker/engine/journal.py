@@ -20,6 +20,7 @@ from shared.db import OwnedConnection
 from shared.errors import ClaimLost
 from shared.group_commit import GroupCommit
 from shared.ids import new_id
+from shared.settle import Settlement, settle
 from worker.actions.contract import Action
 from worker.engine.rows import read_actions
 from worker.engine.state import Execution, Run, Status
@@ -31,7 +32,6 @@ MAX_QUEUE_BYTES = 512 * 1024 * 1024
 CALL_SECONDS = 10.0
 ENTRY_BYTES = 500
 
-SETTLED_EVENT = "trigger.settled"
 SWITCHED_OFF_EVENT = "action.disabled"
 
 
@@ -116,15 +116,6 @@ FROM unnest(%s::uuid[], %s::uuid[], %s::text[], %s::int[], %s::int[], %s::text[]
   AS e(id, trigger_id, status, attempt, claim, response, error, duration_ms, delay_seconds, history, starts)
 WHERE x.trigger_id = e.trigger_id AND x.id = e.id AND x.trigger_id = ANY(%s::uuid[])
   AND x.status NOT IN ('SUCCESS', 'FAILED')
-"""
-_SETTLE = """
-WITH gone AS (
-  DELETE FROM runs WHERE trigger_id = ANY(%s::uuid[]) RETURNING trigger_id, callback_id, user_id, received_at)
-INSERT INTO logs (id, callback_id, user_id, event, details, response_time, status_code, success)
-SELECT gone.trigger_id, gone.callback_id, gone.user_id, %s, l.details::jsonb,
-  least(extract(epoch FROM clock_timestamp() - gone.received_at) * 1000, 2147483647)::int, l.status_code, l.success
-FROM gone JOIN unnest(%s::uuid[], %s::text[], %s::int[], %s::bool[]) AS l(id, details, status_code, success)
-  ON l.id = gone.trigger_id
 """
 _PARK = """
 UPDATE runs r SET status = 'PENDING', worker_id = NULL, hint_count = 0, losses = 0, losses_alone = 0,
@@ -322,23 +313,15 @@ def _switch_off(cursor: Any, live: Sequence[Entry]) -> None:
 
 
 def _end_runs(cursor: Any, live: Sequence[Entry]) -> None:
-    settled = [(str(entry.run.id), entry.end) for entry in live if isinstance(entry.end, Settled)]
+    settled = [
+        Settlement(entry.run.id, entry.end.success, entry.end.details, entry.end.status_code)
+        for entry in live
+        if isinstance(entry.end, Settled)
+    ]
     parked = [(str(entry.run.id), entry.end) for entry in live if isinstance(entry.end, Parked)]
     released = [(str(entry.run.id), entry.end) for entry in live if isinstance(entry.end, Released)]
     if settled:
-        ids = [trigger_id for trigger_id, _ in settled]
-        ends = [end for _, end in settled]
-        cursor.execute(
-            _SETTLE,
-            (
-                ids,
-                SETTLED_EVENT,
-                ids,
-                [json.dumps(end.details) for end in ends],
-                [end.status_code for end in ends],
-                [end.success for end in ends],
-            ),
-        )
+        settle(cursor, settled)
     if parked:
         ids = [trigger_id for trigger_id, _ in parked]
         cursor.execute(_PARK, (ids, [end.delay_seconds for _, end in parked], ids))

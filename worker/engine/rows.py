@@ -21,8 +21,10 @@ SELECT a.id, a.callback_id, a.type, a.name, a."order", a.parallel, a.enabled, a.
 FROM actions a WHERE a.deleted_at IS NULL AND
 """
 _CALLBACKS = """
-SELECT c.id, c.user_id, c.name, c.callback_url, c.timeout_duration, c.signing_secrets::text
-FROM callbacks c WHERE c.deleted_at IS NULL AND c.id = ANY(%s::uuid[])
+SELECT c.id, c.user_id, c.name, c.callback_url, c.timeout_duration, c.signing_secrets::text,
+  c.active_status AND u.is_active
+FROM callbacks c JOIN users u ON u.id = c.user_id
+WHERE c.deleted_at IS NULL AND u.deleted_at IS NULL AND c.id = ANY(%s::uuid[])
 """
 _TRIGGERS = """
 SELECT t.id, t.callback_id, t.user_id, t.method, t.path, t.query, t.headers::text, t.content_type, t.body, t.received_at
@@ -80,6 +82,7 @@ def read_callbacks(cursor: Any, ids: Sequence[str], now: datetime) -> dict[UUID,
             url=row[3],
             timeout_ms=row[4],
             signing_secrets=_secrets_in_force(row[5], now),
+            active=row[6],
         )
         for row in cursor.fetchall()
     }

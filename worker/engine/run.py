@@ -29,6 +29,7 @@ from worker.engine.steps import Attempt, Park, Stop, next_move
 PARK_MARGIN_SECONDS = 0.01  # a run that came back before its execution is due would only be parked again
 
 DOOMS = {
+    "callback_inactive": "The callback was switched off meanwhile. Switch it on and replay the trigger.",
     "callback_deleted": "The callback was deleted before this trigger ran.",
     "worker_lost": "Its worker process died again and again while this trigger was all that it ran.",
 }

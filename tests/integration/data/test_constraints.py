@@ -136,6 +136,18 @@ FILLED_IN: dict[str, dict[str, Any]] = {
     "workers": {"in_flight": 0, "started_at": ANY, "heartbeat_at": ANY, "desired_state": "RUNNING"},
     "stored_items": {"key": None, "content_type": None, "created_at": ANY},
     "sessions": {"created_at": ANY, "last_used_at": None},
+    "replay_jobs": {
+        "received_from": None,
+        "state": "RUNNING",
+        "last_trigger_id": None,
+        "total": None,
+        "replayed": 0,
+        "skipped": 0,
+        "error": None,
+        "finished_at": None,
+        "created_at": ANY,
+        "updated_at": ANY,
+    },
 }
 
 DEMANDED: dict[str, tuple[str, ...]] = {
@@ -156,6 +168,7 @@ DEMANDED: dict[str, tuple[str, ...]] = {
     "workers": ("id", "host", "lanes", "capacity"),
     "stored_items": ("id", "user_id", "callback_id", "action_id", "trigger_id", "content"),
     "sessions": ("id", "user_id", "token_hash", "expires_at"),
+    "replay_jobs": ("id", "user_id", "callback_id", "status", "start", "received_to"),
 }
 
 UNIQUE = [
@@ -185,6 +198,8 @@ ENUMS = {
     "service_provider": ("SENDGRID", "TWILIO", "SLACK", "DISCORD", "GENERIC"),
     "run_status": ("PENDING", "RUNNING"),
     "on_failure": ("STOP", "CONTINUE"),
+    "replay_state": ("RUNNING", "DONE", "CANCELLED", "FAILED"),
+    "replay_start": ("failed", "start"),
 }
 ENUM_COLUMNS = {
     ("users", "role"): "user_role",
@@ -194,6 +209,9 @@ ENUM_COLUMNS = {
     ("actions", "on_failure"): "on_failure",
     ("action_executions", "type"): "action_type",
     ("action_executions", "status"): "execution_status",
+    ("replay_jobs", "status"): "execution_status",
+    ("replay_jobs", "state"): "replay_state",
+    ("replay_jobs", "start"): "replay_start",
     ("runs", "status"): "run_status",
     ("service_credentials", "provider"): "service_provider",
 }
@@ -213,6 +231,8 @@ CASCADES = {
     ("stored_items", "user_id", "users"),
     ("stored_items", "callback_id", "callbacks"),
     ("sessions", "user_id", "users"),
+    ("replay_jobs", "user_id", "users"),
+    ("replay_jobs", "callback_id", "callbacks"),
 }
 
 

@@ -47,7 +47,15 @@ ALL_TABLES = {
         "rate_limits",
         "rate_limit_logs",
     ),
-    *("api_keys", "service_credentials", "idempotency_keys", "workers", "stored_items", "sessions"),
+    *(
+        "api_keys",
+        "service_credentials",
+        "idempotency_keys",
+        "workers",
+        "stored_items",
+        "sessions",
+        "replay_jobs",
+    ),
 }
 UPGRADE = "import sys; from migrations.migrate import upgrade; upgrade(sys.argv[1])"
 

@@ -48,6 +48,10 @@ def test_keys_of_one_moment_differ() -> None:
     assert len({new_id(1) for _ in range(10_000)}) == 10_000
 
 
+def test_a_moment_before_1970_lies_below_every_key() -> None:
+    assert first_id_of(datetime(1950, 1, 1, tzinfo=UTC)) == UUID(int=0)
+
+
 def test_a_moment_before_1970_has_no_key() -> None:
     with pytest.raises(OverflowError):
         new_id(-1)

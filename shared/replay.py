@@ -1,0 +1,90 @@
+"""Replays: a settled trigger is recorded once more, as a new trigger that names the old one.
+
+Invariant: nothing of the old trigger changes, and the new one is like any other: its run, its executions and its
+steps are resumed from the rows by the code that resumes everything. From «failed», what succeeded is copied with its
+response and not run again; the rest begins anew under the steps that it had.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from typing import Any, Literal
+from uuid import UUID
+
+from shared.ids import execution_id, new_id
+
+Start = Literal["failed", "start"]
+
+_SETTLED = """
+SELECT t.id FROM triggers t JOIN logs l ON l.id = t.id
+WHERE t.id = ANY(%(ids)s::uuid[]) AND l.id = ANY(%(ids)s::uuid[]) ORDER BY t.id
+"""
+_TRIGGERS = """
+INSERT INTO triggers (id, callback_id, user_id, method, path, query, headers, content_type, body, source_ip, replay_of)
+SELECT n.new_id, t.callback_id, t.user_id, t.method, t.path, t.query, t.headers, t.content_type, t.body, t.source_ip, t.id
+FROM triggers t JOIN unnest(%(old)s::uuid[], %(new)s::uuid[]) AS n(old_id, new_id) ON n.old_id = t.id
+WHERE t.id = ANY(%(old)s::uuid[])
+"""
+_OLD_EXECUTIONS = """
+SELECT x.trigger_id, x.id, x.status = 'SUCCESS', x.action_id FROM action_executions x
+JOIN actions a ON a.id = x.action_id AND a.deleted_at IS NULL
+WHERE x.trigger_id = ANY(%s::uuid[]) ORDER BY x.trigger_id, x.step, x.id
+"""
+_EXECUTIONS = """
+INSERT INTO action_executions (id, trigger_id, action_id, callback_id, user_id, type, step, status, attempt, response,
+  duration_ms, history, started_at, finished_at)
+SELECT n.new_id, n.new_trigger, x.action_id, x.callback_id, x.user_id, x.type, x.step,
+  (CASE WHEN n.keep THEN 'SUCCESS' ELSE 'PENDING' END)::execution_status, CASE WHEN n.keep THEN x.attempt ELSE 0 END,
+  CASE WHEN n.keep THEN x.response END, CASE WHEN n.keep THEN x.duration_ms END,
+  CASE WHEN n.keep THEN x.history ELSE '[]' END, CASE WHEN n.keep THEN x.started_at END,
+  CASE WHEN n.keep THEN x.finished_at END
+FROM unnest(%s::uuid[], %s::uuid[], %s::uuid[], %s::uuid[], %s::bool[])
+  AS n(old_trigger, old_id, new_trigger, new_id, keep)
+JOIN action_executions x ON x.trigger_id = n.old_trigger AND x.id = n.old_id
+WHERE x.trigger_id = ANY(%s::uuid[])
+"""
+_RUNS = """
+INSERT INTO runs (trigger_id, callback_id, user_id, hint_at)
+SELECT id, callback_id, user_id, now() + make_interval(secs => %s) FROM triggers WHERE id = ANY(%s::uuid[])
+"""
+
+
+def replay(
+    cursor: Any,
+    trigger_ids: Sequence[UUID],
+    start: Start,
+    *,
+    only_action: UUID | None = None,
+    hint_in_seconds: float = 0.0,
+) -> dict[UUID, UUID]:
+    """Record these triggers once more; the new ids by the old ones. What is not settled or not kept is left out.
+
+    only_action: run this action alone, whatever became of it; what else succeeded is copied.
+    hint_in_seconds: when the sweep looks at the new runs, for a caller that sends a hint itself.
+    """
+    cursor.execute(_SETTLED, {"ids": sorted(str(one) for one in trigger_ids)})
+    renewed = {row[0]: new_id() for row in cursor.fetchall()}
+    if not renewed:
+        return {}
+    old, new = [str(one) for one in renewed], [str(one) for one in renewed.values()]
+    cursor.execute(_TRIGGERS, {"old": old, "new": new})
+    if start == "failed" or only_action is not None:
+        _copy_executions(cursor, renewed, only_action)
+    cursor.execute(_RUNS, (hint_in_seconds, new))
+    return renewed
+
+
+def _copy_executions(cursor: Any, renewed: dict[UUID, UUID], only_action: UUID | None) -> None:
+    cursor.execute(_OLD_EXECUTIONS, ([str(one) for one in renewed],))
+    copies: list[tuple[str, str, str, str, bool]] = []
+    starts = {one: random.getrandbits(32) for one in renewed}  # only tells executions apart, nothing secret
+    for position, (trigger_id, old_id, succeeded, action_id) in enumerate(cursor.fetchall()):
+        wanted = action_id == only_action if only_action is not None else not succeeded
+        if wanted or succeeded:
+            new_trigger = renewed[trigger_id]
+            made = execution_id(new_trigger, starts[trigger_id], position)
+            copies.append((str(trigger_id), str(old_id), str(new_trigger), str(made), not wanted))
+    if copies:
+        columns = [list(column) for column in zip(*copies, strict=True)]
+        cursor.execute(_EXECUTIONS, (*columns, columns[0]))

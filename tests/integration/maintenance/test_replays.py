@@ -1,0 +1,125 @@
+"""Replay jobs on a real PostgreSQL."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from shared.db import OwnedConnection
+from shared.settle import Settlement, settle
+from tests.world import World
+from worker.maintenance import replays as module
+from worker.maintenance.replays import BATCH_TRIGGERS, Replays
+
+
+@pytest.fixture
+def connection(world: World) -> Iterator[OwnedConnection]:
+    connection = OwnedConnection(world.database_url, "test", call_seconds=10)
+    yield connection
+    connection.close()
+
+
+def settled(world: World, *, success: bool = False) -> UUID:
+    trigger_id = world.trigger()
+    settle(world.cursor, [Settlement(trigger_id, success=success, details={})])
+    return trigger_id
+
+
+def job(world: World, **fields: Any) -> str:
+    given = {"user_id": world.user_id, "callback_id": world.callback_id, "received_to": "2999-01-01"}
+    return str(world.rows.insert("replay_jobs", **(given | fields))["id"])
+
+
+def state(world: World, job_id: str) -> tuple[Any, ...]:
+    return world.ask("SELECT state::text, total, replayed, skipped FROM replay_jobs WHERE id = %s", job_id)[0]
+
+
+def replayed(world: World) -> set[UUID]:
+    return {row[0] for row in world.ask("SELECT replay_of FROM triggers WHERE replay_of IS NOT NULL")}
+
+
+def test_a_job_replays_what_it_names_and_nothing_else(world: World, connection: OwnedConnection) -> None:
+    failed = {settled(world) for _ in range(BATCH_TRIGGERS + 3)}
+    settled(world, success=True)
+    world.trigger()
+    job_id = job(world)
+    duty = Replays()
+    while state(world, job_id)[0] == "RUNNING":
+        duty.do(connection)
+    assert replayed(world) == failed
+    assert state(world, job_id) == ("DONE", len(failed), len(failed), 0)
+    assert world.ask("SELECT count(*) FROM runs WHERE hint_at <= now()") == [(len(failed) + 1,)]
+    assert duty.do(connection) == 0
+
+
+def test_the_times_bound_what_is_replayed(world: World, connection: OwnedConnection) -> None:
+    ids = sorted(settled(world) for _ in range(3))
+    moments = [
+        world.ask(
+            "SELECT to_timestamp(('x' || left(replace(%s::text, '-', ''), 12))::bit(48)::bigint / 1000.0)",
+            one,
+        )[0][0]
+        for one in ids
+    ]
+    job(world, received_to=moments[0])
+    assert Replays().do(connection) == 0
+    job(world, received_from=moments[0], received_to="2999-01-01")
+    assert Replays().do(connection) == 3, "from is included"
+
+
+def test_a_job_goes_on_where_it_was(
+    world: World, connection: OwnedConnection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fails when progress and replays are not one transaction: something is replayed twice, or never."""
+    monkeypatch.setattr(module, "BATCH_TRIGGERS", 2)
+    failed = {settled(world) for _ in range(5)}
+    job_id = job(world)
+    steps = [Replays()._step(connection) for _ in range(2)]  # each time another process
+    assert steps == [2, 2]
+    assert state(world, job_id) == ("RUNNING", 5, 4, 0)
+    world.do("ALTER TABLE replay_jobs ADD CONSTRAINT crash CHECK (replayed < 5)")
+    Replays()._step(connection)
+    assert len(replayed(world)) == 4, "the batch went with its progress"
+    world.do("ALTER TABLE replay_jobs DROP CONSTRAINT crash")
+    world.do("UPDATE replay_jobs SET state = 'RUNNING'")
+    Replays().do(connection)
+    assert replayed(world) == failed
+    assert world.ask("SELECT count(*) FROM triggers WHERE replay_of IS NOT NULL") == [(5,)]
+
+
+def test_open_jobs_take_turns(
+    world: World, connection: OwnedConnection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "BATCH_TRIGGERS", 1)
+    for _ in range(4):
+        settled(world)
+    jobs = [job(world) for _ in range(2)]
+    duty = Replays()
+    for _ in range(2):
+        duty._step(connection)
+    assert [state(world, one)[2] for one in jobs] == [1, 1]
+
+
+def test_a_cancelled_job_replays_nothing_more(world: World, connection: OwnedConnection) -> None:
+    settled(world)
+    job(world, state="CANCELLED")
+    assert Replays().do(connection) == 0
+    assert replayed(world) == set()
+
+
+@pytest.mark.parametrize("change", ["active_status = false", "deleted_at = now()"])
+def test_a_job_of_a_callback_that_is_off_says_so(
+    world: World, connection: OwnedConnection, change: str
+) -> None:
+    settled(world)
+    job_id = job(world)
+    world.do(f"UPDATE callbacks SET {change}")
+    Replays().do(connection)
+    assert state(world, job_id)[0] == "FAILED"
+    assert world.ask("SELECT error, finished_at IS NOT NULL FROM replay_jobs") == [
+        ("The callback was switched off or deleted.", True)
+    ]
+    assert replayed(world) == set()

@@ -1,0 +1,174 @@
+"""Replays and cancelling on a real PostgreSQL, claimed as a worker would."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from shared.ids import new_id
+from shared.replay import Start, replay
+from shared.settle import Settlement, cancel, settle
+from tests.world import World
+from worker.actions.contract import Outcome
+from worker.engine.claim import Claimer
+from worker.engine.journal import Entry, Journal, Settled
+from worker.engine.state import Run
+
+GOOD = Outcome(success=True, code="ok", response={"statusCode": 200, "body": "kept"})
+BAD = Outcome.permanent("http_400", "no")
+
+
+@pytest.fixture
+def claimer(world: World) -> Iterator[Claimer]:
+    claimer = Claimer(world.database_url)
+    yield claimer
+    claimer.close()
+
+
+@pytest.fixture
+def journal(world: World) -> Iterator[Journal]:
+    journal = Journal(world.database_url)
+    journal.start()
+    yield journal
+    journal.stop(5)
+
+
+@pytest.fixture
+def settled(world: World, claimer: Claimer, journal: Journal) -> UUID:
+    """A trigger of a parallel pair, of which the second failed, and a tail that did not run."""
+    world.action(0, parallel=True)
+    world.action(1, parallel=True)
+    world.action(2)
+    trigger_id = world.trigger()
+    (run,) = claimer.claim(new_id(), [trigger_id])
+    first, second, tail = run.executions
+    first.finish(GOOD, 5)
+    second.finish(BAD, 6)
+    tail.finish(Outcome.permanent("earlier_step_failed", "did not run"))
+    end = Settled(success=False, status_code=400, details={})
+    journal.submit(Entry(run, changed=(first, second, tail), end=end)).result(5)
+    return trigger_id
+
+
+def claim_again(world: World, claimer: Claimer, trigger_id: UUID, start: Start, **options: Any) -> Run:
+    renewed = replay(world.cursor, [trigger_id], start, **options)
+    (run,) = claimer.claim(new_id(), list(renewed.values()))
+    return run
+
+
+def states(world: World, run: Run) -> list[tuple[int, str, int]]:
+    return [(row["step"], row["status"], row["attempt"]) for row in world.executions(run.id)]
+
+
+def test_a_replay_from_what_failed_keeps_what_succeeded(
+    world: World, claimer: Claimer, settled: UUID
+) -> None:
+    world.do('UPDATE actions SET "order" = 9 - "order"')
+    run = claim_again(world, claimer, settled, "failed")
+    assert sorted(states(world, run)) == [(0, "RUNNING", 1), (0, "SUCCESS", 1), (1, "PENDING", 0)]
+    (kept,) = [row for row in world.executions(run.id) if row["status"] == "SUCCESS"]
+    assert kept["response"] == {"statusCode": 200, "body": "kept"}
+    assert world.ask("SELECT replay_of FROM triggers WHERE id = %s", run.id) == [(settled,)]
+    assert not {row["id"] for row in world.executions(run.id)} & {
+        row["id"] for row in world.executions(settled)
+    }
+
+
+def test_a_replay_from_the_start_is_made_of_the_actions_as_they_are(
+    world: World, claimer: Claimer, settled: UUID
+) -> None:
+    world.action(3)
+    run = claim_again(world, claimer, settled, "start")
+    assert sorted(states(world, run)) == [(0, "RUNNING", 1)] * 2 + [(1, "PENDING", 0), (2, "PENDING", 0)]
+
+
+def test_one_execution_is_retried_alone(world: World, claimer: Claimer, settled: UUID) -> None:
+    succeeded, failed, tail = world.executions(settled)
+    for chosen in (failed, tail):
+        run = claim_again(world, claimer, settled, "failed", only_action=UUID(chosen["action_id"]))
+        rows = {row["action_id"]: row["status"] for row in world.executions(run.id)}
+        assert rows == {succeeded["action_id"]: "SUCCESS", chosen["action_id"]: "RUNNING"}
+    run = claim_again(world, claimer, settled, "failed", only_action=UUID(succeeded["action_id"]))
+    assert [row["status"] for row in world.executions(run.id)] == ["RUNNING"]
+
+
+def test_nothing_of_the_old_trigger_changes(world: World, settled: UUID) -> None:
+    before = (world.executions(settled), world.log(settled), world.run(settled))
+    replay(world.cursor, [settled], "failed")
+    assert (world.executions(settled), world.log(settled), world.run(settled)) == before
+
+
+def test_a_deleted_action_is_left_out(world: World, claimer: Claimer, settled: UUID) -> None:
+    """Fails when its executions are copied: the purge may have passed already."""
+    failed = world.executions(settled)[1]
+    world.do("UPDATE actions SET deleted_at = now() WHERE id = %s", failed["action_id"])
+    run = claim_again(world, claimer, settled, "failed")
+    assert failed["action_id"] not in {row["action_id"] for row in world.executions(run.id)}
+
+
+def test_what_moves_or_is_gone_is_not_replayed(world: World, settled: UUID) -> None:
+    moving = world.trigger()
+    renewed = replay(world.cursor, [moving, settled, new_id()], "start")
+    assert list(renewed) == [settled]
+    assert world.ask("SELECT count(*) FROM runs") == [(2,)]
+
+
+def test_retention_against_a_replay_leaves_nothing_half_made(
+    world: World, connect: Callable[..., Any], settled: UUID
+) -> None:
+    """The trigger goes while its replay is under way: either there is a whole one or none."""
+    replaying = connect(autocommit=False)
+    with replaying.cursor() as cursor:
+        world.do("DELETE FROM triggers WHERE id = %s", settled)
+        assert replay(cursor, [settled], "failed") == {}
+        replaying.commit()
+    assert world.ask("SELECT count(*) FROM runs") == [(0,)]
+    assert world.ask("SELECT count(*) FROM triggers") == [(0,)]
+
+
+def test_a_cancelled_trigger_has_failed_and_says_so(world: World, claimer: Claimer) -> None:
+    world.action(0)
+    world.action(1)
+    trigger_id = world.trigger()
+    claimer.claim(new_id(), [trigger_id])
+
+    assert cancel(world.cursor, world.user_id, trigger_id)
+
+    rows = world.executions(trigger_id)
+    assert [(row["status"], row["error"].split(":")[0]) for row in rows] == [("FAILED", "cancelled")] * 2
+    assert "may have got it" in rows[0]["error"]
+    assert "before it ran" in rows[1]["error"]
+    log = world.log(trigger_id)
+    assert log is not None
+    assert (log["success"], log["details"]["reason"], world.run(trigger_id)) == (False, "cancelled", None)
+    assert [step["status"] for step in log["details"]["steps"]] == ["FAILED", "FAILED"]
+    assert not cancel(world.cursor, world.user_id, trigger_id), "it has settled"
+
+
+def test_nobody_cancels_what_is_anothers(world: World) -> None:
+    assert not cancel(world.cursor, new_id(), world.trigger())
+    assert world.ask("SELECT count(*) FROM runs") == [(1,)]
+
+
+def test_a_result_behind_a_cancel_changes_nothing(world: World, claimer: Claimer, journal: Journal) -> None:
+    """Crash point: cancel against finish. Fails without the fence."""
+    world.action()
+    (run,) = claimer.claim(new_id(), [world.trigger()])
+    cancel(world.cursor, world.user_id, run.id)
+    run.executions[0].finish(GOOD, 5)
+    entry = Entry(run, changed=tuple(run.executions), end=Settled(success=True, status_code=200, details={}))
+    assert type(journal.submit(entry).result(5)).__name__ == "ClaimLost"
+    assert [row["status"] for row in world.executions(run.id)] == ["FAILED"]
+
+
+def test_a_second_settle_clashes_with_the_first(world: World) -> None:
+    """Crash point: settle repeated. Nothing is written when the run has gone."""
+    trigger_id = world.trigger()
+    for success in (True, False):
+        settle(world.cursor, [Settlement(trigger_id, success=success, details={})])
+    log = world.log(trigger_id)
+    assert log is not None
+    assert log["success"] is True

@@ -1,0 +1,123 @@
+"""Carries replay jobs on, a small batch of each in turn.
+
+Invariants: a batch and the job's progress are one transaction, so that whatever is interrupted goes on where it was;
+a job that is cancelled replays nothing more; one that cannot go on ends FAILED with a reason and holds up no other.
+The new runs are due at once and hinted by the sweep, fairly between tenants.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+from uuid import UUID
+
+import psycopg2
+import structlog
+
+from shared.db import OwnedConnection
+from shared.group_commit import is_content_error
+from shared.ids import first_id_of
+from shared.replay import replay
+from shared.settle import SETTLED_EVENT
+from worker.maintenance.duty import is_mine
+
+BATCH_TRIGGERS = 50  # each may bring a body of 1 MiB along
+PASS_SECONDS = 0.5  # the other duties wait for this one
+MAX_COUNTED = 1_000_000  # beyond it a job has no total: counting would take longer than it is worth
+
+log = structlog.get_logger("maintenance")
+
+_NEXT = """
+SELECT j.id, j.callback_id, j.status, j.start::text, j.received_from, j.received_to, j.last_trigger_id, j.total,
+  c.deleted_at IS NULL AND c.active_status, j.replayed + j.skipped
+FROM replay_jobs j JOIN callbacks c ON c.id = j.callback_id
+WHERE j.state = 'RUNNING' AND j.id > %s ORDER BY j.id LIMIT 1 FOR UPDATE OF j SKIP LOCKED
+"""
+_CHOSEN = """
+FROM logs l WHERE l.callback_id = %(callback)s AND l.id > %(after)s AND l.id < %(before)s
+  AND l.success = %(success)s AND l.event = %(event)s
+"""
+_COUNT = f"SELECT count(*) FROM (SELECT 1 {_CHOSEN} LIMIT %(limit)s) counted"  # noqa: S608 - fixed texts
+_BATCH = f"SELECT l.id {_CHOSEN} ORDER BY l.id LIMIT %(limit)s"
+_ADVANCE = """
+UPDATE replay_jobs SET last_trigger_id = %s, replayed = replayed + %s, skipped = skipped + %s, total = %s,
+  updated_at = now() WHERE id = %s
+"""
+_END = """
+UPDATE replay_jobs SET state = %s, error = %s, finished_at = now(), updated_at = now(), total = coalesce(total, %s)
+WHERE id = %s AND state = 'RUNNING'
+"""
+_FIRST = UUID(int=0)
+
+
+class Replays:
+    """Looks each second for open jobs."""
+
+    name = "replays"
+
+    def __init__(self, interval_seconds: float = 1.0) -> None:
+        self.interval_seconds = interval_seconds
+        self._after = _FIRST  # the job that had the last batch: the next one has the next
+
+    def do(self, connection: OwnedConnection) -> int:
+        replayed = 0
+        until = time.monotonic() + PASS_SECONDS
+        idle_rounds = 0
+        while idle_rounds < 2 and time.monotonic() < until:
+            found = self._step(connection)
+            if found is None:
+                idle_rounds += 1
+                self._after = _FIRST
+            else:
+                idle_rounds = 0
+                replayed += found
+        return replayed
+
+    def _step(self, connection: OwnedConnection) -> int | None:
+        """One batch of the next job; None when no job lies behind the last one."""
+        job: tuple[Any, ...] | None = None
+        try:
+            with connection.transaction() as cursor:
+                if not is_mine(cursor, self.name):
+                    return None
+                cursor.execute(_NEXT, (str(self._after),))
+                job = cursor.fetchone()
+                if job is None:
+                    return None
+                self._after = job[0]
+                return _advance(cursor, job)
+        except psycopg2.Error as error:
+            if job is None or not is_content_error(error):
+                raise
+            log.exception("replay_job_failed", job=str(job[0]))
+            with connection.transaction() as cursor:
+                cursor.execute(_END, ("FAILED", "A trigger could not be recorded again.", None, str(job[0])))
+            return 0
+
+
+def _advance(cursor: Any, job: tuple[Any, ...]) -> int:
+    job_id, callback_id, status, start, received_from, received_to, last_id, total, is_active, done = job
+    if not is_active:
+        cursor.execute(_END, ("FAILED", "The callback was switched off or deleted.", None, str(job_id)))
+        return 0
+    first = _FIRST if received_from is None else UUID(int=max(first_id_of(received_from).int - 1, 0))
+    chosen = {
+        "callback": str(callback_id),
+        "after": str(last_id or first),
+        "before": str(first_id_of(received_to)),
+        "success": status == "SUCCESS",
+        "event": SETTLED_EVENT,
+    }
+    if total is None and last_id is None:
+        cursor.execute(_COUNT, {**chosen, "limit": MAX_COUNTED + 1})
+        counted = cursor.fetchone()[0]
+        total = counted if counted <= MAX_COUNTED else None
+    cursor.execute(_BATCH, {**chosen, "limit": BATCH_TRIGGERS})
+    batch = [row[0] for row in cursor.fetchall()]
+    if not batch:
+        cursor.execute(_END, ("DONE", None, done, str(job_id)))
+        return 0
+    renewed = replay(cursor, batch, start)
+    progress = (str(batch[-1]), len(renewed), len(batch) - len(renewed), total, str(job_id))
+    cursor.execute(_ADVANCE, progress)
+    return len(renewed)
