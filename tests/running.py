@@ -37,6 +37,15 @@ QUICK = {
     "POINTSMAN_DRAIN_SECONDS": "2",
 }
 
+# Shorter still, for tests that kill workers one after the other and wait for each to be found dead.
+QUICKER = {
+    "POINTSMAN_HEARTBEAT_SECONDS": "0.4",
+    "POINTSMAN_LEASE_SECONDS": "1.5",
+    "POINTSMAN_STALE_SECONDS": "2",
+    "POINTSMAN_ACCEPT_TIMEOUT_SECONDS": "2",
+    "POINTSMAN_FIRST_HINT_SECONDS": "2.2",
+}
+
 
 def eventually(condition: Callable[[], Any], seconds: float, what: str) -> Any:
     """Ask until the condition gives something true and return it; fail saying what was waited for."""

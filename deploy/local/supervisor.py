@@ -22,8 +22,8 @@ from shared.errors import StartupError
 from shared.process import EX_CONFIG
 
 FIRST_BACKOFF_SECONDS = 0.5
-MAX_BACKOFF_SECONDS = 30.0
-LONG_LIFE_SECONDS = 30.0  # a child that lived this long starts again at once
+MAX_BACKOFF_SECONDS = 10.0
+LONG_LIFE_SECONDS = 5.0  # a child that lived this long starts again at once: it does not end in a loop
 POLL_SECONDS = 0.1
 STOP_SECONDS = 7.0
 

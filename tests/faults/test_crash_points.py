@@ -1,0 +1,176 @@
+"""Every point at which a process or a connection can end, between accept and settle.
+
+A proxy stands between Pointsman and PostgreSQL. It recognises one message of one kind of connection and cuts the
+connection there, before the server gets it or after the server has answered; or it leaves it hanging there while the
+process is killed. So each commit is once certainly lost and once certainly made, with nobody told.
+"""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.faults.conftest import OnOutsideServers, on_outside_servers
+from tests.faults.oracle import nothing_was_lost
+from tests.peers.receiver import Receiver
+from tests.running import QUICKER, Running, eventually
+
+RECORD, CLAIM, JOURNAL = b"pointsman record", b"pointsman claim", b"pointsman journal"
+COMMIT = b"COMMIT"
+INSERT = b"INSERT INTO triggers"  # without a key this statement commits by itself
+
+before_or_after = pytest.mark.parametrize("after_answer", [False, True], ids=["before", "after"])
+
+
+@pytest.fixture(scope="module")
+def behind(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OnOutsideServers]:
+    with on_outside_servers(tmp_path_factory.mktemp("outside"), QUICKER) as made:
+        yield made
+
+
+def call(callback: dict[str, Any], key: str | None = None) -> httpx.Response | None:
+    """Call a trigger URL; None when the connection ended without an answer."""
+    headers = {} if key is None else {"idempotency-key": key}
+    try:
+        return httpx.post(callback["triggerUrl"], json={}, headers=headers, trust_env=False, timeout=20)
+    except httpx.TransportError:
+        return None
+
+
+def recorded(running: Running, callback: dict[str, Any]) -> list[str]:
+    rows = running.query("SELECT id::text FROM triggers WHERE callback_id = %s ORDER BY id", callback["id"])
+    return [row[0] for row in rows]
+
+
+@before_or_after
+@pytest.mark.parametrize(
+    ("who", "message", "key"),
+    [(RECORD, INSERT, False), (RECORD, COMMIT, True), (CLAIM, COMMIT, False), (JOURNAL, COMMIT, False)],
+)
+def test_a_connection_cut_at_a_commit_loses_and_doubles_nothing(
+    behind: OnOutsideServers, receiver: Receiver, who: bytes, message: bytes, key: bool, after_answer: bool
+) -> None:
+    """COMMIT ambiguous, of accept, claim and journal.
+
+    Guards: client-made keys with ON CONFLICT DO NOTHING, reconcile, the journal's repetition under the fence.
+    """
+    callback = behind.running.callback(receiver.url("/ok"))
+    cut = behind.postgres_proxy.cut_at(who, message, after_answer=after_answer, skip=2)
+
+    answers = [call(callback, str(uuid.uuid4()) if key else None) for _ in range(8)]
+
+    assert cut.happened.wait(10), "the connection was never cut"
+    assert [answer.status_code for answer in answers if answer] == [202] * 8
+    accepted = [answer.json()["triggerId"] for answer in answers if answer]
+    nothing_was_lost(behind.running, receiver, accepted)
+    assert recorded(behind.running, callback) == sorted(accepted), "none was recorded twice"
+
+
+@before_or_after
+def test_a_call_that_was_told_503_is_repeated_by_its_key(
+    behind: OnOutsideServers, receiver: Receiver, after_answer: bool
+) -> None:
+    """The commit is cut twice, so that nobody can tell. Guards: Idempotency-Key inside the commit."""
+    callback, key = behind.running.callback(receiver.url("/ok")), str(uuid.uuid4())
+    cuts = [behind.postgres_proxy.cut_at(RECORD, COMMIT, after_answer=after_answer) for _ in range(2)]
+    refused = call(callback, key)
+    assert refused is not None
+    assert (refused.status_code, "retry-after" in refused.headers) == (503, True)
+    assert all(cut.happened.is_set() for cut in cuts)
+
+    again = call(callback, key)
+
+    assert again is not None
+    assert again.status_code == 202
+    nothing_was_lost(behind.running, receiver, [again.json()["triggerId"]])
+    assert recorded(behind.running, callback) == [again.json()["triggerId"]]
+    assert len(receiver.receipts) == 1
+
+
+@before_or_after
+def test_the_api_killed_at_the_commit(
+    behind: OnOutsideServers, receiver: Receiver, after_answer: bool
+) -> None:
+    """After INSERT before COMMIT, and after COMMIT before the answer. Guards: Idempotency-Key, the sweep of lost hints."""
+    callback, key = behind.running.callback(receiver.url("/ok")), str(uuid.uuid4())
+    hold = behind.postgres_proxy.hold_at(RECORD, COMMIT, after_answer=after_answer)
+    answers: list[httpx.Response | None] = []
+    caller = threading.Thread(target=lambda: answers.append(call(callback, key)))
+    caller.start()
+    assert hold.happened.wait(10)
+    behind.running.kill("api")
+    caller.join(10)
+    assert answers == [None], "the caller was told nothing"
+    eventually(lambda: _answers(behind.running), 20, "a new API")
+
+    again = call(callback, key)
+
+    assert again is not None
+    assert again.status_code == 202
+    nothing_was_lost(behind.running, receiver, [again.json()["triggerId"]])
+    assert recorded(behind.running, callback) == [again.json()["triggerId"]]
+
+
+def _answers(running: Running) -> bool:
+    try:
+        return httpx.get(f"{running.url}/healthz", trust_env=False).status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def test_the_api_killed_after_the_answer_before_the_hint(
+    behind: OnOutsideServers, receiver: Receiver
+) -> None:
+    """Guards: the sweep of lost hints. Redis lets nothing through, so no hint can have left."""
+    callback = behind.running.callback(receiver.url("/ok"))
+    behind.valkey_proxy.stall()
+    accepted = [behind.running.fire(callback) for _ in range(10)]
+    behind.running.kill("api")
+    behind.valkey_proxy.cut()
+    behind.valkey_proxy.resume()
+    nothing_was_lost(behind.running, receiver, accepted, 30)
+    eventually(lambda: _answers(behind.running), 20, "a new API")
+
+
+@pytest.mark.parametrize(
+    ("who", "message", "after_answer", "attempts"),
+    [
+        pytest.param(CLAIM, b"WITH k AS", False, 1, id="hint popped, not claimed"),
+        pytest.param(CLAIM, COMMIT, False, 1, id="claim not committed"),
+        pytest.param(CLAIM, COMMIT, True, 2, id="claim committed, process gone"),
+        pytest.param(JOURNAL, COMMIT, False, 2, id="attempt sent, not journaled"),
+        pytest.param(JOURNAL, COMMIT, True, 1, id="journaled, nobody told"),
+    ],
+)
+def test_the_worker_killed_at_a_commit(
+    behind: OnOutsideServers,
+    receiver: Receiver,
+    who: bytes,
+    message: bytes,
+    after_answer: bool,
+    attempts: int,
+) -> None:
+    """Guards: the sweep of lost hints, the void of a dead worker's claims, an attempt recorded before it is sent."""
+    callback = behind.running.callback(receiver.url("/ok"))
+    eventually(
+        lambda: behind.running.query("SELECT 1 FROM workers WHERE heartbeat_at > now() - interval '1 s'"),
+        20,
+        "a worker",
+    )
+    hold = behind.postgres_proxy.hold_at(who, message, after_answer=after_answer)
+    trigger_id = behind.running.fire(callback)
+    assert hold.happened.wait(10)
+    behind.running.kill("worker")
+
+    trigger = behind.running.ended(trigger_id, 30)
+
+    (execution,) = trigger["executions"]
+    assert (trigger["status"], execution["attempt"]) == ("SUCCESS", attempts)
+    assert {entry["outcome"] for entry in execution["history"]} <= {"worker_lost"}
+    assert len({receipt.webhook_id for receipt in receiver.receipts}) == 1
+    nothing_was_lost(behind.running, receiver, [trigger_id])
