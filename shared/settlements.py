@@ -119,6 +119,17 @@ def _ids(data: bytes) -> list[UUID]:
     return [UUID(bytes=data[start : start + _ID_BYTES]) for start in range(0, whole, _ID_BYTES)]
 
 
+def redis_answers(redis_url: str) -> bool:
+    """Whether Redis answers a PING now, within SOCKET_SECONDS. Nothing is raised."""
+    client = _client(redis_url)
+    try:
+        return bool(client.ping())
+    except (redis.RedisError, OSError):
+        return False
+    finally:
+        client.close()
+
+
 def _client(redis_url: str) -> redis.Redis:
     return redis.Redis.from_url(
         redis_url,

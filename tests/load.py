@@ -6,6 +6,7 @@ import asyncio
 import threading
 import time
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import aiohttp
@@ -26,10 +27,20 @@ class Load:
 
 
 async def send(
-    url: str, count: int, connections: int, load: Load, stop: threading.Event | None = None
+    urls: str | Sequence[str],
+    count: int,
+    connections: int,
+    load: Load,
+    stop: threading.Event | None = None,
+    per_second: float | None = None,
 ) -> Load:
-    """Send `count` triggers; until `stop` is set, if that comes first."""
+    """Send `count` triggers, to these URLs in turn; until `stop` is set, if that comes first.
+
+    per_second: at most so many; None: as many as the connections carry.
+    """
+    targets = [urls] if isinstance(urls, str) else list(urls)
     left = iter(range(count))
+    began = time.monotonic()
     connector = aiohttp.TCPConnector(limit=connections)
     timeout = aiohttp.ClientTimeout(total=15)
     async with aiohttp.ClientSession(connector=connector, timeout=timeout) as session:
@@ -38,7 +49,9 @@ async def send(
             for number in left:
                 if stop is not None and stop.is_set():
                     return
-                await _send_one(session, url, number, load)
+                if per_second is not None:
+                    await asyncio.sleep(began + number / per_second - time.monotonic())
+                await _send_one(session, targets[number % len(targets)], number, load)
 
         await asyncio.gather(*(one_connection() for _ in range(connections)))
     return load
@@ -62,11 +75,14 @@ async def _send_one(session: aiohttp.ClientSession, url: str, number: int, load:
 class BackgroundLoad:
     """Sends triggers from a thread until the block ends."""
 
-    def __init__(self, url: str, connections: int = 16) -> None:
+    def __init__(
+        self, urls: str | Sequence[str], connections: int = 16, per_second: float | None = None
+    ) -> None:
         self.load = Load()
         self._stop = threading.Event()
         self._thread = threading.Thread(
-            target=lambda: asyncio.run(send(url, 1_000_000, connections, self.load, self._stop)), daemon=True
+            target=lambda: asyncio.run(send(urls, 1_000_000, connections, self.load, self._stop, per_second)),
+            daemon=True,
         )
 
     def __enter__(self) -> Load:

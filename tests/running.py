@@ -25,6 +25,15 @@ from deploy.local.state import DataFolder
 ADMIN = ("admin@example.com", "correct horse battery staple")
 START_SECONDS = 60.0
 
+MARKS = {
+    "api": "api.server",
+    "worker": "-m worker",
+    "receiver": "local.receiver",
+    "postgres": "bin/postgres",
+    "valkey": "valkey-server",
+}
+"""By what the command lines of its processes are told apart."""
+
 # Short intervals, so that repair can be watched; they agree with one another as config demands.
 QUICK = {
     "POINTSMAN_HEARTBEAT_SECONDS": "0.5",
@@ -139,25 +148,27 @@ class Running:
         return self.log_path.read_text(errors="replace") if self.log_path.exists() else ""
 
     def pids(self) -> dict[str, int]:
-        """The pids of its processes by name: api, worker, receiver, postgres, valkey."""
+        """The pids of its processes by name: api, worker, receiver, postgres, valkey; the last of several."""
         assert self.process is not None
-        marks = {
-            "api": "api.server",
-            "worker": "-m worker",
-            "receiver": "local.receiver",
-            "postgres": "bin/postgres",
-            "valkey": "valkey-server",
-        }
         found: dict[str, int] = {}
         for pid in _children_of(self.process.pid):
             command = _command_of(pid)
-            found.update({name: pid for name, mark in marks.items() if mark in command})
+            found.update({name: pid for name, mark in MARKS.items() if mark in command})
         return found
 
     def pid_of(self, name: str) -> int:
         """The pid of one of its processes, waiting for it to be there."""
         pid: int = eventually(lambda: self.pids().get(name), 15, f"a process of {name}")
         return pid
+
+    def all_pids(self, name: str) -> list[int]:
+        """The pids of its processes of one kind."""
+        assert self.process is not None
+        return [pid for pid in _children_of(self.process.pid) if MARKS[name] in _command_of(pid)]
+
+    def signal_pid(self, pid: int, number: str) -> None:
+        """Send one process a signal, by the signal's name."""
+        os.kill(pid, signal.Signals[number])
 
     def kill(self, name: str) -> None:
         """kill -9 one of its processes."""
@@ -181,6 +192,11 @@ class Running:
     def database_url(self) -> str:
         """Where its PostgreSQL is."""
         return str(DataFolder(self.folder / "data").read("run.json")["databaseUrl"])
+
+    @property
+    def redis_url(self) -> str:
+        """Where its Redis is."""
+        return str(DataFolder(self.folder / "data").read("run.json")["redisUrl"])
 
     def query(self, statement: str, *parameters: Any) -> list[tuple[Any, ...]]:
         """Ask its PostgreSQL."""

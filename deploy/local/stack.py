@@ -86,6 +86,7 @@ class Stack:
         found_at = {
             "url": _local_url(self.settings),
             "databaseUrl": self.environment[PREFIX + "DATABASE_URL"],
+            "redisUrl": self.environment[PREFIX + "REDIS_URL"],
         }
         self.data.write("run.json", {**found_at, "pid": os.getpid()})
         self.console.banner(_banner(self.settings, demo))

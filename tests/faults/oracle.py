@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from tests.peers.receiver import Receiver
 from tests.running import Running, eventually
 
@@ -15,6 +17,32 @@ _ACCEPTED = """
 SELECT count(*) FROM logs l WHERE l.id = ANY(%s::uuid[]) AND l.success
 """
 _ATTEMPTS = "SELECT id::text, attempt FROM action_executions WHERE trigger_id = ANY(%s::uuid[])"
+_NOT_DELIVERED = """
+SELECT count(*) FROM action_executions WHERE trigger_id = ANY(%s::uuid[]) AND type = 'HTTP_POST'
+  AND status = 'SUCCESS' AND NOT id::text = ANY(%s::text[])
+"""
+_OVERTAKEN = """
+SELECT count(*) FROM action_executions later JOIN action_executions earlier USING (trigger_id)
+WHERE earlier.step < later.step AND later.attempt > 0 AND earlier.finished_at >
+  coalesce((later.history->0->>'startedAt')::timestamptz, later.started_at)
+"""
+_WATCH = """
+CREATE TABLE regressions (id uuid, was text, became text);
+CREATE FUNCTION note_regression() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+  INSERT INTO regressions VALUES (OLD.id, OLD.status::text, NEW.status::text); RETURN NEW; END $$;
+CREATE TRIGGER watch AFTER UPDATE ON action_executions FOR EACH ROW
+  WHEN (OLD.status IN ('SUCCESS', 'FAILED')) EXECUTE FUNCTION note_regression();
+"""
+
+
+def watch_terminal_states(running: Running) -> None:
+    """From now on PostgreSQL itself notes every change of an execution that was SUCCESS or FAILED."""
+    running.query(_WATCH + "SELECT 1")
+
+
+def no_terminal_state_was_left(running: Running) -> None:
+    """What watch_terminal_states() has noted: nothing."""
+    assert running.query("SELECT * FROM regressions LIMIT 5") == []
 
 
 def everything_ended(running: Running, seconds: float) -> None:
@@ -30,16 +58,24 @@ def nothing_was_lost(
     assert running.query(_ACCEPTED, accepted) == [(len(accepted),)], "every accepted trigger ends SUCCESS"
     assert running.query(_NEITHER_OR_BOTH) == [(0,)], "a trigger has either a run or a log row"
     assert running.query(_UNSETTLED) == [(0,)]
-    delivered = {receipt.trigger_id for receipt in receiver.receipts}
-    assert set(accepted) <= delivered, "the receiver got every accepted trigger"
+    assert running.query(_OVERTAKEN) == [(0,)], "no step begins before the one before it has ended"
+    receipts = Counter(receipt.webhook_id for receipt in receiver.receipts)
+    assert running.query(_NOT_DELIVERED, accepted, list(receipts)) == [(0,)], "each success was received"
     attempts = dict(running.query(_ATTEMPTS, accepted))
-    receipts: dict[str, int] = {}
-    for receipt in receiver.receipts:
-        receipts[receipt.webhook_id] = receipts.get(receipt.webhook_id, 0) + 1
     too_many = {
         key: (count, attempts[key]) for key, count in receipts.items() if count > attempts.get(key, count)
     }
     assert not too_many, f"more receipts than recorded attempts: {too_many}"
+
+
+def nobody_was_lost_with_a_worker(running: Running, accepted: list[str]) -> None:
+    """No attempt has ended as worker_lost."""
+    lost = running.query(
+        "SELECT count(*) FROM action_executions WHERE trigger_id = ANY(%s::uuid[])"
+        ' AND history @> \'[{"outcome": "worker_lost"}]\'',
+        accepted,
+    )
+    assert lost == [(0,)]
 
 
 def wait_for(load_accepted: list[str], more: int, seconds: float = 30.0) -> None:

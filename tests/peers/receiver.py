@@ -1,7 +1,7 @@
 """A webhook receiver that keeps what it got, in a thread of its own.
 
 The path says how it behaves: /ok, /status/<code>, /delay/<ms>, /hang, /close, /drip, /nul (a body with
-NUL bytes), /big (1 MiB). Everything else answers 200. `before_answer` is called with each path. Speaks raw HTTP/1.1 with keep-alive, so that it keeps
+NUL bytes), /big (1 MiB), /flaky/<n> (503 up to attempt n, 200 from the next). Everything else answers 200. `before_answer` is called with each path. Speaks raw HTTP/1.1 with keep-alive, so that it keeps
 up with thousands of deliveries.
 """
 
@@ -102,14 +102,18 @@ class Receiver:
         body = await reader.readexactly(int(headers.get("content-length", "0")))
         path = first.split(" ")[1]
         self.before_answer(path)
-        self.receipts.append(Receipt(time.monotonic(), path, headers, body))
-        return await self._behave(path, writer)
+        receipt = Receipt(time.monotonic(), path, headers, body)
+        self.receipts.append(receipt)
+        return await self._behave(receipt, writer)
 
-    async def _behave(self, path: str, writer: asyncio.StreamWriter) -> bool:
-        kind, _, argument = path.strip("/").partition("/")
+    async def _behave(self, receipt: Receipt, writer: asyncio.StreamWriter) -> bool:
+        kind, _, argument = receipt.path.strip("/").partition("/")
         match kind:
             case "status":
                 _write(writer, int(argument), b"as you asked")
+            case "flaky":
+                attempt = int(receipt.headers["pointsman-attempt"])
+                _write(writer, 503 if attempt <= int(argument) else 200, b"flaky")
             case "delay":
                 await asyncio.sleep(int(argument) / 1000)
                 _write(writer, 200, b"late")

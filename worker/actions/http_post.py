@@ -12,12 +12,12 @@ import base64
 import codecs
 import email.utils
 import json
-import time
 from datetime import UTC
 from typing import Any
 
 from shared.action_types import parse_config
 from shared.action_types.http_post import Config
+from shared.clock import database_clock
 from shared.crypto import sign
 from worker.actions.contract import Action, AttemptContext, Doors, Outcome
 from worker.egress.errors import EgressError
@@ -132,7 +132,8 @@ def _retry_after(response: HttpResponse) -> float | None:
     else:
         try:
             date = email.utils.parsedate_to_datetime(value)
-            seconds = date.replace(tzinfo=date.tzinfo or UTC).timestamp() - time.time()
+            until = date.replace(tzinfo=date.tzinfo or UTC)
+            seconds = (until - database_clock.now()).total_seconds()
         except (ValueError, OverflowError):
             return None
     return min(max(seconds, 0.0), MAX_RETRY_AFTER_SECONDS)

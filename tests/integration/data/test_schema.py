@@ -32,6 +32,7 @@ from shared.models import (
     User,
     UserRole,
 )
+from shared.models.base import SCHEMA_REVISION
 from shared.partitions import TABLES, Partition
 
 ROOT = Path(__file__).parents[3]
@@ -58,6 +59,10 @@ ALL_TABLES = {
     ),
 }
 UPGRADE = "import sys; from migrations.migrate import upgrade; upgrade(sys.argv[1])"
+
+
+def test_the_models_name_the_newest_migration(own_database_url: str) -> None:
+    assert current_and_head(own_database_url) == (SCHEMA_REVISION, SCHEMA_REVISION)
 
 
 def differences(database_url: str) -> list[Any]:

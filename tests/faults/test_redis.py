@@ -1,0 +1,190 @@
+"""Redis down, paused, full, read-only, forgetful, or restarted again and again. Nobody restarts anything of Pointsman."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import redis
+
+from tests.faults.conftest import OnOutsideServers, on_outside_servers
+from tests.faults.oracle import nothing_was_lost
+from tests.faults.sizes import progress, size
+from tests.load import BackgroundLoad, Load, send
+from tests.peers.receiver import Receiver
+from tests.running import Running, eventually
+
+OUTAGE_SECONDS = size(5.0, 300.0)
+RESTARTS = size(4, 20)
+QUEUED = size(2_000, 10_000)
+RATE = 50.0  # triggers a second, beside the fault
+WORST_ANSWER_SECONDS = 1.0  # 99 of 100, on a busy machine; the benchmark has the figure
+PROMPT_SECONDS = 2.0  # less than the sweep takes to find a lost hint: so a hint was taken
+
+
+@pytest.fixture(scope="module")
+def outside(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OnOutsideServers]:
+    with on_outside_servers(tmp_path_factory.mktemp("outside")) as made:
+        yield made
+
+
+def client(outside: OnOutsideServers) -> redis.Redis:
+    return redis.Redis.from_url(outside.valkey.url, socket_timeout=10)
+
+
+def hints_are_taken_again(running: Running, callback: dict[str, Any], seconds: float = 60.0) -> None:
+    """Wait until a trigger ends sooner than without Redis."""
+
+    def prompt() -> bool:
+        started = time.monotonic()
+        running.ended(running.fire(callback), 30)
+        return time.monotonic() - started < PROMPT_SECONDS
+
+    eventually(prompt, seconds, "deliveries by hint again")
+
+
+def _setting(valkey: redis.Redis, name: str) -> str:
+    return str(valkey.config_get(name)[name])
+
+
+def down(outside: OnOutsideServers) -> Iterator[None]:
+    outside.kill_valkey()
+    yield
+    outside.start_valkey()
+
+
+def frozen(outside: OnOutsideServers) -> Iterator[None]:
+    os.kill(outside.valkey_process.pid, signal.SIGSTOP)
+    yield
+    os.kill(outside.valkey_process.pid, signal.SIGCONT)
+
+
+def paused(outside: OnOutsideServers) -> Iterator[None]:
+    with closing(client(outside)) as valkey:
+        valkey.client_pause(int(OUTAGE_SECONDS * 1000), all=False)
+    yield
+
+
+def full(outside: OnOutsideServers) -> Iterator[None]:
+    with closing(client(outside)) as valkey:
+        before = _setting(valkey, "maxmemory")
+        valkey.config_set("maxmemory", "1")
+        yield
+        valkey.config_set("maxmemory", before)
+
+
+def read_only(outside: OnOutsideServers) -> Iterator[None]:
+    with closing(client(outside)) as valkey:
+        valkey.replicaof("127.0.0.1", "1")
+        yield
+        valkey.replicaof("NO", "ONE")
+
+
+def unable_to_save(outside: OnOutsideServers) -> Iterator[None]:
+    """MISCONF: a snapshot has failed, so that writes are refused."""
+    with closing(client(outside)) as valkey:
+        in_the_way = Path(_setting(valkey, "dir")) / _setting(valkey, "dbfilename")
+        in_the_way.unlink(missing_ok=True)
+        in_the_way.mkdir()
+        valkey.config_set("save", "3600 1")
+        valkey.bgsave()
+        eventually(lambda: valkey.info("persistence")["rdb_last_bgsave_status"] == "err", 10, "a failed save")
+        with pytest.raises(redis.RedisError, match="MISCONF"):
+            valkey.set("x", "y")
+        yield
+        in_the_way.rmdir()
+        valkey.config_set("save", "")
+
+
+@pytest.mark.parametrize(
+    "trouble", [down, frozen, paused, full, read_only, unable_to_save], ids=lambda trouble: trouble.__name__
+)
+def test_while_redis_is_in_trouble_everything_is_accepted_and_delivered(
+    outside: OnOutsideServers,
+    receiver: Receiver,
+    trouble: Callable[[OnOutsideServers], Iterator[None]],
+) -> None:
+    """Guards: hints that fail open behind a breaker, the sweep that offers to its own engine, connecting again."""
+    callback = outside.running.callback(receiver.url("/ok"))
+    hints_are_taken_again(outside.running, callback)
+    before = {name: pid for name, pid in outside.running.pids().items() if name in ("api", "worker")}
+    with (
+        BackgroundLoad(callback["triggerUrl"], connections=8, per_second=RATE) as load,
+        contextlib.contextmanager(trouble)(outside),
+    ):
+        time.sleep(OUTAGE_SECONDS)
+        progress(f"{len(load.accepted)} accepted during {trouble.__name__}")
+    assert not load.refused, load.refused
+    assert load.percentile(0.99) < WORST_ANSWER_SECONDS
+    nothing_was_lost(outside.running, receiver, load.accepted, 60)
+    hints_are_taken_again(outside.running, callback)
+    after = outside.running.pids()
+    assert {name: after[name] for name in before} == before, "nothing was restarted"
+
+
+def test_redis_restarted_again_and_again(outside: OnOutsideServers, receiver: Receiver) -> None:
+    """Guards: consumers that connect again, however often (a Celery that stops consuming would show as slowness)."""
+    callback = outside.running.callback(receiver.url("/ok"))
+    with BackgroundLoad(callback["triggerUrl"], connections=8, per_second=RATE) as load:
+        for number in range(RESTARTS):
+            outside.kill_valkey()
+            time.sleep(0.5)
+            outside.start_valkey()
+            time.sleep(1.5)
+            progress(f"restart {number + 1} of {RESTARTS}")
+    assert not load.refused, load.refused
+    nothing_was_lost(outside.running, receiver, load.accepted, 60)
+    hints_are_taken_again(outside.running, callback)
+
+
+def test_redis_forgets_a_long_queue(outside: OnOutsideServers, receiver: Receiver) -> None:
+    """Guards: the sweep of lost hints, which drains a backlog at the usual rate."""
+    usual = _drain(outside, receiver, forget=False)
+    swept = _drain(outside, receiver, forget=True)
+    progress(f"drained {usual:.0f}/s with hints, {swept:.0f}/s by the sweep")
+    assert swept >= usual * 0.5
+
+
+def _drain(outside: OnOutsideServers, receiver: Receiver, *, forget: bool) -> float:
+    """Let a queue gather, drain it, and say how many triggers settled in a second in its middle part."""
+    running = outside.running
+    callback = running.callback(receiver.url("/ok"))
+    before = len(receiver.receipts)
+    running.signal("worker", "SIGSTOP")
+    load = asyncio.run(send(callback["triggerUrl"], QUEUED, 16, Load()))
+    assert len(load.accepted) == QUEUED
+    if forget:
+        with closing(client(outside)) as valkey:
+            valkey.flushall()
+    running.signal("worker", "SIGCONT")
+    nothing_was_lost(running, receiver, load.accepted, 120)
+    assert len(receiver.receipts) - before >= QUEUED
+    ((early, late),) = running.query(
+        "SELECT percentile_disc(0.1) WITHIN GROUP (ORDER BY created_at), percentile_disc(0.9) WITHIN GROUP (ORDER BY created_at)"
+        " FROM logs WHERE callback_id = %s",
+        callback["id"],
+    )
+    return float(0.8 * QUEUED / (late - early).total_seconds())
+
+
+def test_readiness_says_that_redis_is_away(outside: OnOutsideServers) -> None:
+    """Degraded, not down: everything is accepted and delivered."""
+
+    def checks() -> tuple[int, Any]:
+        answer = httpx.get(f"{outside.running.url}/readyz", trust_env=False)
+        return answer.status_code, answer.json()["checks"]["redis"]
+
+    assert checks() == (200, True)
+    outside.kill_valkey()
+    eventually(lambda: checks() == (200, False), 10, "readiness without Redis")
+    outside.start_valkey()
+    eventually(lambda: checks() == (200, True), 10, "readiness with Redis")
