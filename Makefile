@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 REQUIREMENTS := deploy/requirements
 
-.PHONY: help run demo test check format bench lock docs clean
+.PHONY: help run demo test soak check format bench lock docs clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  \033[36mmake %-8s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -17,14 +17,19 @@ run: $(VENV)/run.stamp ## Run everything: PostgreSQL, Valkey, API, workers (Ctrl
 demo: $(VENV)/run.stamp ## Fire the demo callback of a running Pointsman and watch its steps
 	@exec $(BIN)/pointsman demo
 
-# Faults need the machine for themselves; the rest runs on two cores, a file to a process.
+# A file to a process. Faults mostly wait, so that three share two cores; those under heavy load have it for themselves.
+PYTEST := $(BIN)/python -m pytest -p no:cacheprovider
 test: $(VENV)/dev.stamp ## Run the whole test suite on servers of its own (TESTS=path for a part)
 ifdef TESTS
-	@exec $(BIN)/python -m pytest -p no:cacheprovider $(TESTS)
+	@exec $(PYTEST) $(TESTS)
 else
-	@$(BIN)/python -m pytest -p no:cacheprovider -q -n 2 --dist loadfile tests --ignore=tests/faults
-	@exec $(BIN)/python -m pytest -p no:cacheprovider tests/faults
+	@$(PYTEST) -q -n 2 --dist loadfile tests --ignore=tests/faults
+	@$(PYTEST) -q -n 3 --dist loadfile -m "not load" tests/faults
+	@exec $(PYTEST) -q -m load tests/faults
 endif
+
+soak: $(VENV)/dev.stamp ## Run the fault tests in full size, with progress (hours, not minutes)
+	@POINTSMAN_SOAK=1 exec $(PYTEST) -v -s $(or $(TESTS),tests/faults)
 
 check: $(VENV)/dev.stamp ## Formatter, linter, types, import directions
 	$(BIN)/ruff format --check .

@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import ForeignKey, Index, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from shared.models.base import FALSE, TRUE, Base, Key, Timestamps
+from shared.models.base import FALSE, MARKED, TRUE, Base, Key, Timestamps
 from shared.models.enums import ActionType, OnFailure
 
 
@@ -43,4 +43,4 @@ class Action(Timestamps, Base):
     )
     deleted_at: Mapped[datetime | None]
 
-    __table_args__ = (Index(None, "callback_id", "order"),)
+    __table_args__ = (Index(None, "callback_id", "order"), Index(None, "deleted_at", postgresql_where=MARKED))

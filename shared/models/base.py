@@ -30,7 +30,7 @@ NAMING_CONVENTION = {
 Key = Annotated[uuid.UUID, mapped_column(primary_key=True, default=new_id)]
 """A primary key that is made when the row is written, unless it was made before."""
 
-SCHEMA_REVISION = "0004"
+SCHEMA_REVISION = "0005"
 """The migration that makes the tables as these models have them."""
 
 TRUE = text("true")
@@ -39,6 +39,10 @@ NOW = func.now()
 EMPTY_LIST = text("'[]'::jsonb")
 EMPTY_OBJECT = text("'{}'::jsonb")
 EMPTY_ARRAY = text("'{}'::text[]")
+
+
+MARKED = text("deleted_at IS NOT NULL")
+"""Where the purge looks: few rows are marked, however many there are."""
 
 
 class Base(DeclarativeBase):

@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import ForeignKey, Index, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from shared.models.base import EMPTY_ARRAY, EMPTY_LIST, EMPTY_OBJECT, TRUE, Base, Key, Timestamps
+from shared.models.base import EMPTY_ARRAY, EMPTY_LIST, EMPTY_OBJECT, MARKED, TRUE, Base, Key, Timestamps
 
 
 class Callback(Timestamps, Base):
@@ -42,4 +42,4 @@ class Callback(Timestamps, Base):
     delivery: Mapped[dict[str, Any]] = mapped_column(server_default=EMPTY_OBJECT)
     deleted_at: Mapped[datetime | None]
 
-    __table_args__ = (Index(None, "user_id", "id"),)
+    __table_args__ = (Index(None, "user_id", "id"), Index(None, "deleted_at", postgresql_where=MARKED))

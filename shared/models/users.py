@@ -12,7 +12,7 @@ from datetime import datetime
 from sqlalchemy import Index, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from shared.models.base import TRUE, Base, Key, Timestamps
+from shared.models.base import MARKED, TRUE, Base, Key, Timestamps
 from shared.models.enums import UserRole
 
 
@@ -31,4 +31,7 @@ class User(Timestamps, Base):
     slack_webhook_url: Mapped[str | None]
     deleted_at: Mapped[datetime | None]
 
-    __table_args__ = (Index("uq_users_email", text("lower(email)"), unique=True),)
+    __table_args__ = (
+        Index("uq_users_email", text("lower(email)"), unique=True),
+        Index(None, "deleted_at", postgresql_where=MARKED),
+    )

@@ -7,7 +7,7 @@ import shutil
 import statistics
 import sys
 import tempfile
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -25,6 +25,7 @@ from tests.peers.receiver import Receiver
 NEEDED = {"wrk": "wrk", "nginx": "nginx-light"}
 WARM_UP_SECONDS = 2
 HALF_LOAD_SECONDS = 8.0
+ANSWERS_SECONDS = 10.0
 BUSY_ELSEWHERE = 0.1  # share of the machine that may be used by others before the reader is told
 
 
@@ -65,6 +66,7 @@ def main(
             bench.throughput(f"round {number}/{rounds}")
             bench.accept_alone()
         bench.latencies(receiver, idle)
+        bench.answers_without_redis()
     table = rows(results, bare.name, pointsman.name)
     show(results, table, console)
     if json_path is not None:
@@ -126,11 +128,8 @@ class Bench:
             constant = self.load.post(url)
             self.results.constant_per_second.setdefault(name, []).append(constant.accepted / constant.seconds)
         before = self.nginx.count()
-        self.pointsman.pause_workers(True)
-        try:
+        with self.pointsman.frozen("worker"):
             alone = self.load.post(self.pointsman.urls["nginx"])
-        finally:
-            self.pointsman.pause_workers(False)
         self.results.accept_alone_per_second.append(alone.accepted / alone.seconds)
         self.pointsman.drain(alone.accepted, self.nginx, before)
         constants = ", ".join(
@@ -150,6 +149,23 @@ class Bench:
                 "idle": paced.one_at_a_time(side.urls["receiver"], receiver, idle),
                 "half load": paced.at_rate(side.urls["receiver"], receiver, rate, HALF_LOAD_SECONDS),
             }
+
+    def answers_without_redis(self) -> None:
+        """How long callers of Pointsman wait for their 202 at half of its rate, with Redis and with Redis frozen."""
+        executed = self.results.throughput[self.pointsman.name]
+        rate = statistics.median(r.executed_per_second for r in executed) / 2
+        url = self.pointsman.urls["nginx"]
+        self.console.print(
+            f"answers  {self.pointsman.name} at {rate:,.0f}/s: with Redis, then with Redis frozen"
+        )
+        for redis, state in (("answering", nullcontext()), ("frozen", self.pointsman.frozen("Redis"))):
+            before = self.nginx.count()
+            with state:
+                load = paced.answers_at_rate(url, rate, ANSWERS_SECONDS)
+            self.results.answers[redis] = load.seconds
+            if load.refused:
+                self.results.notes.append(f"Redis {redis}: refused {dict(load.refused)}")
+            self.pointsman.drain(len(load.accepted), self.nginx, before)
 
 
 if __name__ == "__main__":

@@ -11,9 +11,11 @@ import time
 
 import aiohttp
 
+from tests.load import Load, send
 from tests.peers.receiver import Receiver
 
 GRACE_SECONDS = 30.0
+MAX_CONNECTIONS = 256
 
 
 def one_at_a_time(url: str, receiver: Receiver, count: int) -> list[float]:
@@ -37,7 +39,7 @@ def at_rate(url: str, receiver: Receiver, per_second: float, seconds: float) -> 
 
 async def _at_rate(url: str, receiver: Receiver, per_second: float, seconds: float) -> list[float]:
     count = int(per_second * seconds)
-    connector = aiohttp.TCPConnector(limit=256)
+    connector = aiohttp.TCPConnector(limit=MAX_CONNECTIONS)
     async with aiohttp.ClientSession(connector=connector) as session:
         started = time.monotonic()
         sends = []
@@ -49,6 +51,11 @@ async def _at_rate(url: str, receiver: Receiver, per_second: float, seconds: flo
         await asyncio.gather(*sends)
         await _until_delivered(receiver, count)
     return _latencies(receiver)
+
+
+def answers_at_rate(url: str, per_second: float, seconds: float) -> Load:
+    """Post at a steady rate, without waiting for deliveries; the Load has how long each answer took."""
+    return asyncio.run(send(url, int(per_second * seconds), MAX_CONNECTIONS, Load(), per_second=per_second))
 
 
 async def _send(session: aiohttp.ClientSession, url: str) -> None:

@@ -17,7 +17,7 @@ GROUPS = ("API", "worker", "PostgreSQL", "Redis", "the rest")  # what is measure
 
 @dataclass
 class Results:
-    """Everything that was measured. Latencies in seconds, by side and load."""
+    """Everything that was measured. Latencies in seconds, by side and load; answers by Redis."""
 
     machine: dict[str, str]
     command: str
@@ -25,6 +25,7 @@ class Results:
     constant_per_second: dict[str, list[float]] = field(default_factory=dict)
     accept_alone_per_second: list[float] = field(default_factory=list)
     latencies: dict[str, dict[str, list[float]]] = field(default_factory=dict)
+    answers: dict[str, list[float]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
 
@@ -68,6 +69,10 @@ def rows(results: Results, bare: str, pointsman: str) -> list[Row]:
             figure = f"trigger to delivered, {load}, {name} (ms)"
             values = [percentile(results.latencies[side][load], share) * 1000 for side in (bare, pointsman)]
             found.append(Row(figure, f"{values[0]:.1f}", f"{values[1]:.1f}", f"{values[1] / values[0]:.2f}"))
+    for redis, seconds in results.answers.items():
+        for name, share in (("p50", 0.5), ("p99", 0.99)):
+            value = f"{percentile(seconds, share) * 1000:.1f}"
+            found.append(Row(f"answer at half load, Redis {redis}, {name} (ms)", "–", value, "–"))
     for group in GROUPS:
         peaks = [max(r.peak_mib[group] for r in side) for side in (one, other)]
         ratio = f"{peaks[1] / peaks[0]:.2f}" if peaks[0] else "–"

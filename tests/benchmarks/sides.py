@@ -11,8 +11,8 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Mapping
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -105,10 +105,17 @@ class Pointsman:
             cursor.execute(question)
             return int(cursor.fetchone()[0])
 
-    def pause_workers(self, pause: bool) -> None:
-        """Freeze or thaw the workers."""
-        for pid in self.groups()["worker"].pids:
-            os.kill(pid, signal.SIGSTOP if pause else signal.SIGCONT)
+    @contextmanager
+    def frozen(self, group: str) -> Iterator[None]:
+        """Freeze its processes of one group for the length of a block."""
+        pids = self.groups()[group].pids
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for pid in pids:
+                os.kill(pid, signal.SIGCONT)
 
 
 class Bare:

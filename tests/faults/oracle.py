@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 
+import psycopg2
+
 from tests.peers.receiver import Receiver
 from tests.running import Running, eventually
 
@@ -46,8 +48,15 @@ def no_terminal_state_was_left(running: Running) -> None:
 
 
 def everything_ended(running: Running, seconds: float) -> None:
-    """Wait until no run is left."""
-    eventually(lambda: running.query(_OPEN) == [(0,)], seconds, "the last run to settle")
+    """Wait until no run is left, on a PostgreSQL that may still be starting."""
+
+    def is_empty() -> bool:
+        try:
+            return running.query(_OPEN) == [(0,)]
+        except psycopg2.OperationalError:
+            return False
+
+    eventually(is_empty, seconds, "the last run to settle")
 
 
 def nothing_was_lost(

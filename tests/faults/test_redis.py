@@ -123,6 +123,8 @@ def test_while_redis_is_in_trouble_everything_is_accepted_and_delivered(
     ):
         time.sleep(OUTAGE_SECONDS)
         progress(f"{len(load.accepted)} accepted during {trouble.__name__}")
+        first = load.accepted[0]
+        assert outside.running.ended(first, 10)["status"] == "SUCCESS", "deliveries go on meanwhile"
     assert not load.refused, load.refused
     assert load.percentile(0.99) < WORST_ANSWER_SECONDS
     nothing_was_lost(outside.running, receiver, load.accepted, 60)
