@@ -29,7 +29,7 @@ else
 endif
 
 soak: $(VENV)/dev.stamp ## Run the fault tests in full size, with progress (hours, not minutes)
-	@POINTSMAN_SOAK=1 exec $(PYTEST) -v -s $(or $(TESTS),tests/faults)
+	@POINTSMAN_SOAK=1 exec $(PYTEST) -v -s --timeout 1200 $(or $(TESTS),tests/faults)
 
 check: $(VENV)/dev.stamp ## Formatter, linter, types, import directions
 	$(BIN)/ruff format --check .

@@ -136,6 +136,13 @@ class Settings(BaseModel):
         ge=0,
         description="How long a worker that is told to stop lets its runs end before it releases them.",
     )
+    metrics_port: int = Field(
+        0,
+        ge=0,
+        le=65_000,
+        description="Port on which a worker process shows its metrics (`/metrics`, at `POINTSMAN_HOST`); 0 shows "
+        "none. `pointsman run` gives each further worker the next port.",
+    )
     log_format: Literal["console", "json"] = Field(
         "console", description="`console` for people, `json` for machines."
     )

@@ -1,6 +1,13 @@
-"""Counters of what this process did, in Prometheus' terms; `/metrics` shows the API's."""
+"""Counters of what this process did, in Prometheus' terms.
 
-from prometheus_client import Counter, Gauge, Histogram
+The API shows its own at `/metrics`; a worker, which has no other HTTP server, at POINTSMAN_METRICS_PORT.
+"""
+
+from __future__ import annotations
+
+from prometheus_client import Counter, Gauge, Histogram, start_http_server
+
+from shared.errors import ConfigError
 
 triggers_accepted = Counter("pointsman_triggers_accepted_total", "Triggers committed and answered with 2xx")
 triggers_refused = Counter("pointsman_triggers_refused_total", "Calls of trigger URLs refused", ["code"])
@@ -18,3 +25,14 @@ sweep_repairs = Counter("pointsman_sweep_repairs_total", "What a maintenance dut
 sweep_seconds = Histogram(
     "pointsman_sweep_seconds", "Time that one pass of a maintenance duty took", ["duty"]
 )
+
+
+def show(host: str, port: int) -> None:
+    """Show this process's metrics at http://host:port/metrics, from a thread of its own. Raises ConfigError."""
+    try:
+        start_http_server(port, host)
+    except OSError as error:
+        raise ConfigError(
+            f"POINTSMAN_METRICS_PORT: {host}:{port} cannot be listened on ({error.strerror}).",
+            hint="Choose a port that is free, and as many behind it as there are workers.",
+        ) from None

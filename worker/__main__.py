@@ -6,13 +6,23 @@ import warnings
 
 from celery.exceptions import SecurityWarning
 
+from celery import Celery
+
+from shared import metrics
+from shared.config import Settings
 from shared.process import begin
 from worker.app import HINT_THREADS, make_worker_app
 
 
+def _make(settings: Settings) -> Celery:
+    if settings.metrics_port:
+        metrics.show(settings.host, settings.metrics_port)
+    return make_worker_app(settings)
+
+
 def main() -> None:
     """Work until SIGTERM."""
-    settings, app = begin(make_worker_app)
+    settings, app = begin(_make)
     # Celery warns root of pickled messages; ours are JSON lists of ids, and nothing else is accepted
     warnings.filterwarnings("ignore", category=SecurityWarning)
     app.worker_main(

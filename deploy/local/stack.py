@@ -169,7 +169,10 @@ class Stack:
         ):
             for number in range(1, count + 1):
                 label = name if count == 1 else f"{name}-{number}"
-                spawn = python_module(module, [], self.environment)
+                environment = dict(self.environment)
+                if self.settings.metrics_port:
+                    environment[PREFIX + "METRICS_PORT"] = str(self.settings.metrics_port + number - 1)
+                spawn = python_module(module, [], environment)
                 self.supervisor.start(Child(label, spawn, stop_seconds=stop_seconds))
 
     def _wait_until_ready(self) -> None:

@@ -7,15 +7,17 @@ from functools import partial
 import pytest
 
 from tests.faults.oracle import nothing_was_lost, wait_for
+from tests.faults.sizes import progress, size
 from tests.load import BackgroundLoad
 from tests.peers.receiver import Receiver
 from tests.running import Running, eventually
 
-KILLS = 2
+KILLS = size(5, 50)
 BETWEEN = 150  # accepted triggers
 
 
 @pytest.mark.load
+@pytest.mark.timeout(120 + 20 * KILLS)
 @pytest.mark.parametrize("victim", ["worker", "api", "valkey", "postgres"])
 def test_every_accepted_trigger_ends_although_a_process_is_killed(
     pointsman: Running, receiver: Receiver, victim: str
@@ -24,13 +26,14 @@ def test_every_accepted_trigger_ends_although_a_process_is_killed(
 
     postgres: commit on disk, the patient journal, connections that open again.
     """
-    callback = pointsman.callback(receiver.url("/ok"))
+    callback = pointsman.callback(receiver.url("/delay/100"))  # so that calls are under way at each kill
     with BackgroundLoad(callback["triggerUrl"]) as load:
-        for _ in range(KILLS):
+        for number in range(KILLS):
             wait_for(load.accepted, BETWEEN)
             before = pointsman.pid_of(victim)
             pointsman.kill(victim)
             eventually(partial(_has_changed, pointsman, victim, before), 20, f"a new {victim}")
+            progress(f"kill {number + 1} of {KILLS}, {len(load.accepted)} accepted")
         wait_for(load.accepted, BETWEEN)
     nothing_was_lost(pointsman, receiver, load.accepted)
 

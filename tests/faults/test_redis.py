@@ -23,7 +23,8 @@ from tests.load import BackgroundLoad, Load, send
 from tests.peers.receiver import Receiver
 from tests.running import Running, eventually
 
-OUTAGE_SECONDS = size(5.0, 300.0)
+OUTAGE_SECONDS = size(20.0, 60.0)
+LONG_OUTAGE_SECONDS = size(20.0, 300.0)
 RESTARTS = size(4, 20)
 QUEUED = size(2_000, 10_000)
 RATE = 50.0  # triggers a second, beside the fault
@@ -106,12 +107,17 @@ def unable_to_save(outside: OnOutsideServers) -> Iterator[None]:
 
 
 @pytest.mark.parametrize(
-    "trouble", [down, frozen, paused, full, read_only, unable_to_save], ids=lambda trouble: trouble.__name__
+    ("trouble", "seconds"),
+    [
+        pytest.param(trouble, LONG_OUTAGE_SECONDS if trouble is down else OUTAGE_SECONDS, id=trouble.__name__)
+        for trouble in (down, frozen, paused, full, read_only, unable_to_save)
+    ],
 )
 def test_while_redis_is_in_trouble_everything_is_accepted_and_delivered(
     outside: OnOutsideServers,
     receiver: Receiver,
     trouble: Callable[[OnOutsideServers], Iterator[None]],
+    seconds: float,
 ) -> None:
     """Guards: hints that fail open behind a breaker, the sweep that offers to its own engine, connecting again."""
     callback = outside.running.callback(receiver.url("/ok"))
@@ -121,7 +127,7 @@ def test_while_redis_is_in_trouble_everything_is_accepted_and_delivered(
         BackgroundLoad(callback["triggerUrl"], connections=8, per_second=RATE) as load,
         contextlib.contextmanager(trouble)(outside),
     ):
-        time.sleep(OUTAGE_SECONDS)
+        time.sleep(seconds)
         progress(f"{len(load.accepted)} accepted during {trouble.__name__}")
         first = load.accepted[0]
         assert outside.running.ended(first, 10)["status"] == "SUCCESS", "deliveries go on meanwhile"

@@ -1,0 +1,30 @@
+"""What operators can watch: the counters of the API and of each worker."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import httpx
+
+from deploy.local.ports import free_port
+from tests.peers.receiver import Receiver
+from tests.running import Running, eventually
+
+DUTIES = ("due", "dead_workers", "purge", "replays", "expired", "partitions")
+
+
+def test_api_and_worker_show_what_they_did(tmp_path: Path, receiver: Receiver) -> None:
+    """Fails when a worker counts what nobody can read."""
+    port = free_port()
+    with Running(tmp_path, {"POINTSMAN_METRICS_PORT": str(port)}) as running:
+        running.ended(running.fire(running.callback(receiver.url("/ok"))))
+
+        def shown(base: str) -> str:
+            return httpx.get(f"{base}/metrics", trust_env=False).text
+
+        assert "pointsman_triggers_accepted_total 1.0" in shown(running.url)
+        worker = f"http://127.0.0.1:{port}"
+        assert 'pointsman_runs_settled_total{success="true"} 1.0' in shown(worker)
+        for duty in DUTIES:
+            counted = f'pointsman_sweep_seconds_count{{duty="{duty}"}}'
+            eventually(lambda counted=counted: counted in shown(worker), 10, f"a pass of {duty}")
