@@ -10,15 +10,13 @@ from flask import Flask, Response, g, jsonify, request
 from flask.json.provider import JSONProvider
 from flask_openapi import Info, OpenAPI
 
-from api import problems
+from api import environ, problems
 from api.auth.routes import auth
 from api.health import health
 from api.ingress.routes import ingress
 from api.management import RESOURCES
 from api.services import EXTENSION, Services
 from shared import VERSION
-
-REQUEST_ID_KEY = "pointsman.request_id"
 
 
 class OrjsonProvider(JSONProvider):
@@ -57,7 +55,7 @@ def make_app(services: Services) -> Flask:
 def _number_requests(app: Flask) -> None:
     @app.before_request
     def number() -> None:
-        g.request_id = request.environ.get(REQUEST_ID_KEY) or uuid4().hex
+        g.request_id = request.environ.get(environ.REQUEST_ID) or uuid4().hex
 
     @app.after_request
     def name(response: Response) -> Response:

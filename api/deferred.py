@@ -17,8 +17,7 @@ from typing import Any
 
 from flask import Response, request
 
-ENVIRON_KEY = "pointsman.deferred"
-ABANDONED_KEY = "pointsman.abandoned"
+from api import environ
 
 Answer = tuple[int, list[tuple[str, str]], bytes]
 """Status, headers and body."""
@@ -77,12 +76,12 @@ def is_abandoned() -> bool:
 
     What would be recorded now, nobody was promised: a view asks before it begins what cannot be undone.
     """
-    return bool(request.environ.get(ABANDONED_KEY))
+    return bool(request.environ.get(environ.ABANDONED))
 
 
 def defer(deferred: Deferred) -> Response:
     """Return this from a view."""
-    slot = request.environ.get(ENVIRON_KEY)
+    slot = request.environ.get(environ.DEFERRED)
     if slot is not None:
         slot.append(deferred)
         return Response(status=202)

@@ -2,9 +2,10 @@
 
 Invariants: a request's body is read off the wire here, asynchronously, under a deadline (408) and a cap
 (413, with Content-Length or without), so that a slow or endless client holds no thread; a body that did not
-come whole is never handled (400); Flask runs in a bounded pool of threads, and beyond its queue the answer is 503 at once; what a view deferred is awaited
-here, so that neither a commit nor a waiting caller holds a thread; a request that has no answer within
-`accept_timeout_seconds` gets 503, whatever its thread is still waiting for.
+come whole is never handled (400); Flask runs in a bounded pool of threads, and beyond its queue the answer is 503 at once;
+a call of a trigger URL whose callback is at hand runs Flask here, on the loop, because its view then waits for nothing;
+what a view deferred is awaited here, so that neither a commit nor a waiting caller holds a thread; a request that
+has no answer within `accept_timeout_seconds` gets 503, whatever its thread is still waiting for.
 """
 
 from __future__ import annotations
@@ -28,8 +29,9 @@ from granian.constants import HTTPModes, Interfaces
 from granian.http import HTTP1Settings
 from granian.server.embed import Server
 
+from api import environ as keys
 from api.app import make_app
-from api.deferred import ABANDONED_KEY, ENVIRON_KEY, Answer, Deferred
+from api.deferred import Answer, Deferred
 from api.problems import of_error
 from api.services import Services, make_services
 from shared import metrics
@@ -37,13 +39,15 @@ from shared.config import Settings
 from shared.errors import Incomplete, PointsmanError, TooLarge, TooSlow, Unavailable
 from shared.process import begin
 
-REQUEST_ID_KEY = "pointsman.request_id"
 TRIGGER_PATHS = ("/t/", "/c/")
 HEADER_READ_TIMEOUT_MS = 10_000
 MAX_READING_BYTES = (
     256 * 1024 * 1024
 )  # of bodies that are being read; what a few slow clients send is far below
 MAX_WAITING = 2_000  # requests that wait for a thread; beyond it the process only gets slower for everybody
+MAX_BODY_ON_LOOP_BYTES = (
+    64 * 1024
+)  # a larger body is hashed and copied by a thread, not between others' turns
 STOP_SECONDS = 5.0
 
 BODY_HEADERS = (b"content-length", b"transfer-encoding")
@@ -56,11 +60,17 @@ log = structlog.get_logger("server")
 
 
 class Shell:
-    """Runs a Flask application for Granian."""
+    """Runs a Flask application for Granian.
 
-    def __init__(self, app: Flask, settings: Settings) -> None:
+    at_hand: the callback of a trigger URL's path if it is known without waiting, else None.
+    """
+
+    def __init__(
+        self, app: Flask, settings: Settings, at_hand: Callable[[str], object | None] = lambda _path: None
+    ) -> None:
         self._app = app
         self._settings = settings
+        self._at_hand = at_hand
         self._threads = ThreadPoolExecutor(settings.api_threads, thread_name_prefix="flask")
         self._waiting = 0
         self._reading_bytes = 0
@@ -127,22 +137,31 @@ class Shell:
         return b"".join(chunks)
 
     async def _answer(self, scope: Scope, body: bytes, request_id: str) -> Answer:
-        if self._waiting >= MAX_WAITING:
-            raise Unavailable("Too many requests are waiting in this process.")
         deferred: list[Deferred] = []
         environ = _environ(scope, body, request_id, deferred)
         deadline = time.monotonic() + self._settings.accept_timeout_seconds
+        callback = self._at_hand(scope["path"]) if len(body) <= MAX_BODY_ON_LOOP_BYTES else None
+        if callback is None:
+            answer = await self._in_thread(environ)
+        else:
+            environ[keys.CALLBACK] = callback
+            answer = self._run_flask(environ)
+        if not deferred:
+            return answer
+        return await deferred[0].answer(max(deadline - time.monotonic(), 0.1))
+
+    async def _in_thread(self, environ: dict[str, Any]) -> Answer:
+        if self._waiting >= MAX_WAITING:
+            raise Unavailable("Too many requests are waiting in this process.")
         thread = asyncio.get_running_loop().run_in_executor(self._threads, self._run_flask, environ)
         self._waiting += 1
         thread.add_done_callback(self._one_less)
         done, _ = await asyncio.wait({thread}, timeout=self._settings.accept_timeout_seconds)
         if not done:
-            environ[ABANDONED_KEY] = True
+            environ[keys.ABANDONED] = True
             thread.cancel()  # has an effect only while it waits for a thread
             raise Unavailable("The request could not be handled in time.")
-        if not deferred:
-            return thread.result()
-        return await deferred[0].answer(max(deadline - time.monotonic(), 0.1))
+        return thread.result()
 
     def _one_less(self, _thread: object) -> None:
         self._waiting -= 1
@@ -193,8 +212,9 @@ def _environ(scope: Scope, body: bytes, request_id: str, deferred: list[Deferred
         "wsgi.multithread": True,
         "wsgi.multiprocess": True,
         "wsgi.run_once": False,
-        REQUEST_ID_KEY: request_id,
-        ENVIRON_KEY: deferred,
+        keys.REQUEST_ID: request_id,
+        keys.DEFERRED: deferred,
+        keys.HEADERS: scope["headers"],
     }
     for raw_name, raw_value in scope["headers"]:
         name, value = raw_name.decode("latin-1").upper().replace("-", "_"), raw_value.decode("latin-1")
@@ -208,7 +228,7 @@ def _environ(scope: Scope, body: bytes, request_id: str, deferred: list[Deferred
 
 async def serve(settings: Settings, services: Services) -> None:
     """Serve until SIGTERM or SIGINT, then finish what was begun."""
-    shell = Shell(make_app(services), settings)
+    shell = Shell(make_app(services), settings, services.resolver.at_hand)
     server = Server(
         shell,
         interface=Interfaces.ASGINL,

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import warnings
 
-from celery.exceptions import SecurityWarning
-
 from celery import Celery
+from celery.exceptions import SecurityWarning
 
 from shared import metrics
 from shared.config import Settings

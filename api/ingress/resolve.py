@@ -57,6 +57,14 @@ class Resolver:
         """The callback with this custom path. Raises NotFound."""
         return self._find(False, path)
 
+    def at_hand(self, url_path: str) -> Snapshot | None:
+        """The callback that a trigger URL's path (`/t/…`, `/c/…`) names, if that is known without asking PostgreSQL."""
+        kind = url_path[:3]
+        if kind not in ("/t/", "/c/"):
+            return None
+        expires, snapshot = self._cache.get((kind == "/t/", url_path[3:]), (0.0, None))
+        return snapshot if self._monotonic() < expires else None
+
     def _find(self, is_token: bool, name: str) -> Snapshot:
         key = (is_token, name)
         now = self._monotonic()

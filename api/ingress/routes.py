@@ -12,6 +12,7 @@ from uuid import UUID
 import orjson
 from flask import Blueprint, Response, g, jsonify, request
 
+from api import environ
 from api.deferred import Deferred, defer, is_abandoned
 from api.ingress.deduplicate import key_of
 from api.ingress.record import NewTrigger
@@ -33,13 +34,13 @@ ingress = Blueprint("ingress", __name__)
 @ingress.route("/t/<token>", methods=METHODS, provide_automatic_options=False)
 def by_token(token: str) -> Response:
     """ANY /t/{triggerToken}: record a call of a callback's trigger URL."""
-    return _accept(services().resolver.by_token(token), f"/t/{token}")
+    return _accept(_known() or services().resolver.by_token(token), f"/t/{token}")
 
 
 @ingress.route("/c/<path>", methods=METHODS, provide_automatic_options=False)
 def by_path(path: str) -> Response:
     """ANY /c/{customPath}: the same, by a path that the user chose."""
-    return _accept(services().resolver.by_path(path), f"/c/{path}")
+    return _accept(_known() or services().resolver.by_path(path), f"/c/{path}")
 
 
 @ingress.get("/t/<token>/<trigger_id>")
@@ -52,6 +53,12 @@ def status_by_token(token: str, trigger_id: str) -> Response:
 def status_by_path(path: str, trigger_id: str) -> Response:
     """GET /c/{customPath}/{triggerId}: the same, by the custom path."""
     return _status(services().resolver.by_path(path), trigger_id)
+
+
+def _known() -> Snapshot | None:
+    """The callback, where the shell had it at hand."""
+    found: Snapshot | None = request.environ.get(environ.CALLBACK)
+    return found
 
 
 def _accept(snapshot: Snapshot, url_path: str) -> Response:
@@ -76,7 +83,6 @@ def _accept(snapshot: Snapshot, url_path: str) -> Response:
 
 def _new_trigger(snapshot: Snapshot, *, awaited: bool) -> NewTrigger:
     body = request.get_data(cache=False)
-    headers = [(name, value) for name, value in request.headers.items() if name.lower() not in HOP_HEADERS]
     return NewTrigger(
         id=new_id(),
         callback_id=snapshot.callback_id,
@@ -84,7 +90,7 @@ def _new_trigger(snapshot: Snapshot, *, awaited: bool) -> NewTrigger:
         method=request.method,
         path=request.path,
         query=request.query_string.decode("latin-1"),
-        headers=orjson.dumps(headers).decode(),
+        headers=orjson.dumps(_headers()).decode(),
         content_type=request.content_type,
         body=body,
         source_ip=_source_ip(),
@@ -98,6 +104,16 @@ def _new_trigger(snapshot: Snapshot, *, awaited: bool) -> NewTrigger:
         ),
         awaited=awaited,
     )
+
+
+def _headers() -> list[tuple[str, str]]:
+    """The headers as they came, names in lower case."""
+    raw = request.environ.get(environ.HEADERS)
+    if raw is None:
+        named = [(name.lower(), value) for name, value in request.headers.items()]
+    else:
+        named = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in raw]
+    return [pair for pair in named if pair[0] not in HOP_HEADERS]
 
 
 def _source_ip() -> str | None:

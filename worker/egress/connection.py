@@ -33,7 +33,7 @@ MAX_HEAD_BYTES = 256 * 1024  # all that precedes the body, so that endless 1xx r
 MAX_CHUNK_OVERHEAD = 8  # a body sent byte by byte in chunks takes six times its size on the wire
 SPARE_WIRE_BYTES = 1024 * 1024  # what may be under way when the cap is reached; it ends endless framing
 HAPPY_EYEBALLS_SECONDS = 0.25  # the "Connection Attempt Delay" of RFC 8305
-_NO_TIMEOUT = aiohttp.ClientTimeout(total=None, connect=None, sock_read=None, sock_connect=None)
+NO_TIMEOUT = aiohttp.ClientTimeout(total=None, connect=None, sock_read=None, sock_connect=None)
 
 
 class Attempt:
@@ -202,7 +202,7 @@ def open_session(connector: GuardedConnector) -> aiohttp.ClientSession:
         headers={"Accept-Encoding": "identity"},
         skip_auto_headers=("Accept", "Content-Type", "User-Agent"),
         cookie_jar=aiohttp.DummyCookieJar(),
-        timeout=_NO_TIMEOUT,
+        timeout=NO_TIMEOUT,
         trust_env=False,
         auto_decompress=False,
         raise_for_status=False,

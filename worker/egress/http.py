@@ -17,9 +17,9 @@ import io
 import re
 import socket
 import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 
 import aiohttp
 from yarl import URL
@@ -28,8 +28,10 @@ from worker.egress.addresses import AddressGuard
 from worker.egress.connection import Attempt, GuardedConnector, current, open_session
 from worker.egress.errors import EgressError, bad_request, translate
 from worker.egress.resolver import CACHE_SECONDS, GetAddrInfo, GuardedResolver, acting_for
+from worker.egress.wire import Destination, WireResponse, exchange, read_capped
 
 WHOLE_BODY_BYTES = 64 * 1024  # a larger body goes out in pieces, as fast as the peer reads
+MAX_KEPT_DESTINATIONS = 1_024  # about 3 KiB each
 
 # aiohttp and the connection decide these; from a caller they could smuggle a second request.
 FRAMING_HEADERS = frozenset(
@@ -50,6 +52,8 @@ _STOPPED = "The worker stopped before the request was sent."
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 §5.6.2
 _HOST = re.compile(r"[0-9A-Za-z._:-]+")  # after IDNA; no scope ids, no percent-encoding
 _FIELD_VALUE = re.compile(r"[\t\x20-\x7e]*")
+_TOKENS = re.compile(rf"{_TOKEN.pattern}(?:\n{_TOKEN.pattern})*")
+_FIELD_VALUES = re.compile(r"[\t\x20-\x7e\n]*")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _CONTROL_BUT_TAB = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f]")
 
@@ -109,6 +113,7 @@ class Egress:
         self._resolver: GuardedResolver | None = None
         self._connector: GuardedConnector | None = None
         self._session: aiohttp.ClientSession | None = None
+        self._destination: Callable[[str], Destination]
 
     @property
     def session(self) -> aiohttp.ClientSession:
@@ -124,6 +129,8 @@ class Egress:
             self._guard, self._resolver, limit=self._connection_limit, ssl_context=self._ssl_context
         )
         self._session = open_session(self._connector)
+        loop = asyncio.get_running_loop()
+        self._destination = lru_cache(MAX_KEPT_DESTINATIONS)(lambda url: Destination(_read_url(url), loop))
 
     async def close(self) -> None:
         """Abort what is under way and give everything back."""
@@ -139,16 +146,15 @@ class Egress:
 
         Raises EgressError, and CancelledError when the caller is cancelled; nothing else.
         """
-        session, destination = self._session, "the URL"
-        if session is None:
+        if self._connector is None:
             raise EgressError("connect_failed", _STOPPED)
-        attempt = Attempt(request.max_response_bytes)
+        attempt, named = Attempt(request.max_response_bytes), "the URL"
         try:
-            url = _read_url(request.url)
-            destination = f"{url.host_subcomponent}:{url.port}"
+            destination = self._destination(request.url)
+            named = destination.name
             _check_message(request)
             async with asyncio.timeout(request.timeout_ms / 1000):
-                return await _exchange(session, url, request, attempt)
+                return await self._exchange(destination, request, attempt)
         except EgressError:
             raise
         except asyncio.CancelledError:
@@ -160,34 +166,44 @@ class Egress:
             # from None: the text of a foreign exception may hold the URL, which may be a credential
             raise translate(
                 error,
-                destination=destination,
+                destination=named,
                 phase=attempt.phase,
                 reused_and_silent=attempt.reused_and_silent,
             ) from None
 
+    async def _exchange(
+        self, destination: Destination, request: HttpRequest, attempt: Attempt
+    ) -> HttpResponse:
+        token = current.set(attempt)
+        try:
+            with acting_for(request.tenant):
+                found = await self._send(destination, request, attempt)
+        finally:
+            current.reset(token)
+            attempt.abort_if_closed()
+        headers = tuple((_text(name), _text(value)) for name, value in found.raw_headers)
+        return HttpResponse(found.status, headers, found.body, found.truncated)
 
-async def _exchange(
-    session: aiohttp.ClientSession, url: URL, request: HttpRequest, attempt: Attempt
-) -> HttpResponse:
-    response: aiohttp.ClientResponse | None = None
-    token = current.set(attempt)
+    async def _send(self, destination: Destination, request: HttpRequest, attempt: Attempt) -> WireResponse:
+        assert self._connector is not None
+        cap = request.max_response_bytes
+        if len(request.body) > WHOLE_BODY_BYTES:
+            return await _send_large(self.session, destination.url, request)
+        return await exchange(
+            self._connector, destination, request.method.upper(), request.headers, request.body, cap, attempt
+        )
+
+
+async def _send_large(session: aiohttp.ClientSession, url: URL, request: HttpRequest) -> WireResponse:
+    """Send a body in pieces, as fast as the peer reads, through aiohttp's client."""
+    response = await session.request(
+        request.method, url, headers=request.headers, data=io.BytesIO(request.body), allow_redirects=False
+    )
     try:
-        with acting_for(request.tenant):
-            response = await session.request(
-                request.method,
-                url,
-                headers=request.headers,
-                data=_payload(request.body),
-                allow_redirects=False,
-            )
-        body, truncated = await _read_capped(response.content, request.max_response_bytes)
-        headers = tuple((_text(name), _text(value)) for name, value in response.raw_headers)
-        return HttpResponse(response.status, headers, body, truncated)
+        body, truncated = await read_capped(response.content, request.max_response_bytes)
+        return WireResponse(response.status, response.raw_headers, body, truncated)
     finally:
-        current.reset(token)
-        if response is not None:
-            response.close()  # does nothing when the connection is already back in the pool
-        attempt.abort_if_closed()
+        response.close()  # does nothing when the connection is already back in the pool
 
 
 def _is_being_cancelled() -> bool:
@@ -215,6 +231,8 @@ def _check_message(request: HttpRequest) -> None:
     """Raise EgressError for a method or header that cannot be sent, or that would change the framing."""
     if not _TOKEN.fullmatch(request.method) or request.method.upper() == "CONNECT":
         raise bad_request("This is not a method that can be sent.")
+    if _can_be_sent(request.headers):
+        return
     for name, value in request.headers.items():
         if not _TOKEN.fullmatch(name):
             raise bad_request("A header's name holds a character that cannot be sent.")
@@ -224,20 +242,15 @@ def _check_message(request: HttpRequest) -> None:
             raise bad_request(f"The header {name} holds a character other than printable ASCII.")
 
 
-def _payload(body: bytes) -> bytes | io.BytesIO | None:
-    if not body:
-        return None
-    return body if len(body) <= WHOLE_BODY_BYTES else io.BytesIO(body)
-
-
-async def _read_capped(content: aiohttp.StreamReader, cap: int) -> tuple[bytes, bool]:
-    """Read a body up to its end or to cap bytes. Returns the bytes, and whether there were more."""
-    body = bytearray()
-    while chunk := await content.readany():
-        body += chunk
-        if len(body) > cap:
-            return bytes(body[:cap]), True
-    return bytes(body), False
+def _can_be_sent(headers: Mapping[str, str]) -> bool:
+    """Whether nothing is wrong with any of them, found out all at once. A line break in one would add to the count."""
+    names, values = "\n".join(headers), "\n".join(headers.values())
+    return (
+        names.count("\n") == values.count("\n") == len(headers) - 1
+        and _TOKENS.fullmatch(names) is not None
+        and _FIELD_VALUES.fullmatch(values) is not None
+        and FRAMING_HEADERS.isdisjoint(map(str.lower, headers))
+    )
 
 
 def _text(raw: bytes) -> str:

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 from flask import Flask, Response
 
-from api.deferred import ABANDONED_KEY, ENVIRON_KEY, Answer, Deferred, defer, is_abandoned
+from api import environ
+from api.deferred import Answer, Deferred, defer, is_abandoned
 from shared.errors import RowRejected
 
 Wait = Callable[[Deferred], Answer]
@@ -144,7 +145,7 @@ def test_under_plain_wsgi_a_view_waits_itself(app: Flask) -> None:
 
 def test_under_the_shell_the_view_leaves_its_answer_behind(app: Flask) -> None:
     slot: list[Deferred] = []
-    app.test_client().get("/deferred", environ_overrides={ENVIRON_KEY: slot})
+    app.test_client().get("/deferred", environ_overrides={environ.DEFERRED: slot})
     (left,) = slot
     assert left.answer_here()[2] == b"stored"
 
@@ -152,7 +153,7 @@ def test_under_the_shell_the_view_leaves_its_answer_behind(app: Flask) -> None:
 def test_a_view_can_ask_whether_anybody_still_waits(app: Flask) -> None:
     client = app.test_client()
     assert client.get("/abandoned").text == "False"
-    assert client.get("/abandoned", environ_overrides={ABANDONED_KEY: True}).text == "True"
+    assert client.get("/abandoned", environ_overrides={environ.ABANDONED: True}).text == "True"
 
 
 @either_way

@@ -1,0 +1,19 @@
+"""What the shell and the views tell each other: keys of the WSGI environment.
+
+Under plain WSGI, as in Flask's test client, none of them is there, and everything works without.
+"""
+
+REQUEST_ID = "pointsman.request_id"
+"""The id of this request, for the log and the answer."""
+
+DEFERRED = "pointsman.deferred"
+"""A list for what must still happen before the answer leaves (api/deferred.py)."""
+
+ABANDONED = "pointsman.abandoned"
+"""True once the caller has its answer, because the view took too long."""
+
+CALLBACK = "pointsman.callback"
+"""The callback that the trigger URL names, where the shell knew it: then the view waits for nothing."""
+
+HEADERS = "pointsman.headers"
+"""The request's headers as they came: pairs of bytes, names in lower case, repeated ones apart."""
