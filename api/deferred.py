@@ -31,7 +31,7 @@ class Deferred:
     from it is waited for in turn, for as long as that one says.
     """
 
-    future: Future[Any]
+    future: Future[Any] | asyncio.Future[Any]
     respond: Callable[[Any], Answer | Deferred]
     timeout_seconds: float
 
@@ -43,10 +43,13 @@ class Deferred:
         return answer
 
     async def _step(self, timeout_seconds: float) -> Answer | Deferred:
+        future = asyncio.wrap_future(self.future)
         try:
-            outcome = await asyncio.wait_for(asyncio.wrap_future(self.future), timeout_seconds)
+            async with asyncio.timeout(timeout_seconds):
+                outcome = await future
         except asyncio.CancelledError:
-            if not self.future.cancelled():
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
                 raise  # it is this request that was cancelled
             outcome = TimeoutError()
         except Exception as error:  # noqa: BLE001 - respond() turns it into an answer
@@ -61,6 +64,7 @@ class Deferred:
         return answer
 
     def _step_here(self) -> Answer | Deferred:
+        assert isinstance(self.future, Future)
         try:
             outcome = self.future.result(self.timeout_seconds)
         except FutureTimeoutError as error:
@@ -79,12 +83,20 @@ def is_abandoned() -> bool:
     return bool(request.environ.get(environ.ABANDONED))
 
 
+class _NoAnswerYet(Response):
+    """What a view returns to Flask when the shell makes the answer: nothing of it is looked at."""
+
+    def __call__(self, _environ: Any, start_response: Any) -> list[bytes]:
+        start_response("202 Accepted", [])
+        return []
+
+
 def defer(deferred: Deferred) -> Response:
     """Return this from a view."""
     slot = request.environ.get(environ.DEFERRED)
     if slot is not None:
         slot.append(deferred)
-        return Response(status=202)
+        return _NoAnswerYet()
     status, headers, body = deferred.answer_here()
     response = Response(body, status=status)
     response.headers.extend(headers)

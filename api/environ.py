@@ -12,8 +12,14 @@ DEFERRED = "pointsman.deferred"
 ABANDONED = "pointsman.abandoned"
 """True once the caller has its answer, because the view took too long."""
 
+LOOP = "pointsman.loop"
+"""The event loop on which the answer is awaited."""
+
 CALLBACK = "pointsman.callback"
 """The callback that the trigger URL names, where the shell knew it: then the view waits for nothing."""
+
+BODY = "pointsman.body"
+"""The request's body, whole, as in `wsgi.input`."""
 
 HEADERS = "pointsman.headers"
 """The request's headers as they came: pairs of bytes, names in lower case, repeated ones apart."""

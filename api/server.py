@@ -214,6 +214,8 @@ def _environ(scope: Scope, body: bytes, request_id: str, deferred: list[Deferred
         "wsgi.run_once": False,
         keys.REQUEST_ID: request_id,
         keys.DEFERRED: deferred,
+        keys.LOOP: asyncio.get_running_loop(),
+        keys.BODY: body,
         keys.HEADERS: scope["headers"],
     }
     for raw_name, raw_value in scope["headers"]:

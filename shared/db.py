@@ -13,8 +13,9 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
+from uuid import UUID
 
 import psycopg2
 import psycopg2.extensions
@@ -169,6 +170,11 @@ def make_engine(url: str, application: str, *, pool_size: int, call_seconds: flo
         pool_recycle=1800,
         pool_pre_ping=True,
     )
+
+
+def uuid_array(ids: Iterable[UUID]) -> str:
+    """Ids as PostgreSQL writes an array of them: for long lists, which the driver would adapt one by one."""
+    return "{" + ",".join(map(str, ids)) + "}"
 
 
 def cursor_of(session: Session) -> Any:

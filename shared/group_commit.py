@@ -7,7 +7,9 @@ while it does, the next batch gathers. What is always true:
 - one bad row fails alone: a batch that PostgreSQL refuses because of its content is halved until
   the bad row stands by itself (RowRejected), and its neighbours are stored;
 - the queue is bounded in rows and bytes; beyond either, submit() raises Unavailable at once;
-- a row whose caller gave up before its batch was sent is not sent.
+- a row whose caller gave up before its batch was sent is not sent, unless the commit is patient.
+
+Callers on an event loop are told all at once: a batch wakes its loop a single time.
 
 `flush` must be safe to repeat after an ambiguous COMMIT (client-made keys, ON CONFLICT DO NOTHING,
 or a fence).
@@ -15,12 +17,13 @@ or a fence).
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import psycopg2
 import structlog
@@ -53,13 +56,26 @@ def is_transient(error: Exception) -> bool:
     return isinstance(error, psycopg2.Error) and (error.pgcode or "")[:2] in {"08", "40", "53", "57", "25"}
 
 
-class _Entry(Generic[Row, Result]):
-    __slots__ = ("future", "row", "size")
+Pending = Future[Result] | asyncio.Future[Result]
+"""What a caller waits for: in its thread, or on its loop."""
 
-    def __init__(self, row: Row, size: int) -> None:
+End = Callable[[Any, Any], None]
+
+
+class _Entry(Generic[Row, Result]):
+    __slots__ = ("future", "loop", "row", "size")
+
+    def __init__(self, row: Row, size: int, loop: asyncio.AbstractEventLoop | None) -> None:
         self.row = row
         self.size = size
-        self.future: Future[Result] = Future()
+        self.loop = loop
+        self.future: Pending[Result] = Future() if loop is None else loop.create_future()
+
+    def is_wanted(self) -> bool:
+        """Whether its caller still waits; from now on one in a thread cannot give up any more."""
+        if isinstance(self.future, Future):
+            return self.future.set_running_or_notify_cancel()
+        return not self.future.cancelled()
 
 
 class GroupCommit(Generic[Row, Result]):
@@ -67,8 +83,8 @@ class GroupCommit(Generic[Row, Result]):
 
     flush: takes rows, commits them, returns one result for each, in order. It owns its connection.
     patient: False — a batch is repeated once after a lost connection, then its rows fail with
-    Unavailable (a caller is waiting). True — it is repeated until PostgreSQL is back (a result must
-    not be forgotten).
+    Unavailable (a caller is waiting). True — it is repeated until PostgreSQL is back, whether or not
+    somebody still waits (a result must not be forgotten).
     """
 
     def __init__(
@@ -121,7 +137,18 @@ class GroupCommit(Generic[Row, Result]):
 
         Raises Unavailable when the queue is full or the process is stopping.
         """
-        entry: _Entry[Row, Result] = _Entry(row, size)
+        future = self._queue_up(_Entry(row, size, None))
+        assert isinstance(future, Future)
+        return future
+
+    def submit_on(self, loop: asyncio.AbstractEventLoop, row: Row, size: int) -> asyncio.Future[Result]:
+        """The same for whoever waits on this loop."""
+        future = self._queue_up(_Entry(row, size, loop))
+        assert isinstance(future, asyncio.Future)
+        return future
+
+    def _queue_up(self, entry: _Entry[Row, Result]) -> Pending[Result]:
+        size = entry.size
         with self._wake:
             if self._stopping:
                 raise Unavailable("The process is stopping.")
@@ -141,7 +168,7 @@ class GroupCommit(Generic[Row, Result]):
                 if not self._queue:
                     return
                 batch = self._take()
-            live = [entry for entry in batch if entry.future.set_running_or_notify_cancel()]
+            live = [entry for entry in batch if entry.is_wanted() or self._patient]
             if live:
                 self._store(live)
 
@@ -165,8 +192,7 @@ class GroupCommit(Generic[Row, Result]):
         except Exception as error:  # noqa: BLE001 - whatever it is belongs to the batch's callers
             self._explain(batch, error)
             return
-        for entry, result in zip(batch, results, strict=True):
-            entry.future.set_result(result)
+        _tell(batch, results, _succeed)
 
     def _explain(self, batch: list[_Entry[Row, Result]], error: Exception) -> None:
         """Give a failed batch's callers their error, after isolating a bad row by halving."""
@@ -203,9 +229,33 @@ class GroupCommit(Generic[Row, Result]):
 
     @staticmethod
     def _fail(batch: list[_Entry[Row, Result]], error: Exception) -> None:
-        for entry in batch:
-            if not entry.future.done():
-                entry.future.set_exception(error)
+        _tell(batch, [error] * len(batch), _fail)
+
+
+def _tell(batch: Sequence[_Entry[Any, Any]], outcomes: Sequence[Any], end: End) -> None:
+    """End each entry's future with its outcome: here, or on the loop where somebody waits for it."""
+    by_loop: dict[asyncio.AbstractEventLoop | None, list[tuple[Pending[Any], Any]]] = {}
+    for entry, outcome in zip(batch, outcomes, strict=True):
+        by_loop.setdefault(entry.loop, []).append((entry.future, outcome))
+    for loop, told in by_loop.items():
+        if loop is None:
+            _end_all(told, end)
+        elif not loop.is_closed():
+            loop.call_soon_threadsafe(_end_all, told, end)
+
+
+def _end_all(told: Iterable[tuple[Pending[Any], Any]], end: End) -> None:
+    for future, outcome in told:
+        if not future.done():
+            end(future, outcome)
+
+
+def _succeed(future: Pending[Any], result: Any) -> None:
+    future.set_result(result)
+
+
+def _fail(future: Pending[Any], error: BaseException) -> None:
+    future.set_exception(error)
 
 
 def _first_line(error: Exception) -> str:

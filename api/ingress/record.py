@@ -8,6 +8,7 @@ commit, on a thread of their own.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
@@ -21,7 +22,7 @@ from psycopg2 import Binary
 from api.ingress.deduplicate import CALLERS, Holder, RequestKey, reserve
 from shared import metrics
 from shared.clock import database_clock
-from shared.db import GuardedConnection, OwnedConnection
+from shared.db import GuardedConnection, OwnedConnection, uuid_array
 from shared.errors import Conflict
 from shared.group_commit import GroupCommit
 from shared.hints import HintPublisher
@@ -69,6 +70,11 @@ class NewTrigger:
     key: RequestKey | None = None
     awaited: bool = False
 
+    @property
+    def size(self) -> int:
+        """About how many bytes it takes in the queue and in the batch."""
+        return ROW_OVERHEAD_BYTES + len(self.body) + len(self.headers) + len(self.query)
+
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
@@ -109,8 +115,13 @@ class Recorder:
 
         Conflict: its key was used for another request.
         """
-        size = ROW_OVERHEAD_BYTES + len(trigger.body) + len(trigger.headers) + len(trigger.query)
-        return self._commits.submit(trigger, size)
+        return self._commits.submit(trigger, trigger.size)
+
+    def record_on(
+        self, loop: asyncio.AbstractEventLoop, trigger: NewTrigger
+    ) -> asyncio.Future[Recorded | Conflict]:
+        """The same for whoever waits on this loop."""
+        return self._commits.submit_on(loop, trigger, trigger.size)
 
     def flush(self, triggers: Sequence[NewTrigger]) -> list[Recorded | Conflict]:
         """Commit a batch, then offer its hint."""
@@ -149,7 +160,7 @@ class Recorder:
         return answers
 
     def _insert(self, cursor: Any, triggers: Sequence[NewTrigger]) -> None:
-        awaited = [str(t.id) for t in triggers if t.awaited]
+        awaited = uuid_array(t.id for t in triggers if t.awaited)
         cursor.execute(_RECORD, (*_columns(triggers), self._first_hint_seconds, awaited))
 
 
@@ -168,11 +179,11 @@ def _answer(trigger: NewTrigger, holders: Mapping[tuple[UUID, str], Holder]) -> 
     return Recorded(holder.trigger_id, repeated=True)
 
 
-def _columns(triggers: Sequence[NewTrigger]) -> tuple[list[Any], ...]:
+def _columns(triggers: Sequence[NewTrigger]) -> tuple[Any, ...]:
     return (
-        [str(t.id) for t in triggers],
-        [str(t.callback_id) for t in triggers],
-        [str(t.user_id) for t in triggers],
+        uuid_array(t.id for t in triggers),
+        uuid_array(t.callback_id for t in triggers),
+        uuid_array(t.user_id for t in triggers),
         [t.method for t in triggers],
         [t.path for t in triggers],
         [t.query for t in triggers],

@@ -32,7 +32,9 @@ def preferred_wait_seconds(prefer: str | None, timeout_ms: int) -> int:
 
     A preference that cannot be understood is ignored, and of several the first counts (RFC 7240, section 2).
     """
-    for preference in (prefer or "").split(","):
+    if not prefer:
+        return 0
+    for preference in prefer.split(","):
         name, _, value = preference.split(";", 1)[0].partition("=")
         if name.strip().lower() == "wait":
             digits = value.strip().strip('"')

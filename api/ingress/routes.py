@@ -7,10 +7,11 @@ deduplicate.
 from __future__ import annotations
 
 import ipaddress
+from functools import lru_cache
 from uuid import UUID
 
 import orjson
-from flask import Blueprint, Response, g, jsonify, request
+from flask import Blueprint, Request, Response, g, jsonify, request
 
 from api import environ
 from api.deferred import Deferred, defer, is_abandoned
@@ -63,62 +64,71 @@ def _known() -> Snapshot | None:
 
 def _accept(snapshot: Snapshot, url_path: str) -> Response:
     must_be_active(snapshot)
-    settings, outcomes = services().settings, services().outcomes
     if is_abandoned():
         raise Unavailable("The callback could not be looked up in time.")
-    wait_seconds = preferred_wait_seconds(request.headers.get("prefer"), snapshot.timeout_ms)
-    trigger = _new_trigger(snapshot, awaited=wait_seconds > 0)
-    committed = services().recorder.record(trigger)
+    # past Flask's proxies, of which each look costs as much as a small function
+    called: Request = request._get_current_object()  # type: ignore[attr-defined]
+    own = services()
+    wait_seconds = preferred_wait_seconds(called.headers.get("prefer"), snapshot.timeout_ms)
+    trigger = _new_trigger(called, snapshot, own.settings.idempotency_seconds, awaited=wait_seconds > 0)
+    loop = called.environ.get(environ.LOOP)
+    committed = own.recorder.record(trigger) if loop is None else own.recorder.record_on(loop, trigger)
     reply = Reply(
-        outcomes=outcomes,
-        status_base=settings.base_url + url_path,
+        outcomes=own.outcomes,
+        status_base=own.settings.base_url + url_path,
         request_id=g.request_id,
         wait_seconds=wait_seconds,
-        waiting=outcomes.wait(trigger.id, wait_seconds) if wait_seconds else None,
+        waiting=own.outcomes.wait(trigger.id, wait_seconds) if wait_seconds else None,
         caches=snapshot.cache_period_seconds > 0,
         from_cache=trigger.key is not None and not trigger.key.is_callers,
     )
-    return defer(Deferred(committed, reply.after_commit, settings.accept_timeout_seconds))
+    return defer(Deferred(committed, reply.after_commit, own.settings.accept_timeout_seconds))
 
 
-def _new_trigger(snapshot: Snapshot, *, awaited: bool) -> NewTrigger:
-    body = request.get_data(cache=False)
+def _new_trigger(
+    called: Request, snapshot: Snapshot, idempotency_seconds: float, *, awaited: bool
+) -> NewTrigger:
+    body = called.environ.get(environ.BODY)
+    if body is None:
+        body = called.get_data(cache=False)
     return NewTrigger(
         id=new_id(),
         callback_id=snapshot.callback_id,
         user_id=snapshot.user_id,
-        method=request.method,
-        path=request.path,
-        query=request.query_string.decode("latin-1"),
-        headers=orjson.dumps(_headers()).decode(),
-        content_type=request.content_type,
+        method=called.method,
+        path=called.path,
+        query=called.query_string.decode("latin-1"),
+        headers=orjson.dumps(_headers(called)).decode(),
+        content_type=called.content_type,
         body=body,
-        source_ip=_source_ip(),
+        source_ip=_address(called.remote_addr),
         key=key_of(
-            request.headers.get("idempotency-key"),
-            request.method,
-            request.query_string,
+            called.headers.get("idempotency-key"),
+            called.method,
+            called.query_string,
             body,
             cache_period_seconds=snapshot.cache_period_seconds,
-            lifetime_seconds=services().settings.idempotency_seconds,
+            lifetime_seconds=idempotency_seconds,
         ),
         awaited=awaited,
     )
 
 
-def _headers() -> list[tuple[str, str]]:
+def _headers(called: Request) -> list[tuple[str, str]]:
     """The headers as they came, names in lower case."""
-    raw = request.environ.get(environ.HEADERS)
+    raw = called.environ.get(environ.HEADERS)
     if raw is None:
-        named = [(name.lower(), value) for name, value in request.headers.items()]
+        named = [(name.lower(), value) for name, value in called.headers.items()]
     else:
         named = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in raw]
     return [pair for pair in named if pair[0] not in HOP_HEADERS]
 
 
-def _source_ip() -> str | None:
+@lru_cache(1_024)
+def _address(text: str | None) -> str | None:
+    """The caller's address in its usual form, None when it has none."""
     try:
-        return str(ipaddress.ip_address(request.remote_addr or ""))
+        return str(ipaddress.ip_address(text or ""))
     except ValueError:
         return None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -19,12 +20,12 @@ def test_api_and_worker_show_what_they_did(tmp_path: Path, receiver: Receiver) -
     with Running(tmp_path, {"POINTSMAN_METRICS_PORT": str(port)}) as running:
         running.ended(running.fire(running.callback(receiver.url("/ok"))))
 
-        def shown(base: str) -> str:
-            return httpx.get(f"{base}/metrics", trust_env=False).text
+        def shows(base: str, line: str) -> bool:
+            return line in httpx.get(f"{base}/metrics", trust_env=False).text
 
-        assert "pointsman_triggers_accepted_total 1.0" in shown(running.url)
+        assert shows(running.url, "pointsman_triggers_accepted_total 1.0")
         worker = f"http://127.0.0.1:{port}"
-        assert 'pointsman_runs_settled_total{success="true"} 1.0' in shown(worker)
+        assert shows(worker, 'pointsman_runs_settled_total{success="true"} 1.0')
         for duty in DUTIES:
-            counted = f'pointsman_sweep_seconds_count{{duty="{duty}"}}'
-            eventually(lambda counted=counted: counted in shown(worker), 10, f"a pass of {duty}")
+            line = f'pointsman_sweep_seconds_count{{duty="{duty}"}}'
+            eventually(partial(shows, worker, line), 10, f"a pass of {duty}")

@@ -85,9 +85,10 @@ class Storage:
 
     async def store(self, item: StoredItem) -> None:
         """Store an item; raises Invalid over the quota, Unavailable without PostgreSQL or time."""
-        future = self._commits.submit(item, len(item.content) + 200)
+        future = self._commits.submit_on(asyncio.get_running_loop(), item, len(item.content) + 200)
         try:
-            stored = await asyncio.wait_for(asyncio.wrap_future(future), item.timeout_ms / 1000)
+            async with asyncio.timeout(item.timeout_ms / 1000):
+                stored = await future
         except TimeoutError:
             raise Unavailable(
                 f"The item was not stored within {item.timeout_ms} ms.",

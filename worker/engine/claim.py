@@ -11,7 +11,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import psycopg2
@@ -24,7 +24,7 @@ from shared.group_commit import is_content_error
 from shared.ids import execution_id
 from shared.settle import Settlement, settle
 from worker.actions.contract import Action, Trigger
-from worker.engine.rows import read_actions, read_callbacks, read_executions, read_triggers
+from worker.engine.rows import read_actions, read_callbacks, read_executions
 from worker.engine.state import Execution, Run, Status
 from worker.engine.steps import Attempt, assign_steps, next_move
 
@@ -38,10 +38,16 @@ WITH k AS (
   SELECT trigger_id FROM runs
   WHERE trigger_id = ANY(%(ids)s::uuid[]) AND (status = 'PENDING') IS TRUE AND (due_at <= now()) IS TRUE
     AND (losses <= %(max_losses)s OR losses_alone >= %(bound)s)
-  ORDER BY trigger_id FOR UPDATE SKIP LOCKED)
-UPDATE runs r SET status = 'RUNNING', worker_id = %(worker)s, claim = r.claim + 1
-FROM k WHERE r.trigger_id = k.trigger_id AND r.trigger_id = ANY(%(ids)s::uuid[])
-RETURNING r.trigger_id, r.callback_id, r.claim, r.losses, r.losses_alone, r.awaited, now()
+  ORDER BY trigger_id FOR UPDATE SKIP LOCKED),
+c AS (
+  UPDATE runs r SET status = 'RUNNING', worker_id = %(worker)s, claim = r.claim + 1
+  FROM k WHERE r.trigger_id = k.trigger_id AND r.trigger_id = ANY(%(ids)s::uuid[])
+  RETURNING r.trigger_id, r.callback_id, r.claim, r.losses, r.losses_alone, r.awaited)
+SELECT c.trigger_id, c.callback_id, c.claim, c.losses, c.losses_alone, c.awaited, now(), t.id IS NOT NULL,
+  t.user_id, t.method, t.path, t.query, t.headers::text, t.content_type, t.body, t.received_at,
+  c.claim > 1 OR t.replay_of IS NOT NULL
+FROM c LEFT JOIN triggers t ON t.id = c.trigger_id AND t.id = ANY(%(ids)s::uuid[])
+ORDER BY c.trigger_id
 """
 _SUSPECTS = """
 SELECT trigger_id, losses FROM runs
@@ -154,29 +160,68 @@ def _concerns_all(error: Exception) -> bool:
 
 
 def _assemble(cursor: Any, claimed: Sequence[Any], worker_id: UUID) -> tuple[list[Run], datetime]:
-    """Read everything that the claimed runs need and build them in memory."""
-    ids = [str(row[0]) for row in claimed]
-    now: datetime = claimed[0][6]
-    callback_ids = sorted({str(row[1]) for row in claimed})
+    """Read everything else that the claimed runs need and build them in memory."""
+    rows = [_Claimed(*row) for row in claimed]
+    now = rows[0].now
+    callback_ids = sorted({str(row.callback_id) for row in rows})
     callbacks = read_callbacks(cursor, callback_ids, now)
-    triggers = read_triggers(cursor, ids)
-    executions = read_executions(cursor, ids)
     actions = _by_callback(read_actions(cursor, "a.callback_id = ANY(%s::uuid[])", callback_ids))
+    with_executions = [str(row.trigger_id) for row in rows if row.may_have_executions]
+    executions = read_executions(cursor, with_executions) if with_executions else {}
     runs = []
-    for trigger_id, callback_id, claim, losses, losses_alone, awaited, _ in claimed:
+    for row in rows:
         run = Run(
-            trigger=triggers[trigger_id],
-            callback=callbacks.get(callback_id),
+            trigger=row.trigger(),
+            callback=callbacks.get(row.callback_id),
             worker_id=worker_id,
-            claim=claim,
-            losses=losses,
-            executions=executions.get(trigger_id, []),
-            doom="worker_lost" if losses_alone >= MAX_LOSSES_ALONE else None,
-            awaited=awaited,
+            claim=row.claim,
+            losses=row.losses,
+            executions=executions.get(row.trigger_id, []),
+            doom="worker_lost" if row.losses_alone >= MAX_LOSSES_ALONE else None,
+            awaited=row.awaited,
         )
-        _equip(run, actions.get(callback_id, []))
+        _equip(run, actions.get(row.callback_id, []))
         runs.append(run)
     return runs, now
+
+
+class _Claimed(NamedTuple):
+    """One row of _CLAIM: a run as it is now claimed, and its trigger."""
+
+    trigger_id: UUID
+    callback_id: UUID
+    claim: int
+    losses: int
+    losses_alone: int
+    awaited: bool
+    now: datetime
+    has_trigger: bool
+    user_id: UUID
+    method: str
+    path: str
+    query: str
+    headers: str
+    content_type: str | None
+    body: memoryview
+    received_at: datetime
+    may_have_executions: bool
+
+    def trigger(self) -> Trigger:
+        """The trigger; raises LookupError when its row is gone, which only tampering can do."""
+        if not self.has_trigger:
+            raise LookupError(f"trigger {self.trigger_id} has no row")
+        return Trigger(
+            id=self.trigger_id,
+            callback_id=self.callback_id,
+            user_id=self.user_id,
+            method=self.method,
+            path=self.path,
+            query=self.query,
+            headers=self.headers,
+            content_type=self.content_type,
+            body=bytes(self.body),
+            received_at=self.received_at,
+        )
 
 
 def _by_callback(actions: Sequence[Action]) -> dict[UUID, list[Action]]:

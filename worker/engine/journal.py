@@ -8,7 +8,9 @@ comes back to its run as RowRejected. Results outlive an outage of PostgreSQL: t
 
 from __future__ import annotations
 
+import asyncio
 import json
+from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -174,6 +176,10 @@ class Journal:
         """Queue an entry. The future's result is ClaimLost (returned, not raised) when the fence dropped it."""
         return self._commits.submit(entry, entry.size)
 
+    async def write(self, entry: Entry) -> Started | ClaimLost:
+        """The same for a coroutine. The entry is written even when the coroutine is cancelled meanwhile."""
+        return await self._commits.submit_on(asyncio.get_running_loop(), entry, entry.size)
+
     def flush(self, entries: Sequence[Entry]) -> list[Started | ClaimLost]:
         """Write a batch in one transaction; one answer for each entry, in order."""
         with self._connection.transaction() as cursor:
@@ -187,9 +193,9 @@ class Journal:
             _end_runs(cursor, live)
         alive = {id(entry) for entry in live}
         metrics.claims_lost.inc(len(entries) - len(live))
-        for entry in live:
-            if isinstance(entry.end, Settled):
-                metrics.runs_settled.labels(str(entry.end.success).lower()).inc()
+        ends = Counter(entry.end.success for entry in live if isinstance(entry.end, Settled))
+        for success, count in ends.items():
+            metrics.runs_settled.labels(str(success).lower()).inc(count)
         return [
             {e.action_id: actions[e.action_id] for e in entry.starting if _may_start(e, actions)}
             if id(entry) in alive

@@ -9,11 +9,15 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
-from worker.actions.contract import Action, Callback, Trigger
+from worker.actions.contract import Action, Callback
 from worker.engine.state import Execution, Status
+
+MAX_KEPT_TEXTS = 1_024  # of configs, at most 256 KiB each and mostly below one
+MAX_KEPT_TEXT_CHARS = 4_096  # a longer one is read anew each time
 
 _ACTIONS = """
 SELECT a.id, a.callback_id, a.type, a.name, a."order", a.parallel, a.enabled, a.on_failure,
@@ -25,10 +29,6 @@ SELECT c.id, c.user_id, c.name, c.callback_url, c.timeout_duration, c.signing_se
   c.active_status AND u.is_active
 FROM callbacks c JOIN users u ON u.id = c.user_id
 WHERE c.deleted_at IS NULL AND u.deleted_at IS NULL AND c.id = ANY(%s::uuid[])
-"""
-_TRIGGERS = """
-SELECT t.id, t.callback_id, t.user_id, t.method, t.path, t.query, t.headers::text, t.content_type, t.body, t.received_at
-FROM triggers t WHERE t.id = ANY(%s::uuid[])
 """
 _EXECUTIONS = """
 SELECT x.trigger_id, x.id, x.action_id, x.type, x.step, x.status, x.attempt, x.next_attempt_at,
@@ -45,17 +45,25 @@ def read_actions(cursor: Any, condition: str, ids: Sequence[str]) -> list[Action
     return [_action(row) for row in cursor.fetchall()]
 
 
-def _action(row: Sequence[Any]) -> Action:
-    flaw = None
-    config: Any = {}
-    retry: Any = None
+@lru_cache(MAX_KEPT_TEXTS)
+def _settings(
+    config_text: str, retry_text: str | None
+) -> tuple[dict[str, Any], dict[str, Any] | None, str | None]:
+    """An action's config and retry, read once for each text and not to be changed, and their flaw, if they have one."""
     try:
-        config = json.loads(row[8])
-        retry = None if row[9] is None else json.loads(row[9])
-        if not isinstance(config, dict):
-            flaw = "The action's config is not a JSON object. Set it again."
+        config = json.loads(config_text)
+        retry = None if retry_text is None else json.loads(retry_text)
     except (ValueError, RecursionError):
-        flaw = "The action's config cannot be read. Set it again."
+        return {}, None, "The action's config cannot be read. Set it again."
+    retry = retry if isinstance(retry, dict) else None
+    if not isinstance(config, dict):
+        return {}, retry, "The action's config is not a JSON object. Set it again."
+    return config, retry, None
+
+
+def _action(row: Sequence[Any]) -> Action:
+    is_short = len(row[8]) <= MAX_KEPT_TEXT_CHARS
+    config, retry, flaw = (_settings if is_short else _settings.__wrapped__)(row[8], row[9])
     return Action(
         id=row[0],
         callback_id=row[1],
@@ -65,8 +73,8 @@ def _action(row: Sequence[Any]) -> Action:
         parallel=row[5],
         enabled=row[6],
         stops_on_failure=row[7] == "STOP",
-        config=config if flaw is None else {},
-        retry=retry if isinstance(retry, dict) else None,
+        config=config,
+        retry=retry,
         flaw=flaw,
     )
 
@@ -99,26 +107,6 @@ def _secrets_in_force(text: str, now: datetime) -> tuple[str, ...]:
         )
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return ("unreadable",)
-
-
-def read_triggers(cursor: Any, ids: Sequence[str]) -> dict[UUID, Trigger]:
-    """The triggers, by id."""
-    cursor.execute(_TRIGGERS, (list(ids),))
-    return {
-        row[0]: Trigger(
-            id=row[0],
-            callback_id=row[1],
-            user_id=row[2],
-            method=row[3],
-            path=row[4],
-            query=row[5],
-            headers=row[6],
-            content_type=row[7],
-            body=bytes(row[8]),
-            received_at=row[9],
-        )
-        for row in cursor.fetchall()
-    }
 
 
 def read_executions(cursor: Any, ids: Sequence[str]) -> dict[UUID, list[Execution]]:

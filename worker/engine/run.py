@@ -192,9 +192,9 @@ def _log_attempt(run: Run, execution: Execution, outcome: Outcome, duration_ms: 
     write = log.debug if outcome.success else log.info
     write(
         "attempt_ended",
-        trigger=str(run.id),
-        execution=str(execution.id),
-        action=str(execution.action_id),
+        trigger=run.id,
+        execution=execution.id,
+        action=execution.action_id,
         type=execution.type,
         attempt=execution.attempt,
         status=execution.status.value,
@@ -256,10 +256,9 @@ async def _write(journal: Journal, entry: Entry) -> Started | None:
 
     None: something in it could not be stored; the outcomes it carried are now FAILED
     `unstorable_response` in memory, and the caller decides anew. Raises ClaimLost.
-    The wait is shielded: an entry under way is written even when the run is cancelled.
     """
     try:
-        answer = await asyncio.shield(asyncio.wrap_future(journal.submit(entry)))
+        answer = await journal.write(entry)
     except RowRejected:
         if not any(e.outcome is not None and e.outcome.code != "unstorable_response" for e in entry.changed):
             raise

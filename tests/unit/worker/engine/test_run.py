@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from concurrent.futures import Future
 from dataclasses import replace
 from typing import Any, cast
 
@@ -34,15 +33,13 @@ class NotingJournal:
             e.action_id: e.action for e in entry.starting if e.action is not None and e.action.enabled
         }
 
-    def submit(self, entry: Entry) -> Future[Any]:
+    async def write(self, entry: Entry) -> Any:
         self.entries.append((entry, [e.status.value for e in entry.changed]))
-        future: Future[Any] = Future()
+        await asyncio.sleep(0)
         answer = self.answer(entry)
         if isinstance(answer, RowRejected):
-            future.set_exception(answer)
-        else:
-            future.set_result(answer)
-        return future
+            raise answer
+        return answer
 
     @property
     def last(self) -> Settled | Parked:
