@@ -96,7 +96,7 @@ def defer(deferred: Deferred) -> Response:
     slot = request.environ.get(environ.DEFERRED)
     if slot is not None:
         slot.append(deferred)
-        return _NoAnswerYet()
+        return _NoAnswerYet(content_type="application/json")  # without one werkzeug looks for it at length
     status, headers, body = deferred.answer_here()
     response = Response(body, status=status)
     response.headers.extend(headers)

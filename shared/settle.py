@@ -6,11 +6,12 @@ is written is the only one; the log row bears the trigger's own id, so a second 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
+
+from shared.json_text import to_json
 
 SETTLED_EVENT = "trigger.settled"
 
@@ -56,7 +57,7 @@ def settle(cursor: Any, ends: Sequence[Settlement]) -> None:
             ids,
             SETTLED_EVENT,
             ids,
-            [json.dumps(end.details) for end in ends],
+            [to_json(end.details) for end in ends],
             [end.status_code for end in ends],
             [end.success for end in ends],
         ),

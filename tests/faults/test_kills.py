@@ -14,6 +14,7 @@ from tests.running import Running, eventually
 
 KILLS = size(5, 50)
 BETWEEN = 150  # accepted triggers
+RATE = 100.0  # triggers a second: what gathers while a worker is away must drain in the test's time
 
 
 @pytest.mark.load
@@ -27,7 +28,7 @@ def test_every_accepted_trigger_ends_although_a_process_is_killed(
     postgres: commit on disk, the patient journal, connections that open again.
     """
     callback = pointsman.callback(receiver.url("/delay/100"))  # so that calls are under way at each kill
-    with BackgroundLoad(callback["triggerUrl"]) as load:
+    with BackgroundLoad(callback["triggerUrl"], per_second=RATE) as load:
         for number in range(KILLS):
             wait_for(load.accepted, BETWEEN)
             before = pointsman.pid_of(victim)

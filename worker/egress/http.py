@@ -27,7 +27,7 @@ from yarl import URL
 from worker.egress.addresses import AddressGuard
 from worker.egress.connection import Attempt, GuardedConnector, current, open_session
 from worker.egress.errors import EgressError, bad_request, translate
-from worker.egress.resolver import CACHE_SECONDS, GetAddrInfo, GuardedResolver, acting_for
+from worker.egress.resolver import CACHE_SECONDS, GetAddrInfo, GuardedResolver, acting_tenant
 from worker.egress.wire import Destination, WireResponse, exchange, read_capped
 
 WHOLE_BODY_BYTES = 64 * 1024  # a larger body goes out in pieces, as fast as the peer reads
@@ -174,12 +174,12 @@ class Egress:
     async def _exchange(
         self, destination: Destination, request: HttpRequest, attempt: Attempt
     ) -> HttpResponse:
-        token = current.set(attempt)
+        token, tenant_token = current.set(attempt), acting_tenant.set(request.tenant)
         try:
-            with acting_for(request.tenant):
-                found = await self._send(destination, request, attempt)
+            found = await self._send(destination, request, attempt)
         finally:
             current.reset(token)
+            acting_tenant.reset(tenant_token)
             attempt.abort_if_closed()
         headers = tuple((_text(name), _text(value)) for name, value in found.raw_headers)
         return HttpResponse(found.status, headers, found.body, found.truncated)

@@ -34,17 +34,17 @@ MAX_CACHED_NAMES = 2_048
 MAX_ADDRESSES_PER_FAMILY = 3  # one request may open this many sockets of each family at once
 TENANT_SHARE = 4  # a tenant may hold one part in this many of the threads
 
-_tenant: ContextVar[str] = ContextVar("egress_tenant")
+acting_tenant: ContextVar[str] = ContextVar("egress_tenant")
 
 
 @contextmanager
 def acting_for(tenant: str) -> Iterator[None]:
     """Charge the look-ups made inside to this tenant."""
-    token = _tenant.set(tenant)
+    token = acting_tenant.set(tenant)
     try:
         yield
     finally:
-        _tenant.reset(token)
+        acting_tenant.reset(token)
 
 
 class Address(NamedTuple):
@@ -191,7 +191,7 @@ class GuardedResolver(AbstractResolver):
 def _named_tenant() -> str:
     """The tenant that the look-up is for; there is no default, since it would be everybody's."""
     try:
-        return _tenant.get()
+        return acting_tenant.get()
     except LookupError:
         raise RuntimeError("a look-up needs acting_for(tenant) around it") from None
 

@@ -9,7 +9,6 @@ comes back to its run as RowRejected. Results outlive an outage of PostgreSQL: t
 from __future__ import annotations
 
 import asyncio
-import json
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import Future
@@ -22,6 +21,7 @@ from shared.db import OwnedConnection
 from shared.errors import ClaimLost
 from shared.group_commit import GroupCommit
 from shared.ids import new_id
+from shared.json_text import to_json
 from shared.settle import Settlement, settle
 from worker.actions.contract import Action
 from worker.engine.rows import read_actions
@@ -251,7 +251,7 @@ def _changed_row(run: Run, execution: Execution) -> _Row:
     error = None if outcome.success else f"{outcome.code}: {outcome.error}"
     history = None
     if execution.status is Status.PENDING:
-        history = json.dumps(
+        history = to_json(
             {
                 "attempt": execution.attempt,
                 "durationMs": execution.duration_ms,
@@ -265,7 +265,7 @@ def _changed_row(run: Run, execution: Execution) -> _Row:
         run,
         execution,
         execution.status.value,
-        response=None if outcome.response is None else json.dumps(outcome.response),
+        response=None if outcome.response is None else to_json(outcome.response),
         error=error,
         history=history,
     )
