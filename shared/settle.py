@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
+from shared.db import array
 from shared.json_text import to_json
 
 SETTLED_EVENT = "trigger.settled"
@@ -50,16 +51,16 @@ class Settlement:
 
 def settle(cursor: Any, ends: Sequence[Settlement]) -> None:
     """Settle runs whose rows the caller has locked."""
-    ids = [str(end.trigger_id) for end in ends]
+    ids = array(end.trigger_id for end in ends)
     cursor.execute(
         _SETTLE,
         (
             ids,
             SETTLED_EVENT,
             ids,
-            [to_json(end.details) for end in ends],
-            [end.status_code for end in ends],
-            [end.success for end in ends],
+            array(to_json(end.details) for end in ends),
+            array(end.status_code for end in ends),
+            array(end.success for end in ends),
         ),
     )
 

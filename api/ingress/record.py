@@ -17,12 +17,11 @@ from typing import Any
 from uuid import UUID
 
 import psycopg2
-from psycopg2 import Binary
 
 from api.ingress.deduplicate import CALLERS, Holder, RequestKey, reserve
 from shared import metrics
 from shared.clock import database_clock
-from shared.db import GuardedConnection, OwnedConnection, uuid_array
+from shared.db import GuardedConnection, OwnedConnection, array
 from shared.errors import Conflict
 from shared.group_commit import GroupCommit
 from shared.hints import HintPublisher
@@ -160,7 +159,7 @@ class Recorder:
         return answers
 
     def _insert(self, cursor: Any, triggers: Sequence[NewTrigger]) -> None:
-        awaited = uuid_array(t.id for t in triggers if t.awaited)
+        awaited = array(t.id for t in triggers if t.awaited)
         cursor.execute(_RECORD, (*_columns(triggers), self._first_hint_seconds, awaited))
 
 
@@ -179,17 +178,17 @@ def _answer(trigger: NewTrigger, holders: Mapping[tuple[UUID, str], Holder]) -> 
     return Recorded(holder.trigger_id, repeated=True)
 
 
-def _columns(triggers: Sequence[NewTrigger]) -> tuple[Any, ...]:
+def _columns(triggers: Sequence[NewTrigger]) -> tuple[str, ...]:
     return (
-        uuid_array(t.id for t in triggers),
-        uuid_array(t.callback_id for t in triggers),
-        uuid_array(t.user_id for t in triggers),
-        [t.method for t in triggers],
-        [t.path for t in triggers],
-        [t.query for t in triggers],
-        [t.headers for t in triggers],
-        [t.content_type for t in triggers],
-        [Binary(t.body) for t in triggers],
-        [t.source_ip for t in triggers],
-        [t.key.key.removeprefix(CALLERS) if t.key and t.key.is_callers else None for t in triggers],
+        array(t.id for t in triggers),
+        array(t.callback_id for t in triggers),
+        array(t.user_id for t in triggers),
+        array(t.method for t in triggers),
+        array(t.path for t in triggers),
+        array(t.query for t in triggers),
+        array(t.headers for t in triggers),
+        array(t.content_type for t in triggers),
+        array(t.body for t in triggers),
+        array(t.source_ip for t in triggers),
+        array(t.key.key.removeprefix(CALLERS) if t.key and t.key.is_callers else None for t in triggers),
     )

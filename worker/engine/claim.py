@@ -19,7 +19,7 @@ import psycopg2.errors
 import structlog
 
 from shared import metrics
-from shared.db import OwnedConnection
+from shared.db import OwnedConnection, array
 from shared.group_commit import is_content_error
 from shared.ids import execution_id
 from shared.settle import Settlement, settle
@@ -128,7 +128,7 @@ class Claimer:
             self._settle_unclaimable(trigger_id)
 
     def _claim(self, worker_id: UUID, ids: Sequence[UUID], max_losses: int) -> list[Run]:
-        named = {"ids": sorted(str(i) for i in ids), "worker": str(worker_id)}
+        named = {"ids": array(sorted(ids)), "worker": str(worker_id)}
         with self._connection.transaction() as cursor:
             cursor.execute(_CLAIM, {**named, "max_losses": max_losses, "bound": MAX_LOSSES_ALONE})
             claimed = cursor.fetchall()
@@ -283,11 +283,11 @@ def _start(cursor: Any, runs: Sequence[Run], now: datetime) -> None:
         cursor.execute(
             _RESTART,
             (
-                [str(e.id) for _, e in restarted],
-                [str(run.id) for run, _ in restarted],
-                [e.attempt for _, e in restarted],
-                [run.claim for run, _ in restarted],
-                sorted({str(run.id) for run, _ in restarted}),
+                array(e.id for _, e in restarted),
+                array(run.id for run, _ in restarted),
+                array(e.attempt for _, e in restarted),
+                array(run.claim for run, _ in restarted),
+                array(sorted({run.id for run, _ in restarted})),
             ),
         )
 
@@ -301,16 +301,16 @@ def _startable(run: Run, now: datetime) -> list[Execution]:
     return [e for e in move.executions if e.action is not None and e.action.enabled]
 
 
-def _insert_columns(pairs: Sequence[tuple[Run, Execution]]) -> tuple[list[Any], ...]:
+def _insert_columns(pairs: Sequence[tuple[Run, Execution]]) -> tuple[str, ...]:
     return (
-        [str(e.id) for _, e in pairs],
-        [str(run.id) for run, _ in pairs],
-        [str(e.action_id) for _, e in pairs],
-        [str(run.trigger.callback_id) for run, _ in pairs],
-        [str(run.trigger.user_id) for run, _ in pairs],
-        [e.type for _, e in pairs],
-        [e.step for _, e in pairs],
-        [e.status.value for _, e in pairs],
-        [e.attempt for _, e in pairs],
-        [run.claim for run, _ in pairs],
+        array(e.id for _, e in pairs),
+        array(run.id for run, _ in pairs),
+        array(e.action_id for _, e in pairs),
+        array(run.trigger.callback_id for run, _ in pairs),
+        array(run.trigger.user_id for run, _ in pairs),
+        array(e.type for _, e in pairs),
+        array(e.step for _, e in pairs),
+        array(e.status.value for _, e in pairs),
+        array(e.attempt for _, e in pairs),
+        array(run.claim for run, _ in pairs),
     )

@@ -17,7 +17,7 @@ from typing import Any
 from uuid import UUID
 
 from shared import metrics
-from shared.db import OwnedConnection
+from shared.db import OwnedConnection, array
 from shared.errors import ClaimLost
 from shared.group_commit import GroupCommit
 from shared.ids import new_id
@@ -89,8 +89,8 @@ Started = dict[UUID, Action]
 class _Row:
     """One execution's new values, as columns of the UPDATE."""
 
-    id: str
-    trigger_id: str
+    id: UUID
+    trigger_id: UUID
     status: str
     attempt: int
     claim: int
@@ -206,7 +206,7 @@ class Journal:
 
 def _lock(cursor: Any, entries: Sequence[Entry]) -> dict[UUID, tuple[Any, ...]]:
     """Lock the runs of a batch and return what their rows say now (FOR UPDATE reads the newest version)."""
-    cursor.execute(_LOCK, (sorted({str(entry.run.id) for entry in entries}),))
+    cursor.execute(_LOCK, (array(sorted({entry.run.id for entry in entries})),))
     return {row[0]: row[1:] for row in cursor.fetchall()}
 
 
@@ -283,8 +283,8 @@ def _row(
     starts: bool = False,
 ) -> _Row:
     return _Row(
-        id=str(execution.id),
-        trigger_id=str(run.id),
+        id=execution.id,
+        trigger_id=run.id,
         status=status,
         attempt=execution.attempt if attempt is None else attempt,
         claim=run.claim,
@@ -297,10 +297,9 @@ def _row(
     )
 
 
-def _columns(rows: Sequence[_Row]) -> tuple[list[Any], ...]:
-    names = _Row.__slots__
-    columns = tuple([getattr(row, name) for row in rows] for name in names)
-    return (*columns, sorted({row.trigger_id for row in rows}))
+def _columns(rows: Sequence[_Row]) -> tuple[str, ...]:
+    columns = (array(getattr(row, name) for row in rows) for name in _Row.__slots__)
+    return (*columns, array(sorted({row.trigger_id for row in rows})))
 
 
 def _switch_off(cursor: Any, live: Sequence[Entry]) -> None:
