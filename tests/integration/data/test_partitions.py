@@ -157,7 +157,7 @@ class TestMadeAhead:
             "SELECT DISTINCT reloptions FROM pg_class WHERE relispartition AND relkind = 'r'"
             " AND relname LIKE 'action_executions_%'"
         )
-        assert cursor.fetchall() == [(["fillfactor=50"],)]
+        assert cursor.fetchall() == [(["fillfactor=35"],)]
 
     def test_every_index_of_the_parents_is_whole(self, connect: Connect, cursor: Any) -> None:
         ensure(connect, days_ahead=8)
