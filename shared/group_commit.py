@@ -18,6 +18,7 @@ or a fence).
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 import time
 from collections import deque
@@ -240,8 +241,9 @@ def _tell(batch: Sequence[_Entry[Any, Any]], outcomes: Sequence[Any], end: End) 
     for loop, told in by_loop.items():
         if loop is None:
             _end_all(told, end)
-        elif not loop.is_closed():
-            loop.call_soon_threadsafe(_end_all, told, end)
+        else:
+            with contextlib.suppress(RuntimeError):  # the loop has ended, and with it whoever waited on it
+                loop.call_soon_threadsafe(_end_all, told, end)
 
 
 def _end_all(told: Iterable[tuple[Pending[Any], Any]], end: End) -> None:

@@ -222,3 +222,22 @@ def test_a_token_that_was_just_used_is_no_path_of_the_same_name() -> None:
     with pytest.raises(NotFound):
         resolver.by_path("known")
     assert resolver.by_token("known") == KNOWN
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/t/unknown", "/t/known/", "/t/known/1", "/c/known", "/x/known", "/t/", "t/known", "/api/v1/known"],
+)
+def test_what_is_at_hand_is_what_was_read_within_a_second(path: str) -> None:
+    """Fails when a view that runs on the event loop could be sent to PostgreSQL, or a change is seen late."""
+    resolver = CountingResolver()
+    assert resolver.at_hand("/t/known") is None, "nothing was read yet"
+    resolver.by_token("known")
+    with contextlib.suppress(NotFound):
+        resolver.by_token("unknown")
+    resolver.seconds = 0.99
+    assert resolver.at_hand("/t/known") == KNOWN
+    assert resolver.at_hand(path) is None
+    resolver.seconds = 1.0
+    assert resolver.at_hand("/t/known") is None
+    assert resolver.reads == ["known", "unknown"], "asking what is at hand reads nothing"

@@ -13,7 +13,7 @@ import pytest
 from flask import Flask, Response, request
 from structlog.testing import capture_logs
 
-from api import server
+from api import environ, server
 from api.deferred import Deferred, defer, is_abandoned
 from api.server import Shell
 from shared.config import Settings
@@ -238,6 +238,28 @@ def test_a_fault_of_ours_is_a_500_that_shows_nothing(path: str) -> None:
     assert document["requestId"] == answer.headers["x-request-id"]
     assert b"canary" not in answer.body
     assert [line["event"] for line in logged][-1:] == ["request_broken"]
+
+
+@pytest.mark.parametrize(
+    ("path", "size", "on_loop"), [("/t/known", 10, True), ("/t/known", 700, False), ("/t/other", 10, False)]
+)
+def test_a_view_whose_callback_is_at_hand_runs_on_the_loop(
+    path: str, size: int, on_loop: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Others, and those with large bodies, run in a thread: what they wait for must hold up nobody."""
+    monkeypatch.setattr(server, "MAX_BODY_ON_LOOP_BYTES", 100)
+    app, callback = Flask("test"), object()
+
+    @app.post("/t/<name>")
+    def view(name: str) -> dict[str, Any]:
+        is_main = threading.current_thread() is threading.main_thread()
+        handed_over = request.environ.get(environ.CALLBACK) is callback
+        return {"onLoop": is_main, "handedOver": handed_over, "bytes": len(request.get_data())}
+
+    shell = Shell(app, SETTINGS, {"/t/known": callback}.get)
+    answer = call(shell, "POST", path, [b"x" * size], 0.0, True, content_length=str(size))
+    shell.stop()
+    assert json.loads(answer.body) == {"onLoop": on_loop, "handedOver": on_loop, "bytes": size}
 
 
 class Crowd:
