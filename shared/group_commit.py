@@ -37,12 +37,6 @@ Result = TypeVar("Result")
 OUTAGE_PAUSE_SECONDS = 0.25
 MAX_OUTAGE_PAUSE_SECONDS = 2.0
 SHUTDOWN_SECONDS = 5.0
-DISTANCE_SECONDS = 0.01
-"""The least time from the beginning of one flush to the next while there are many rows.
-
-A flush of 3 rows costs API and PostgreSQL about as much as one of 10. Without it, at half load, flushes follow so
-closely that their cost, not the work, decides how long everybody waits.
-"""
 
 log = structlog.get_logger("group_commit")
 
@@ -163,30 +157,21 @@ class GroupCommit(Generic[Row, Result]):
                 raise Unavailable(f"The queue of {self.name} is full: PostgreSQL does not keep up.")
             self._queue.append(entry)
             self._queued_bytes += size
-            if len(self._queue) in (1, self._max_batch_rows):
+            if len(self._queue) == 1:
                 self._wake.notify()
         return entry.future
 
     def _run(self) -> None:
-        batch: list[_Entry[Row, Result]] = []
-        not_before = 0.0
         while True:
             with self._wake:
                 while not self._queue and not self._stopping:
                     self._wake.wait()
                 if not self._queue:
                     return
-                if len(batch) > 1:  # many are writing: a caller who is alone never waits for company
-                    self._wake.wait_for(self._is_full, max(not_before - time.monotonic(), 0.0))
                 batch = self._take()
-            not_before = time.monotonic() + DISTANCE_SECONDS
             live = [entry for entry in batch if entry.is_wanted() or self._patient]
             if live:
                 self._store(live)
-
-    def _is_full(self) -> bool:
-        """Whether there is no use in waiting for more rows."""
-        return self._stopping or len(self._queue) >= self._max_batch_rows
 
     def _take(self) -> list[_Entry[Row, Result]]:
         batch: list[_Entry[Row, Result]] = []

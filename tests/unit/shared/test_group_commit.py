@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import wait
 from contextlib import contextmanager
@@ -78,30 +77,6 @@ def test_rows_gather_while_a_flush_runs() -> None:
         for future in futures:
             future.result(5)
     assert batches == [1, 20]
-
-
-@pytest.mark.parametrize(("writers", "waits"), [(1, False), (2, True)])
-def test_only_among_many_writers_a_flush_keeps_its_distance(
-    monkeypatch: pytest.MonkeyPatch, writers: int, waits: bool
-) -> None:
-    """Fails when a caller who is alone waits for company that never comes."""
-    monkeypatch.setattr(group_commit, "DISTANCE_SECONDS", 0.5)
-    with commits(echo, False, False) as group:
-        first = [group.submit(n, 1) for n in range(writers)]
-        began = time.monotonic()
-        group.start()
-        wait(first, 5)
-        for n in range(3 if not waits else 1):
-            group.submit(n, 1).result(5)
-        assert (time.monotonic() - began >= 0.5) is waits
-
-
-def test_a_full_batch_waits_for_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(group_commit, "DISTANCE_SECONDS", 30.0)
-    with commits(echo, False, False, max_batch_rows=3) as group:
-        futures = [group.submit(n, 1) for n in range(9)]
-        group.start()
-        assert not wait(futures, 5).not_done
 
 
 def test_batches_are_bounded_in_rows_and_bytes() -> None:
