@@ -10,6 +10,7 @@ from http import HTTPStatus
 from typing import Any
 
 import orjson
+import psycopg2
 import structlog
 from flask import Flask, Response, g, has_request_context, request
 from pydantic import ValidationError
@@ -18,6 +19,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from shared.errors import Invalid, NotFound, PointsmanError, Refused, Unavailable
+from shared.group_commit import is_transient
 
 CONTENT_TYPE = "application/problem+json"
 TYPE_BASE = "urn:pointsman:problem:"
@@ -73,7 +75,7 @@ def translate(error: Exception) -> PointsmanError:
     match error:
         case PointsmanError():
             return error
-        case DataError():
+        case DataError() | psycopg2.DataError():
             return Invalid(
                 "A value cannot be stored.",
                 code="unstorable",
@@ -83,6 +85,8 @@ def translate(error: Exception) -> PointsmanError:
             return Unavailable("PostgreSQL is not available.")
         case DBAPIError() if error.connection_invalidated:
             return Unavailable("PostgreSQL is not available.")
+        case psycopg2.Error() if is_transient(error):
+            return Unavailable("PostgreSQL is not available, or busy with what this call needs.")
         case ValueError() if "NUL" in str(error) or "surrogate" in str(error):
             return Invalid("A value holds a NUL or a broken character.", code="unstorable")
         case HTTPException():

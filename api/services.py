@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import cast
 
+import psycopg2
 import structlog
 from flask import current_app
 from sqlalchemy import Engine
@@ -53,7 +54,7 @@ class Services:
         try:
             with self.engine.connect() as connection:
                 database_clock.measure(connection.connection.cursor())
-        except SQLAlchemyError as error:
+        except (SQLAlchemyError, psycopg2.Error) as error:
             log.warning("clock_not_measured", error=type(error).__name__)
 
     def stop(self) -> None:

@@ -1,9 +1,10 @@
 """PostgreSQL's clock, as this process knows it.
 
-Owns the offset between this host's wall clock and PostgreSQL's `clock_timestamp()`; keys and times
-that two machines must agree on are made from it. Before the first measurement the offset is zero.
-The offset is one number that is replaced whole, so that threads need no lock to read it. It never
-asks PostgreSQL by itself: whoever owns a connection calls measure() at the start and now and then.
+Owns the offset between this host's steady clock and PostgreSQL's `clock_timestamp()`; keys and times
+that two machines must agree on are made from it. So a wall clock that is set changes nothing; it is
+looked at only before the first measurement. The offset is one number that is replaced whole, so that
+threads need no lock to read it. It never asks PostgreSQL by itself: whoever owns a connection calls
+measure() at the start and now and then.
 """
 
 from __future__ import annotations
@@ -40,7 +41,8 @@ class DatabaseClock:
     ) -> None:
         self._wall_ns = wall_ns
         self._steady_ns = steady_ns
-        self._offset_ns: int | None = None
+        self._offset_ns: int | None = None  # from the steady clock to PostgreSQL's
+        self._ahead_ns = 0
 
     @property
     def is_measured(self) -> bool:
@@ -49,8 +51,8 @@ class DatabaseClock:
 
     @property
     def offset_ms(self) -> float:
-        """How far PostgreSQL's clock is ahead of this host's (negative: behind), in ms."""
-        return (self._offset_ns or 0) / 1e6
+        """How far PostgreSQL's clock was ahead of this host's wall clock (negative: behind), in ms, when measured."""
+        return self._ahead_ns / 1e6
 
     def measure(self, cursor: Cursor) -> float:
         """Measure the offset anew and return it in ms; errors of the cursor leave the old one in place.
@@ -58,7 +60,7 @@ class DatabaseClock:
         PostgreSQL is taken to have read its clock in the middle of the round trip, so the error is
         at most half of the quickest one.
         """
-        _, self._offset_ns = min(self._sample(cursor) for _ in range(SAMPLES))
+        _, self._offset_ns, self._ahead_ns = min(self._sample(cursor) for _ in range(SAMPLES))
         return self.offset_ms
 
     def now(self) -> datetime:
@@ -70,15 +72,17 @@ class DatabaseClock:
         return self._now_ns() // 1_000_000
 
     def _now_ns(self) -> int:
-        return self._wall_ns() + (self._offset_ns or 0)
+        offset_ns = self._offset_ns
+        return self._wall_ns() if offset_ns is None else self._steady_ns() + offset_ns
 
-    def _sample(self, cursor: Cursor) -> tuple[int, int]:
-        """One round trip: its length and the offset it shows, both in ns."""
+    def _sample(self, cursor: Cursor) -> tuple[int, int, int]:
+        """One round trip: its length, and what it shows as offset to the steady and to the wall clock, all in ns."""
         sent_steady, sent_wall = self._steady_ns(), self._wall_ns()
         cursor.execute(_QUERY)
         (answered_us,) = cursor.fetchone()
         length = self._steady_ns() - sent_steady
-        return length, answered_us * 1000 - (sent_wall + length // 2)
+        answered_ns = answered_us * 1000 - length // 2
+        return length, answered_ns - sent_steady, answered_ns - sent_wall
 
 
 database_clock = DatabaseClock()

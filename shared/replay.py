@@ -9,26 +9,27 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 from uuid import UUID
 
+from shared.db import array
 from shared.ids import execution_id, new_id
 
 Start = Literal["failed", "start"]
 
 _SETTLED = """
 SELECT t.id FROM triggers t JOIN logs l ON l.id = t.id
-WHERE t.id = ANY(%(ids)s::uuid[]) AND l.id = ANY(%(ids)s::uuid[]) ORDER BY t.id
+WHERE t.id = ANY(%(ids)s::uuid[]) AND l.id = ANY(%(ids)s::uuid[]) AND t.user_id = %(user)s ORDER BY t.id
 """
 _TRIGGERS = """
 INSERT INTO triggers (id, callback_id, user_id, method, path, query, headers, content_type, body, source_ip, replay_of)
 SELECT n.new_id, t.callback_id, t.user_id, t.method, t.path, t.query, t.headers, t.content_type, t.body, t.source_ip, t.id
 FROM triggers t JOIN unnest(%(old)s::uuid[], %(new)s::uuid[]) AS n(old_id, new_id) ON n.old_id = t.id
-WHERE t.id = ANY(%(old)s::uuid[])
+WHERE t.id = ANY(%(old)s::uuid[]) RETURNING replay_of
 """
 _OLD_EXECUTIONS = """
-SELECT x.trigger_id, x.id, x.status = 'SUCCESS', x.action_id FROM action_executions x
-JOIN actions a ON a.id = x.action_id AND a.deleted_at IS NULL
+SELECT x.trigger_id, x.id, x.status = 'SUCCESS', x.action_id, a.id IS NOT NULL FROM action_executions x
+LEFT JOIN actions a ON a.id = x.action_id AND a.deleted_at IS NULL
 WHERE x.trigger_id = ANY(%s::uuid[]) ORDER BY x.trigger_id, x.step, x.id
 """
 _EXECUTIONS = """
@@ -52,39 +53,69 @@ SELECT id, callback_id, user_id, now() + make_interval(secs => %s) FROM triggers
 
 def replay(
     cursor: Any,
+    user_id: UUID,
     trigger_ids: Sequence[UUID],
     start: Start,
     *,
     only_action: UUID | None = None,
     hint_in_seconds: float = 0.0,
 ) -> dict[UUID, UUID]:
-    """Record these triggers once more; the new ids by the old ones. What is not settled or not kept is left out.
+    """Record these triggers of a user once more; the new ids by the old ones.
 
+    Left out is what has not settled, is not kept, or has nothing that could run again, since all that failed belongs
+    to deleted actions. (Without executions a new trigger is planned from the actions as they are; that is for
+    those that never had any.)
     only_action: run this action alone, whatever became of it; what else succeeded is copied.
     hint_in_seconds: when the sweep looks at the new runs, for a caller that sends a hint itself.
     """
-    cursor.execute(_SETTLED, {"ids": sorted(str(one) for one in trigger_ids)})
+    cursor.execute(_SETTLED, {"ids": sorted(str(one) for one in trigger_ids), "user": str(user_id)})
     renewed = {row[0]: new_id() for row in cursor.fetchall()}
+    copies: list[_Copy] = []
+    if renewed and (start == "failed" or only_action is not None):
+        copies, barren = _plan_copies(cursor, renewed, only_action)
+        renewed = {old: new for old, new in renewed.items() if old not in barren}
     if not renewed:
         return {}
-    old, new = [str(one) for one in renewed], [str(one) for one in renewed.values()]
-    cursor.execute(_TRIGGERS, {"old": old, "new": new})
-    if start == "failed" or only_action is not None:
-        _copy_executions(cursor, renewed, only_action)
-    cursor.execute(_RUNS, (hint_in_seconds, new))
+    olds, news = [str(one) for one in renewed], [str(one) for one in renewed.values()]
+    cursor.execute(_TRIGGERS, {"old": olds, "new": news})
+    kept = {row[0] for row in cursor.fetchall()}  # retention may have taken one meanwhile
+    renewed = {old: new for old, new in renewed.items() if old in kept}
+    _insert_copies(cursor, [copy for copy in copies if copy.old_trigger in renewed])
+    cursor.execute(_RUNS, (hint_in_seconds, [str(one) for one in renewed.values()]))
     return renewed
 
 
-def _copy_executions(cursor: Any, renewed: dict[UUID, UUID], only_action: UUID | None) -> None:
+class _Copy(NamedTuple):
+    """An execution of the new trigger. keep: it stays as it ended; otherwise it begins anew."""
+
+    old_trigger: UUID
+    old_id: UUID
+    new_trigger: UUID
+    new_id: UUID
+    keep: bool
+
+
+def _plan_copies(
+    cursor: Any, renewed: dict[UUID, UUID], only_action: UUID | None
+) -> tuple[list[_Copy], set[UUID]]:
+    """The executions that the new triggers get, and the old triggers of whose executions none would run again."""
     cursor.execute(_OLD_EXECUTIONS, ([str(one) for one in renewed],))
-    copies: list[tuple[str, str, str, str, bool]] = []
+    copies: list[_Copy] = []
+    seen, fertile = set[UUID](), set[UUID]()
     starts = {one: random.getrandbits(32) for one in renewed}  # only tells executions apart, nothing secret
-    for position, (trigger_id, old_id, succeeded, action_id) in enumerate(cursor.fetchall()):
-        wanted = action_id == only_action if only_action is not None else not succeeded
-        if wanted or succeeded:
-            new_trigger = renewed[trigger_id]
-            made = execution_id(new_trigger, starts[trigger_id], position)
-            copies.append((str(trigger_id), str(old_id), str(new_trigger), str(made), not wanted))
+    for position, (old_trigger, old_id, succeeded, action_id, has_action) in enumerate(cursor.fetchall()):
+        seen.add(old_trigger)
+        wanted = has_action and (action_id == only_action if only_action is not None else not succeeded)
+        if wanted:
+            fertile.add(old_trigger)
+        if wanted or (succeeded and has_action):
+            new_trigger = renewed[old_trigger]
+            made = execution_id(new_trigger, starts[old_trigger], position)
+            copies.append(_Copy(old_trigger, old_id, new_trigger, made, keep=not wanted))
+    return copies, seen - fertile
+
+
+def _insert_copies(cursor: Any, copies: Sequence[_Copy]) -> None:
     if copies:
-        columns = [list(column) for column in zip(*copies, strict=True)]
+        columns = [array(column) for column in zip(*copies, strict=True)]
         cursor.execute(_EXECUTIONS, (*columns, columns[0]))

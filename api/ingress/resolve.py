@@ -15,6 +15,7 @@ from uuid import UUID
 
 from sqlalchemy import Engine, text
 
+from shared.clock import database_clock
 from shared.errors import Forbidden, NotFound
 
 TTL_SECONDS = 1.0
@@ -84,6 +85,10 @@ class Resolver:
 
     def _read(self, is_token: bool, name: str) -> Snapshot | None:
         with self._engine.connect() as connection:
+            if (
+                not database_clock.is_measured
+            ):  # PostgreSQL was away at the start; the first key needs its time
+                database_clock.measure(connection.connection.cursor())
             row = connection.execute(_BY_TOKEN if is_token else _BY_PATH, {"name": name}).first()
         return None if row is None else Snapshot(UUID(str(row[0])), UUID(str(row[1])), *row[2:])
 

@@ -99,11 +99,18 @@ def _renew(
         )
     made = replay(
         cursor_of(session),
+        caller().user_id,
         [trigger.id],
         start,
         only_action=only_action,
         hint_in_seconds=services().settings.first_hint_seconds,
     )
+    if trigger.id not in made and trigger.finished_at is not None:
+        raise Conflict(
+            "What would run again belongs to actions that were deleted.",
+            code="nothing_to_run",
+            hint='Replay the trigger from the start, with the actions as they are now: {"from": "start"}.',
+        )
     if trigger.id not in made:
         raise Conflict(
             "This trigger has not settled yet.",
@@ -157,6 +164,9 @@ def create_job(body: NewReplayJob) -> tuple[dict[str, Any], int]:
 
 
 def _refuse_too_many(session: Session) -> None:
+    session.execute(
+        select(func.pg_advisory_xact_lock(func.hashtextextended(f"replays of {caller().user_id}", 0)))
+    )
     open_jobs = session.scalar(
         select(func.count()).where(
             ReplayJob.user_id == caller().user_id, ReplayJob.state == ReplayState.RUNNING

@@ -29,8 +29,8 @@ log = structlog.get_logger("maintenance")
 
 _NEXT = """
 SELECT j.id, j.callback_id, j.status, j.start::text, j.received_from, j.received_to, j.last_trigger_id, j.total,
-  c.deleted_at IS NULL AND c.active_status, j.replayed + j.skipped
-FROM replay_jobs j JOIN callbacks c ON c.id = j.callback_id
+  c.deleted_at IS NULL AND c.active_status AND u.is_active AND u.deleted_at IS NULL, j.replayed + j.skipped, j.user_id
+FROM replay_jobs j JOIN callbacks c ON c.id = j.callback_id JOIN users u ON u.id = j.user_id
 WHERE j.state = 'RUNNING' AND j.id > %s ORDER BY j.id LIMIT 1 FOR UPDATE OF j SKIP LOCKED
 """
 _CHOSEN = """
@@ -96,7 +96,19 @@ class Replays:
 
 
 def _advance(cursor: Any, job: tuple[Any, ...]) -> int:
-    job_id, callback_id, status, start, received_from, received_to, last_id, total, is_active, done = job
+    (
+        job_id,
+        callback_id,
+        status,
+        start,
+        received_from,
+        received_to,
+        last_id,
+        total,
+        is_active,
+        done,
+        user_id,
+    ) = job
     if not is_active:
         cursor.execute(_END, ("FAILED", "The callback was switched off or deleted.", None, str(job_id)))
         return 0
@@ -117,7 +129,7 @@ def _advance(cursor: Any, job: tuple[Any, ...]) -> int:
     if not batch:
         cursor.execute(_END, ("DONE", None, done, str(job_id)))
         return 0
-    renewed = replay(cursor, batch, start)
+    renewed = replay(cursor, user_id, batch, start)
     progress = (str(batch[-1]), len(renewed), len(batch) - len(renewed), total, str(job_id))
     cursor.execute(_ADVANCE, progress)
     return len(renewed)

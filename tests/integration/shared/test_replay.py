@@ -54,7 +54,7 @@ def settled(world: World, claimer: Claimer, journal: Journal) -> UUID:
 
 
 def claim_again(world: World, claimer: Claimer, trigger_id: UUID, start: Start, **options: Any) -> Run:
-    renewed = replay(world.cursor, [trigger_id], start, **options)
+    renewed = replay(world.cursor, world.user_id, [trigger_id], start, **options)
     (run,) = claimer.claim(new_id(), list(renewed.values()))
     return run
 
@@ -97,7 +97,7 @@ def test_one_execution_is_retried_alone(world: World, claimer: Claimer, settled:
 
 def test_nothing_of_the_old_trigger_changes(world: World, settled: UUID) -> None:
     before = (world.executions(settled), world.log(settled), world.run(settled))
-    replay(world.cursor, [settled], "failed")
+    replay(world.cursor, world.user_id, [settled], "failed")
     assert (world.executions(settled), world.log(settled), world.run(settled)) == before
 
 
@@ -109,9 +109,37 @@ def test_a_deleted_action_is_left_out(world: World, claimer: Claimer, settled: U
     assert failed["action_id"] not in {row["action_id"] for row in world.executions(run.id)}
 
 
+@pytest.mark.parametrize("chosen", ["all that failed", "one"])
+def test_what_only_deleted_actions_could_run_is_not_planned_anew(
+    world: World, settled: UUID, chosen: str
+) -> None:
+    """Fails when a new trigger without executions is taken for a first run: every action would be sent again."""
+    _, failed, tail = world.executions(settled)
+    world.do("UPDATE actions SET deleted_at = now() WHERE id = %s", failed["action_id"])
+    if chosen == "one":
+        only = UUID(failed["action_id"])
+        assert replay(world.cursor, world.user_id, [settled], "failed", only_action=only) == {}
+    else:
+        world.do("UPDATE actions SET deleted_at = now() WHERE id = %s", tail["action_id"])
+        assert replay(world.cursor, world.user_id, [settled], "failed") == {}
+    assert world.ask("SELECT count(*) FROM runs") == [(0,)]
+
+
+def test_what_never_had_executions_is_planned_from_the_actions(
+    world: World, claimer: Claimer, settled: UUID
+) -> None:
+    world.do("DELETE FROM action_executions WHERE trigger_id = %s", settled)
+    run = claim_again(world, claimer, settled, "failed")
+    assert len(states(world, run)) == 3
+
+
+def test_nobody_replays_what_is_anothers(world: World, settled: UUID) -> None:
+    assert replay(world.cursor, new_id(), [settled], "start") == {}
+
+
 def test_what_moves_or_is_gone_is_not_replayed(world: World, settled: UUID) -> None:
     moving = world.trigger()
-    renewed = replay(world.cursor, [moving, settled, new_id()], "start")
+    renewed = replay(world.cursor, world.user_id, [moving, settled, new_id()], "start")
     assert list(renewed) == [settled]
     assert world.ask("SELECT count(*) FROM runs") == [(2,)]
 
@@ -123,7 +151,7 @@ def test_retention_against_a_replay_leaves_nothing_half_made(
     replaying = connect(autocommit=False)
     with replaying.cursor() as cursor:
         world.do("DELETE FROM triggers WHERE id = %s", settled)
-        assert replay(cursor, [settled], "failed") == {}
+        assert replay(cursor, world.user_id, [settled], "failed") == {}
         replaying.commit()
     assert world.ask("SELECT count(*) FROM runs") == [(0,)]
     assert world.ask("SELECT count(*) FROM triggers") == [(0,)]

@@ -88,12 +88,21 @@ def test_it_is_off_by_at_most_half_of_the_quickest_round_trip(
     assert error_ns <= min(there + back for there, back in trips) / 2 + 1_001  # 1 µs: PostgreSQL's resolution
 
 
+def test_a_host_clock_that_is_set_changes_nothing() -> None:
+    """Fails when the wall clock is what runs on between measurements."""
+    world = World(ahead_ns=SECOND_NS)
+    clock = world.clock()
+    clock.measure(world)
+    world.wall_jumps_ns = 30 * SECOND_NS
+    assert clock.now_ms() == world.server_ns() // 1_000_000
+
+
 def test_a_new_measurement_replaces_the_old_one() -> None:
     world = World(ahead_ns=SECOND_NS)
     clock = world.clock()
     clock.measure(world)
-    world.wall_jumps_ns = 30 * SECOND_NS  # somebody sets the host's clock
-    assert clock.now_ms() == (world.server_ns() + 30 * SECOND_NS) // 1_000_000
+    world.ahead_ns = -3 * SECOND_NS  # somebody sets the server's clock
+    assert clock.now_ms() == (world.server_ns() + 4 * SECOND_NS) // 1_000_000
     clock.measure(world)
     assert clock.now_ms() == world.server_ns() // 1_000_000
 
