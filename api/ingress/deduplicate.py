@@ -5,7 +5,8 @@ callback with a cache period, one made of the request itself. A key names one tr
 the request lets go of a trigger that FAILED. A caller's key decides alone: with one, the cache is not asked.
 
 Invariant: reserve() runs in the transaction that inserts the triggers, before them, with its keys sorted, so that of
-any number of equal requests, in any number of processes, one is recorded.
+any number of equal requests, in any number of processes, one is recorded. A key that is taken already is only read: a
+key that everybody sends keeps nobody waiting.
 """
 
 from __future__ import annotations
@@ -17,8 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from psycopg2 import Binary
-
+from shared.db import array
 from shared.errors import Refused
 
 MAX_KEY_CHARS = 255
@@ -65,6 +65,10 @@ WHERE k.expires_at <= now() OR k.key LIKE 'cache:%%' AND EXISTS (
 _HOLDERS = """
 SELECT k.callback_id, k.key, k.trigger_id, k.request_hash FROM idempotency_keys k
 JOIN unnest(%s::uuid[], %s::text[]) AS n(callback_id, key) ON n.callback_id = k.callback_id AND n.key = k.key
+"""
+_STILL_TAKEN = """
+WHERE k.expires_at > now() AND NOT (k.key LIKE 'cache:%%' AND EXISTS (
+  SELECT 1 FROM logs l WHERE l.id = k.trigger_id AND NOT l.success))
 """
 
 
@@ -114,15 +118,29 @@ def reserve(cursor: Any, wanted: Sequence[Wanted]) -> dict[tuple[UUID, str], Hol
     first: dict[tuple[UUID, str], Wanted] = {}
     for one in wanted:
         first.setdefault((one[1], one[2].key), one)
-    names = ([str(callback) for callback, _ in first], [key for _, key in first])
+    taken = _holders(cursor, _HOLDERS + _STILL_TAKEN, list(first))
+    free = {name: one for name, one in first.items() if name not in taken}
+    if not free:
+        return taken
     cursor.execute(
         _RESERVE,
         (
-            *names,
-            [Binary(key.request_hash) for _, _, key in first.values()],
-            [str(trigger_id) for trigger_id, _, _ in first.values()],
-            [key.lifetime_seconds for _, _, key in first.values()],
+            array(callback_id for callback_id, _ in free),
+            array(key for _, key in free),
+            array(key.request_hash for _, _, key in free.values()),
+            array(trigger_id for trigger_id, _, _ in free.values()),
+            array(key.lifetime_seconds for _, _, key in free.values()),
         ),
     )
-    cursor.execute(_HOLDERS, names)
+    return taken | _holders(cursor, _HOLDERS, list(free))
+
+
+Name = tuple[UUID, str]
+"""A callback's id and a key."""
+
+
+def _holders(cursor: Any, statement: str, names: Sequence[Name]) -> dict[Name, Holder]:
+    cursor.execute(
+        statement, (array(callback_id for callback_id, _ in names), array(key for _, key in names))
+    )
     return {(row[0], row[1]): Holder(row[2], bytes(row[3])) for row in cursor.fetchall()}

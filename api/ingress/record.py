@@ -17,12 +17,13 @@ from typing import Any
 from uuid import UUID
 
 import psycopg2
+from psycopg2.errors import LockNotAvailable
 
 from api.ingress.deduplicate import CALLERS, Holder, RequestKey, reserve
 from shared import metrics
 from shared.clock import database_clock
 from shared.db import GuardedConnection, OwnedConnection, array
-from shared.errors import Conflict
+from shared.errors import Conflict, PointsmanError, Unavailable
 from shared.group_commit import GroupCommit
 from shared.hints import HintPublisher
 from shared.queues import FRESH
@@ -33,6 +34,9 @@ MAX_QUEUE_ROWS = 5_000
 MAX_QUEUE_BYTES = 128 * 1024 * 1024
 ROW_OVERHEAD_BYTES = 500
 CLOCK_SECONDS = 30.0  # how often the offset to PostgreSQL's clock is measured anew
+
+KEY_WAIT_MS = 200  # others hold a key for as long as a commit takes; more means that somebody has stopped
+_KEY_WAIT = f"SET LOCAL lock_timeout = {KEY_WAIT_MS}"
 
 _RECORD = """
 WITH t AS (
@@ -83,6 +87,10 @@ class Recorded:
     repeated: bool = False
 
 
+Answer = Recorded | PointsmanError
+"""What becomes of a call that was stored with others: its trigger, or why it alone has none."""
+
+
 class Recorder:
     """Stores triggers in batches and sends one hint for each."""
 
@@ -93,7 +101,7 @@ class Recorder:
         self._publisher = publisher
         self._first_hint_seconds = first_hint_seconds
         self._measured_at = float("-inf")
-        self._commits: GroupCommit[NewTrigger, Recorded | Conflict] = GroupCommit(
+        self._commits: GroupCommit[NewTrigger, Answer] = GroupCommit(
             "record",
             self.flush,
             max_batch_rows=MAX_BATCH_ROWS,
@@ -109,20 +117,18 @@ class Recorder:
         self._commits.stop()
         self._connection.close()
 
-    def record(self, trigger: NewTrigger) -> Future[Recorded | Conflict]:
+    def record(self, trigger: NewTrigger) -> Future[Answer]:
         """Queue a trigger. The future ends without error once it is committed; raises Unavailable when full.
 
-        Conflict: its key was used for another request.
+        Conflict (as a result): its key was used for another request. Unavailable: its key is held by another process.
         """
         return self._commits.submit(trigger, trigger.size)
 
-    def record_on(
-        self, loop: asyncio.AbstractEventLoop, trigger: NewTrigger
-    ) -> asyncio.Future[Recorded | Conflict]:
+    def record_on(self, loop: asyncio.AbstractEventLoop, trigger: NewTrigger) -> asyncio.Future[Answer]:
         """The same for whoever waits on this loop."""
         return self._commits.submit_on(loop, trigger, trigger.size)
 
-    def flush(self, triggers: Sequence[NewTrigger]) -> list[Recorded | Conflict]:
+    def flush(self, triggers: Sequence[NewTrigger]) -> list[Answer]:
         """Commit a batch, then offer its hint."""
         started = time.monotonic()
         try:
@@ -145,17 +151,36 @@ class Recorder:
 
     def _store(
         self, connection: GuardedConnection, cursor: Any, triggers: Sequence[NewTrigger]
-    ) -> list[Recorded | Conflict]:
-        wanted = [(t.id, t.callback_id, t.key) for t in triggers if t.key is not None]
-        if not wanted:
-            self._insert(cursor, triggers)
-            return [Recorded(t.id) for t in triggers]
-        with connection:  # one transaction, although the connection commits each statement otherwise
-            holders = reserve(cursor, wanted)
-            answers = [_answer(t, holders) for t in triggers]
-            new = [t for t, a in zip(triggers, answers, strict=True) if a == Recorded(t.id)]
-            if new:
-                self._insert(cursor, new)
+    ) -> list[Answer]:
+        """Those without a key first, in a transaction of their own: nobody's key can keep them waiting."""
+        plain = [t for t in triggers if t.key is None]
+        if plain:
+            self._insert(cursor, plain)
+        answers: dict[UUID, Answer] = {t.id: Recorded(t.id) for t in plain}
+        answers |= self._store_keyed(connection, cursor, [t for t in triggers if t.key is not None])
+        return [answers[t.id] for t in triggers]
+
+    def _store_keyed(
+        self, connection: GuardedConnection, cursor: Any, triggers: Sequence[NewTrigger]
+    ) -> dict[UUID, Answer]:
+        """One transaction; a key that another process holds for long is isolated by halving and fails alone."""
+        if not triggers:
+            return {}
+        try:
+            with connection:  # one transaction, although the connection commits each statement otherwise
+                cursor.execute(_KEY_WAIT)
+                holders = reserve(cursor, [(t.id, t.callback_id, t.key) for t in triggers if t.key])
+                answers = {t.id: _answer(t, holders) for t in triggers}
+                new = [t for t in triggers if answers[t.id] == Recorded(t.id)]
+                if new:
+                    self._insert(cursor, new)
+        except LockNotAvailable:
+            if len(triggers) == 1:
+                return {triggers[0].id: Unavailable("A call with the same key is being recorded just now.")}
+            middle = len(triggers) // 2
+            return self._store_keyed(connection, cursor, triggers[:middle]) | self._store_keyed(
+                connection, cursor, triggers[middle:]
+            )
         return answers
 
     def _insert(self, cursor: Any, triggers: Sequence[NewTrigger]) -> None:
@@ -163,9 +188,8 @@ class Recorder:
         cursor.execute(_RECORD, (*_columns(triggers), self._first_hint_seconds, awaited))
 
 
-def _answer(trigger: NewTrigger, holders: Mapping[tuple[UUID, str], Holder]) -> Recorded | Conflict:
-    if trigger.key is None:
-        return Recorded(trigger.id)
+def _answer(trigger: NewTrigger, holders: Mapping[tuple[UUID, str], Holder]) -> Answer:
+    assert trigger.key is not None
     holder = holders[trigger.callback_id, trigger.key.key]
     if holder.trigger_id == trigger.id:
         return Recorded(trigger.id)

@@ -1,7 +1,8 @@
 """Idempotency keys: which trigger a repeated request gets.
 
 Invariant: a key names one trigger of its callback until it expires. Never partitioned: uniqueness
-does not reach across partitions.
+does not reach across partitions. No foreign key, as on all of the ingress's path: each new key would
+lock its callback's row, and a change of the callback would keep a whole batch waiting. The purge keeps the cascade.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ from __future__ import annotations
 import uuid
 from datetime import datetime
 
-from sqlalchemy import ForeignKey
 from sqlalchemy.orm import Mapped, mapped_column
 
 from shared.models.base import NOW, Base
@@ -20,9 +20,7 @@ class IdempotencyKey(Base):
 
     __tablename__ = "idempotency_keys"
 
-    callback_id: Mapped[uuid.UUID] = mapped_column(
-        ForeignKey("callbacks.id", ondelete="CASCADE"), primary_key=True
-    )
+    callback_id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
     key: Mapped[str] = mapped_column(primary_key=True)
     request_hash: Mapped[bytes]
     trigger_id: Mapped[uuid.UUID]

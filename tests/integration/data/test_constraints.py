@@ -227,7 +227,6 @@ CASCADES = {
     ("rate_limit_logs", "user_id", "users"),
     ("api_keys", "user_id", "users"),
     ("service_credentials", "user_id", "users"),
-    ("idempotency_keys", "callback_id", "callbacks"),
     ("stored_items", "user_id", "users"),
     ("stored_items", "callback_id", "callbacks"),
     ("sessions", "user_id", "users"),
@@ -450,7 +449,6 @@ class TestForeignKeys:
         rows.insert("actions", **own, credential_id=credential)
         rows.insert("rate_limit_logs", **own)
         rows.insert("stored_items", **own)
-        rows.insert("idempotency_keys", callback_id=callback)
         rows.delete("users", user)
         left = {table: rows.count(table) for table in DEMANDED if rows.count(table)}
         assert left == {"subscription_plans": 1}

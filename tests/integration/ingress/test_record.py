@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import threading
-from collections.abc import Iterator, Sequence
-from typing import cast
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, cast
 from uuid import UUID
 
 import pytest
 
 from api.ingress.deduplicate import CACHE, CALLERS, RequestKey
-from api.ingress.record import NewTrigger, Recorded, Recorder
-from shared.errors import Conflict, RowRejected
+from api.ingress.record import Answer, NewTrigger, Recorded, Recorder
+from shared.errors import Conflict, RowRejected, Unavailable
 from shared.hints import HintPublisher, HintSender
 from shared.ids import new_id
 from shared.queues import make_celery
@@ -146,7 +146,7 @@ def test_fifty_equal_requests_in_several_processes_become_one_trigger(world: Wor
         Recorder(world.database_url, publisher, call_seconds=3, first_hint_seconds=5) for _ in range(5)
     ]
     barrier = threading.Barrier(5)
-    answers: list[Recorded | Conflict] = []
+    answers: list[Answer] = []
 
     def flush(recorder: Recorder, number: int) -> None:
         batch = [new_trigger(world, key=key(f"k{n}")) for n in range(10)]
@@ -239,3 +239,48 @@ def test_only_new_triggers_are_hinted(world: World, redis_url: str) -> None:
     recorder.flush([first, new_trigger(world, key=key()), new_trigger(world, key=key(request=b"x"))])
     recorder.stop()
     assert offered == [first.id]
+
+
+def test_a_key_that_is_taken_keeps_nobody_waiting(
+    world: World, recorder: Recorder, connect: Callable[..., Any]
+) -> None:
+    """Fails when a hit locks the key: a popular one would line up the batches of all processes."""
+    first = new_trigger(world, key=key())
+    recorder.flush([first])
+    other = connect(autocommit=False)
+    with other.cursor() as cursor:
+        cursor.execute("SELECT 1 FROM idempotency_keys FOR UPDATE")
+        assert recorder.flush([new_trigger(world, key=key())]) == [Recorded(first.id, repeated=True)]
+    other.rollback()
+
+
+def test_a_change_of_the_callback_keeps_no_new_key_waiting(
+    world: World, recorder: Recorder, connect: Callable[..., Any]
+) -> None:
+    """Fails when a key refers to its callback by a foreign key."""
+    other = connect(autocommit=False)
+    with other.cursor() as cursor:
+        cursor.execute("SELECT 1 FROM callbacks FOR UPDATE")
+        trigger = new_trigger(world, key=key())
+        assert recorder.flush([trigger]) == [Recorded(trigger.id)]
+    other.rollback()
+
+
+def test_a_key_that_another_process_holds_for_long_fails_alone(
+    world: World, recorder: Recorder, connect: Callable[..., Any]
+) -> None:
+    """Fails when a process that stopped in the middle of a commit stops everybody else's."""
+    other = connect(autocommit=False)
+    with other.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO idempotency_keys (callback_id, key, request_hash, trigger_id, expires_at)"
+            " VALUES (%s, %s, '', %s, now() + interval '1 day')",
+            (str(world.callback_id), key("held").key, str(new_id())),
+        )
+        batch = [new_trigger(world, key=key("held")), new_trigger(world)]
+        batch += [new_trigger(world, key=key(f"free{n}")) for n in range(6)]
+        answers = recorder.flush(batch)
+    other.rollback()
+    assert isinstance(answers[0], Unavailable)
+    assert answers[1:] == [Recorded(one.id) for one in batch[1:]]
+    assert recorder.flush(batch[:1]) == [Recorded(batch[0].id)]
