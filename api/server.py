@@ -252,6 +252,7 @@ async def serve(settings: Settings, services: Services) -> None:
     waiting = asyncio.create_task(stopping.wait())
     log.info("api_listens", url=settings.base_url)
     await asyncio.wait({serving, waiting}, return_when=asyncio.FIRST_COMPLETED)
+    await asyncio.to_thread(services.outcomes.stop)  # who waits for an end would keep the server from its own
     if not serving.done():
         server.stop()
         with contextlib.suppress(TimeoutError):

@@ -139,7 +139,7 @@ class Settings(BaseModel):
     metrics_port: int = Field(
         0,
         ge=0,
-        le=65_000,
+        le=65_535,
         description="Port on which a worker process shows its metrics (`/metrics`, at `POINTSMAN_HOST`); 0 shows "
         "none. `pointsman run` gives each further worker the next port.",
     )
@@ -240,6 +240,11 @@ def _check_agreement(settings: Settings) -> None:
             settings.capacity_bytes >= settings.max_body_bytes,
             "POINTSMAN_CAPACITY_BYTES must be at least POINTSMAN_MAX_BODY_BYTES",
             "Otherwise the largest trigger could never be claimed.",
+        ),
+        (
+            settings.metrics_port + settings.workers <= 65_536,
+            "POINTSMAN_METRICS_PORT must leave a port behind it for each worker",
+            "There is none beyond 65535.",
         ),
         (
             settings.environment == "local" or settings.secret_keys is not None,

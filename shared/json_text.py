@@ -1,6 +1,6 @@
 """Values as JSON text for PostgreSQL.
 
-Invariant: what json.dumps() takes is taken, and means the same. orjson, ten times as fast, refuses lone surrogates and
+Invariant: what json.dumps() takes is taken, and means the same (NaN, which is no JSON, becomes null). orjson, ten times as fast, refuses lone surrogates and
 integers beyond 64 bits; those go the slow way, and PostgreSQL decides about them.
 """
 

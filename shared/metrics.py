@@ -5,9 +5,10 @@ The API shows its own at `/metrics`; a worker, which has no other HTTP server, a
 
 from __future__ import annotations
 
+import structlog
 from prometheus_client import Counter, Gauge, Histogram, start_http_server
 
-from shared.errors import ConfigError
+log = structlog.get_logger("metrics")
 
 triggers_accepted = Counter("pointsman_triggers_accepted_total", "Triggers committed and answered with 2xx")
 triggers_refused = Counter("pointsman_triggers_refused_total", "Calls of trigger URLs refused", ["code"])
@@ -28,11 +29,11 @@ sweep_seconds = Histogram(
 
 
 def show(host: str, port: int) -> None:
-    """Show this process's metrics at http://host:port/metrics, from a thread of its own. Raises ConfigError."""
+    """Show this process's metrics at http://host:port/metrics, from a thread of its own.
+
+    A port that is taken costs the metrics, not the process.
+    """
     try:
         start_http_server(port, host)
     except OSError as error:
-        raise ConfigError(
-            f"POINTSMAN_METRICS_PORT: {host}:{port} cannot be listened on ({error.strerror}).",
-            hint="Choose a port that is free, and as many behind it as there are workers.",
-        ) from None
+        log.warning("metrics_not_shown", port=port, reason=error.strerror, hint="see POINTSMAN_METRICS_PORT")

@@ -24,7 +24,9 @@ LISTEN_SECONDS = 1.0  # how long a stop may have to wait
 MAX_QUEUED = 10_000
 MAX_MESSAGE_IDS = 500
 STOP_SECONDS = 2.0
-HEALTH_SECONDS = 15  # a connection that has gone without a word is found by then
+HEALTH_SECONDS = (
+    15  # a PING on a connection that was idle for this long; one that has gone is found by its failure
+)
 _ID_BYTES = 16
 
 log = structlog.get_logger("settlements")

@@ -7,10 +7,12 @@ nobody waits, so that waiting callers never take anything from others.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterable
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -23,6 +25,7 @@ from shared.db import OwnedConnection
 from shared.errors import Unavailable
 
 LOOK_SECONDS = 1.0
+TENANT_SHARE = 4  # one tenant's waiters take at most one part in this many of the places
 FORGOTTEN_SECONDS = 10.0  # beyond a wait's own time nobody can be waiting any more
 MAX_LOOK_IDS = 500
 CALL_SECONDS = 3.0
@@ -61,9 +64,10 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class _Wait:
-    """Whose end is waited for, and until when (monotonic seconds)."""
+    """Whose end is waited for, by a caller of whose callback, and until when (monotonic seconds)."""
 
     trigger_id: UUID
+    user_id: UUID
     until: float
 
 
@@ -74,6 +78,7 @@ class Outcomes:
         self._connection = OwnedConnection(database_url, "outcomes", call_seconds=CALL_SECONDS)
         self._max_waiters = max_waiters
         self._waiting: dict[Future[Outcome], _Wait] = {}
+        self._waiters_of: Counter[UUID] = Counter()
         self._asked: list[tuple[UUID, Future[Outcome]]] = []
         self._told: set[UUID] = set()
         self._wake = threading.Condition()
@@ -89,18 +94,20 @@ class Outcomes:
             self._stopping = True
             left = [*self._waiting, *(future for _, future in self._asked)]
             self._waiting.clear()
+            self._waiters_of.clear()
             self._asked.clear()
             self._wake.notify()
         for future in left:
-            _set(future, Outcome())
+            _set(future, Outcome("PENDING"))
         if self._thread.is_alive():
             self._thread.join(STOP_SECONDS)
         self._connection.close()
 
-    @property
-    def has_room(self) -> bool:
-        """Whether one more may wait."""
-        return len(self._waiting) < self._max_waiters
+    def _has_room(self, user_id: UUID) -> bool:
+        if len(self._waiting) >= self._max_waiters:
+            return False
+        share = max(self._max_waiters // TENANT_SHARE, 1)
+        return self._waiters_of[user_id] < share
 
     def look(self, trigger_id: UUID) -> Future[Outcome]:
         """How far it is now."""
@@ -113,13 +120,18 @@ class Outcomes:
                 self._wake.notify()
         return future
 
-    def wait(self, trigger_id: UUID, seconds: float) -> Future[Outcome] | None:
-        """Its end, within about this time. Cancel the future to wait no longer; None when too many are waiting."""
+    def wait(self, trigger_id: UUID, user_id: UUID, seconds: float) -> Future[Outcome] | None:
+        """Its end, within about this time. Cancel the future to wait no longer; None when too many are waiting.
+
+        user_id: whose callback was called, so that no tenant takes all places.
+        """
         future: Future[Outcome] = Future()
         with self._wake:
-            if self._stopping or not self.has_room:
+            if self._stopping or not self._has_room(user_id):
                 return None
-            self._waiting[future] = _Wait(trigger_id, time.monotonic() + seconds + FORGOTTEN_SECONDS)
+            until = time.monotonic() + seconds + FORGOTTEN_SECONDS
+            self._waiting[future] = _Wait(trigger_id, user_id, until)
+            self._waiters_of[user_id] += 1
             if len(self._waiting) == 1:
                 self._wake.notify()
         future.add_done_callback(self._forget)
@@ -134,7 +146,11 @@ class Outcomes:
 
     def _forget(self, future: Future[Outcome]) -> None:
         with self._wake:
-            self._waiting.pop(future, None)
+            gone = self._waiting.pop(future, None)
+            if gone is not None:
+                self._waiters_of[gone.user_id] -= 1
+                if not self._waiters_of[gone.user_id]:
+                    del self._waiters_of[gone.user_id]
 
     def _run(self) -> None:
         look_at = time.monotonic() + LOOK_SECONDS
@@ -166,8 +182,9 @@ class Outcomes:
         except psycopg2.Error as error:
             log.warning("outcomes_not_read", error=type(error).__name__)
             for _, future in asked:
-                if future.set_running_or_notify_cancel():
-                    future.set_exception(Unavailable("PostgreSQL is not available."))
+                with contextlib.suppress(InvalidStateError):
+                    if not future.done():
+                        future.set_exception(Unavailable("PostgreSQL is not available."))
             return
         for trigger_id, future in asked:
             _set(future, found.get(trigger_id, Outcome()))
@@ -191,6 +208,7 @@ class Outcomes:
 
 
 def _set(future: Future[Outcome], outcome: Outcome) -> None:
-    """Give an outcome to a future whose owner may have gone."""
-    if future.set_running_or_notify_cancel():
-        future.set_result(outcome)
+    """Give an outcome to a future whose owner may have gone, or been told by stop() at the same time."""
+    with contextlib.suppress(InvalidStateError):
+        if not future.done():
+            future.set_result(outcome)

@@ -49,15 +49,16 @@ class Reply:
     """The answer to one accepted call, made step by step.
 
     status_base: the status URL without the trigger's id. wait_seconds: how long the caller waits, 0 for not at all;
-    waiting: the end of the trigger that it is about to become. caches: the callback has a cache period.
+    waiting: the end of the trigger that it is about to become. user_id: whose callback it is. from_cache: an equal call
+    may answer it, whatever its caller sent.
     """
 
     outcomes: Outcomes
     status_base: str
     request_id: str
+    user_id: UUID
     wait_seconds: int = 0
     waiting: Future[Outcome] | None = None
-    caches: bool = False
     from_cache: bool = False
 
     def after_commit(self, outcome: Any) -> Answer | Deferred:
@@ -78,7 +79,7 @@ class Reply:
         self._stop_waiting()
         headers = self._cache_header("HIT") if self.from_cache else [("idempotent-replayed", "true")]
         if self.wait_seconds:
-            self.waiting = self.outcomes.wait(trigger_id, self.wait_seconds)
+            self.waiting = self.outcomes.wait(trigger_id, self.user_id, self.wait_seconds)
 
         def looked(outcome: Any) -> Answer | Deferred:
             known = Outcome() if isinstance(outcome, Exception) else outcome
@@ -110,7 +111,7 @@ class Reply:
     ) -> Answer:
         body: dict[str, Any] = {
             "triggerId": trigger_id,
-            "status": outcome.status,
+            "status": outcome.status or "PENDING",  # not known just now
             "statusUrl": f"{self.status_base}/{trigger_id}",
         }
         told = tell and outcome.settled
@@ -120,7 +121,7 @@ class Reply:
         return 200 if told else 202, named, orjson.dumps(body, option=orjson.OPT_UTC_Z)
 
     def _cache_header(self, value: str) -> list[tuple[str, str]]:
-        return [("x-cache", value)] if self.caches else []
+        return [("x-cache", value)] if self.from_cache else []
 
     def _stop_waiting(self) -> None:
         if self.waiting is not None:

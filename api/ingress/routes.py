@@ -77,9 +77,9 @@ def _accept(snapshot: Snapshot, url_path: str) -> Response:
         outcomes=own.outcomes,
         status_base=own.settings.base_url + url_path,
         request_id=g.request_id,
+        user_id=snapshot.user_id,
         wait_seconds=wait_seconds,
-        waiting=own.outcomes.wait(trigger.id, wait_seconds) if wait_seconds else None,
-        caches=snapshot.cache_period_seconds > 0,
+        waiting=own.outcomes.wait(trigger.id, snapshot.user_id, wait_seconds) if wait_seconds else None,
         from_cache=trigger.key is not None and not trigger.key.is_callers,
     )
     return defer(Deferred(committed, reply.after_commit, own.settings.accept_timeout_seconds))

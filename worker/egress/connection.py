@@ -98,7 +98,7 @@ class GuardedConnection(ResponseHandler):
 
     def feed_data(self, data: Any, size: int = 0) -> None:
         """Queue a parsed head. Interim ones count towards the allowance of the one that they precede."""
-        if data[0].code >= 200 or data[0].code == 101:
+        if not 100 <= data[0].code < 200 or data[0].code == 101:
             self._awaits_head = False
             self._allowed = self.received + self._allowed_for_body
         super().feed_data(data, size)

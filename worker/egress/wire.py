@@ -89,7 +89,7 @@ async def exchange(
         _write(protocol, destination, method, headers, body)
         attempt.phase = "receive"
         message, payload = await protocol.read()
-        while message.code < 200 and message.code != SWITCHING_PROTOCOLS:
+        while 100 <= message.code < 200 and message.code != SWITCHING_PROTOCOLS:
             message, payload = await protocol.read()
         content, truncated = await read_capped(payload, max_response_bytes)
         is_whole = not truncated

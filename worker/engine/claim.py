@@ -240,7 +240,8 @@ def _equip(run: Run, actions: Sequence[Action]) -> None:
         run.doom = "callback_deleted"
     elif not run.callback.active:
         run.doom = run.doom or "callback_inactive"
-    elif not run.executions and run.claim == 1:
+    if run.callback is not None and not run.executions and run.claim == 1:
+        # also when nothing of it will run: should this worker die, another must not find nothing to do
         run.executions = _first_executions(run.trigger, actions)
     by_id = {action.id: action for action in actions}
     for execution in run.executions:

@@ -130,7 +130,8 @@ class Intake:
                     return _Portion(plan.suspects, max_losses=plan.max_losses)
                 if self._offers and plan.ordinary > 0:
                     return self._take_offered(min(plan.ordinary, MAX_CLAIM_IDS))
-                somebody_waits = self._offers or self._suspects.wait
+                # a turn must end in time although nobody offers anything: nobody can, while it lasts
+                somebody_waits = self._offers or self._suspects.wait or self._suspects.in_turn
                 self._room.changed.wait(IDLE_WAIT_SECONDS if somebody_waits else None)
         return _Portion()
 

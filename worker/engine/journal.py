@@ -126,15 +126,22 @@ FROM unnest(%s::uuid[], %s::float8[]) AS p(trigger_id, delay)
 WHERE r.trigger_id = p.trigger_id AND r.trigger_id = ANY(%s::uuid[])
 """
 _SWITCH_OFF = """
-WITH off AS (
-  UPDATE actions SET enabled = false, updated_at = now() WHERE id = ANY(%s::uuid[]) AND enabled AND deleted_at IS NULL
-  RETURNING id, callback_id)
+WITH gone AS (
+  SELECT DISTINCT ON (a.id) a.id, x.trigger_id
+  FROM unnest(%(actions)s::uuid[], %(triggers)s::uuid[]) AS g(action_id, trigger_id)
+  JOIN action_executions x ON x.trigger_id = g.trigger_id AND x.action_id = g.action_id
+    AND x.trigger_id = ANY(%(triggers)s::uuid[])
+  JOIN actions a ON a.id = g.action_id AND a.updated_at <= x.started_at
+  ORDER BY a.id),
+off AS (
+  UPDATE actions a SET enabled = false, updated_at = now() FROM gone
+  WHERE a.id = gone.id AND a.enabled AND a.deleted_at IS NULL RETURNING a.id, a.callback_id, gone.trigger_id)
 INSERT INTO logs (id, callback_id, user_id, event, details, status_code, success)
-SELECT l.id, off.callback_id, c.user_id, %s, jsonb_build_object('reason', 'gone', 'actionId', off.id,
-  'triggerId', l.trigger_id), 410, false
-FROM off JOIN unnest(%s::uuid[], %s::uuid[], %s::uuid[]) AS l(id, action_id, trigger_id) ON l.action_id = off.id
+SELECT l.id, off.callback_id, c.user_id, %(event)s, jsonb_build_object('reason', 'gone', 'actionId', off.id,
+  'triggerId', off.trigger_id), 410, false
+FROM off JOIN unnest(%(each)s::uuid[], %(ids)s::uuid[]) AS l(action_id, id) ON l.action_id = off.id
 JOIN callbacks c ON c.id = off.callback_id
-"""
+"""  # what was changed since the attempt began is not what the receiver spoke of
 _RELEASE = """
 UPDATE action_executions SET status = 'PENDING', next_attempt_at = NULL, updated_at = now(),
   history = history || jsonb_build_object('attempt', attempt, 'outcome', %s::text, 'startedAt', started_at)
@@ -304,17 +311,24 @@ def _columns(rows: Sequence[_Row]) -> tuple[str, ...]:
 
 def _switch_off(cursor: Any, live: Sequence[Entry]) -> None:
     """Disable the actions whose receiver asked never to be called again, with a log row for each."""
-    gone = {
-        execution.action_id: entry.run.id
+    gone = [
+        (execution.action_id, entry.run.id)
         for entry in live
         for execution in entry.changed
         if execution.outcome is not None and execution.outcome.gone
-    }
+    ]
     if gone:
-        actions = sorted(str(action_id) for action_id in gone)
-        ids = [str(new_id()) for _ in actions]
-        triggers = [str(gone[UUID(action_id)]) for action_id in actions]
-        cursor.execute(_SWITCH_OFF, (actions, SWITCHED_OFF_EVENT, ids, actions, triggers))
+        ids = {action_id: new_id() for action_id, _ in gone}  # of the log row that each may get
+        cursor.execute(
+            _SWITCH_OFF,
+            {
+                "actions": array(action_id for action_id, _ in sorted(gone)),
+                "triggers": array(trigger_id for _, trigger_id in sorted(gone)),
+                "each": array(ids),
+                "ids": array(ids.values()),
+                "event": SWITCHED_OFF_EVENT,
+            },
+        )
 
 
 def _end_runs(cursor: Any, live: Sequence[Entry]) -> None:

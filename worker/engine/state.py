@@ -29,7 +29,7 @@ class Execution:
 
     status RUNNING means: committed as RUNNING with this attempt number, its side effect may start.
     lost_attempts: earlier ones that ended with their worker or were released by it. immediate: a retry came at once,
-    outside the schedule.
+    outside the schedule. is_due_at_once: that is what comes now, so that parking its run would only delay it.
     """
 
     id: UUID
@@ -46,6 +46,7 @@ class Execution:
     retry_delay_seconds: float | None = None
     lost_attempts: int = 0
     immediate: bool = False
+    is_due_at_once: bool = False
 
     @property
     def tries(self) -> Tries:
@@ -55,11 +56,6 @@ class Execution:
     @property
     def ended(self) -> bool:
         return self.status in (Status.SUCCESS, Status.FAILED)
-
-    @property
-    def is_due_at_once(self) -> bool:
-        """Whether its next attempt comes without a pause, so that parking its run would only delay it."""
-        return self.status is Status.PENDING and self.retry_delay_seconds == 0
 
     @property
     def status_code(self) -> int | None:
@@ -78,6 +74,7 @@ class Execution:
         self.duration_ms = duration_ms
         self.next_attempt_at = None
         self.retry_delay_seconds = None
+        self.is_due_at_once = False
 
     def retry(self, outcome: Outcome, duration_ms: int, again: Again, now: datetime) -> None:
         """Go back to PENDING until the next attempt."""
@@ -87,6 +84,7 @@ class Execution:
         self.retry_delay_seconds = again.delay_seconds
         self.next_attempt_at = now + timedelta(seconds=again.delay_seconds)
         self.immediate = self.immediate or again.immediate
+        self.is_due_at_once = again.immediate
 
 
 @dataclass(slots=True, eq=False)

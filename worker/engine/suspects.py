@@ -3,7 +3,8 @@
 A run that was lost with its worker is a suspect. It takes turns: during a turn nothing else is claimed, so that a
 payload that kills its worker takes few others along, and none that is not counted as lost in company. With one loss
 it shares the process with at most MAX_OTHERS others, with two or more it has it to itself. A turn is followed by an
-ordinary time at least as long, so that suspects never take more than half of a worker from everybody else.
+ordinary time at least as long, so that suspects never take more than half of a worker from everybody else; by a
+shorter one when nobody else waits.
 
 Invariant: nothing is kept here that PostgreSQL does not know; what this forgets, the sweep hints again.
 Used under the room's lock.
@@ -20,6 +21,9 @@ from worker.engine.room import Room
 
 MAX_OTHERS = 10
 ALONE_FROM = 2  # losses
+QUIET_SECONDS = (
+    2.5  # after a turn, in which the sweep can offer what others wait for: without Redis nobody else does
+)
 MAX_WAITING = 1_000  # suspects remembered; the sweep hints the others again
 TURN_SECONDS = 10.0  # of the first turn
 MAX_DOUBLINGS = 9  # to 85 minutes, longer than any attempt may last
@@ -45,6 +49,7 @@ class Suspects:
         self._in_room: dict[UUID, int] = {}
         self._turn_began: float | None = None
         self._ordinary_until = 0.0
+        self._quiet_until = 0.0
         self._somebody_came = False
         self._fruitless_turns = 0
 
@@ -86,7 +91,7 @@ class Suspects:
         return Plan(self._room.free()) if self._turn_began is None else self._plan_of_turn()
 
     def _may_begin(self, now: float, others_wait: bool) -> bool:
-        nobody_minds = not others_wait and not len(self._room)
+        nobody_minds = not others_wait and not len(self._room) and now >= self._quiet_until
         return bool(self._waiting) and (now >= self._ordinary_until or nobody_minds)
 
     def _is_over(self, now: float) -> bool:
@@ -107,6 +112,7 @@ class Suspects:
     def _end_turn(self, now: float) -> None:
         assert self._turn_began is not None
         self._ordinary_until = now + (now - self._turn_began)
+        self._quiet_until = now + QUIET_SECONDS
         self._fruitless_turns = 0 if self._somebody_came else self._fruitless_turns + 1
         self._turn_began = None
         self._in_room = {}

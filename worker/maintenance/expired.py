@@ -6,11 +6,13 @@ the way of a key that is being taken at the moment.
 
 from __future__ import annotations
 
+import time
+
 from shared.db import OwnedConnection
 from worker.maintenance.duty import is_mine
 
 BATCH_ROWS = 5_000
-MAX_BATCHES = 20  # in one pass; the rest waits for the next
+PASS_SECONDS = 0.5  # the other duties wait for this one; what is left waits for the next pass
 
 _REMOVE = (
     """
@@ -40,7 +42,8 @@ class Expired:
 
     def _remove(self, connection: OwnedConnection, statement: str) -> int:
         removed = 0
-        for _ in range(MAX_BATCHES):
+        until = time.monotonic() + PASS_SECONDS
+        while time.monotonic() < until:
             with connection.transaction() as cursor:
                 if not is_mine(cursor, self.name):
                     break

@@ -13,6 +13,7 @@ from uuid import UUID
 
 import psycopg2
 import structlog
+from psycopg2.errors import CheckViolation, QueryCanceled
 
 from shared.db import OwnedConnection
 from shared.group_commit import is_content_error
@@ -23,7 +24,13 @@ from worker.maintenance.duty import is_mine
 
 BATCH_TRIGGERS = 50  # each may bring a body of 1 MiB along
 PASS_SECONDS = 0.5  # the other duties wait for this one
-MAX_COUNTED = 1_000_000  # beyond it a job has no total: counting would take longer than it is worth
+MAX_COUNTED = 1_000_000  # beyond it a job has no total
+COUNT_MS = (
+    300  # nor when counting takes longer than this: the other duties wait, and so does who would cancel it
+)
+BATCH_MS = (
+    5_000  # finding the next triggers; a job that takes longer ends, rather than stop the others each second
+)
 
 log = structlog.get_logger("maintenance")
 
@@ -87,12 +94,22 @@ class Replays:
                 self._after = job[0]
                 return _advance(cursor, job)
         except psycopg2.Error as error:
-            if job is None or not is_content_error(error):
+            reason = _reason_to_end(error)
+            if job is None or reason is None:
                 raise
             log.exception("replay_job_failed", job=str(job[0]))
             with connection.transaction() as cursor:
-                cursor.execute(_END, ("FAILED", "A trigger could not be recorded again.", None, str(job[0])))
+                cursor.execute(_END, ("FAILED", reason, None, str(job[0])))
             return 0
+
+
+def _reason_to_end(error: psycopg2.Error) -> str | None:
+    """Why a job cannot go on; None when it is the installation that is in trouble, and the job waits."""
+    if isinstance(error, QueryCanceled):
+        return "Finding its triggers took too long. Choose a shorter period."
+    if isinstance(error, CheckViolation):  # today's partition is missing
+        return None
+    return "A trigger could not be recorded again." if is_content_error(error) else None
 
 
 def _advance(cursor: Any, job: tuple[Any, ...]) -> int:
@@ -121,9 +138,8 @@ def _advance(cursor: Any, job: tuple[Any, ...]) -> int:
         "event": SETTLED_EVENT,
     }
     if total is None and last_id is None:
-        cursor.execute(_COUNT, {**chosen, "limit": MAX_COUNTED + 1})
-        counted = cursor.fetchone()[0]
-        total = counted if counted <= MAX_COUNTED else None
+        total = _count(cursor, chosen)
+    cursor.execute(f"SET LOCAL statement_timeout = {BATCH_MS}")
     cursor.execute(_BATCH, {**chosen, "limit": BATCH_TRIGGERS})
     batch = [row[0] for row in cursor.fetchall()]
     if not batch:
@@ -133,3 +149,15 @@ def _advance(cursor: Any, job: tuple[Any, ...]) -> int:
     progress = (str(batch[-1]), len(renewed), len(batch) - len(renewed), total, str(job_id))
     cursor.execute(_ADVANCE, progress)
     return len(renewed)
+
+
+def _count(cursor: Any, chosen: dict[str, Any]) -> int | None:
+    """How many triggers a job is about, None when that cannot be said soon."""
+    cursor.execute(f"SAVEPOINT counting; SET LOCAL statement_timeout = {COUNT_MS}")
+    try:
+        cursor.execute(_COUNT, {**chosen, "limit": MAX_COUNTED + 1})
+        counted: int = cursor.fetchone()[0]
+    except QueryCanceled:
+        cursor.execute("ROLLBACK TO SAVEPOINT counting")
+        return None
+    return counted if counted <= MAX_COUNTED else None

@@ -232,3 +232,22 @@ def test_what_killed_three_workers_alone_is_doomed_and_anybody_may_say_so(
     assert [row["status"] for row in world.executions(trigger_id)] == ["PENDING"], (
         "nothing of it is attempted"
     )
+
+
+def test_what_was_claimed_while_its_callback_was_off_is_not_nothing_to_do_afterwards(
+    world: World, claimer: Claimer
+) -> None:
+    """Fails when a worker that dies in between leaves a run without executions: switched on again, it would end
+    SUCCESS with nothing sent."""
+    action = world.action()
+    trigger_id = world.trigger()
+    world.do("UPDATE callbacks SET active_status = false")
+    (run,) = claimer.claim(new_id(), [trigger_id])
+    assert (run.doom, [e.status for e in run.executions]) == ("callback_inactive", [Status.PENDING])
+    world.do("UPDATE runs SET status = 'PENDING', worker_id = NULL, claim = claim + 1")  # void
+    world.do("UPDATE callbacks SET active_status = true")
+
+    (run,) = claimer.claim(new_id(), [trigger_id])
+
+    assert run.doom is None
+    assert [(e.action_id, e.status) for e in run.executions] == [(action, Status.RUNNING)]

@@ -197,6 +197,19 @@ def test_a_receiver_that_is_gone_switches_its_action_off_and_says_so(
     assert details["triggerId"] in {str(run.id) for run in runs}
 
 
+def test_an_action_that_was_mended_meanwhile_stays_on(
+    world: World, journal: Journal, claim: Callable[..., list[Run]]
+) -> None:
+    """Fails when an attempt at the old address, still under way, switches off what its user has just mended."""
+    world.action()
+    (run,) = claim()
+    world.do("UPDATE actions SET updated_at = clock_timestamp()")
+    (execution,) = run.executions
+    execution.finish(Outcome(success=False, code="http_410", error="gone", status_code=410, gone=True))
+    journal.flush([Entry(run, changed=(execution,), end=Settled(False, 410, {"reason": None}))])
+    assert world.ask("SELECT enabled FROM actions") == [(True,)]
+
+
 def test_releasing_makes_what_was_running_pending(
     world: World, journal: Journal, claim: Callable[..., list[Run]]
 ) -> None:

@@ -17,6 +17,8 @@ from shared.settlements import Announcer, Listener
 from tests.running import eventually
 from tests.world import World
 
+OWNER = new_id()
+
 MAX_WAITERS = 3
 
 
@@ -35,7 +37,7 @@ def settle(world: World, trigger_id: UUID, *, success: bool = True) -> None:
 
 
 def waiting(outcomes: Outcomes, trigger_id: UUID) -> Future[Outcome]:
-    future = outcomes.wait(trigger_id, 30)
+    future = outcomes.wait(trigger_id, new_id(), 30)
     assert future is not None
     return future
 
@@ -103,9 +105,9 @@ def test_what_is_only_said_to_have_settled_is_not_believed(world: World, outcome
 
 def test_no_more_wait_than_the_bound(world: World, outcomes: Outcomes) -> None:
     futures = [waiting(outcomes, world.trigger()) for _ in range(MAX_WAITERS)]
-    assert outcomes.wait(new_id(), 1) is None
+    assert outcomes.wait(new_id(), new_id(), 1) is None
     futures[0].cancel()
-    assert outcomes.wait(new_id(), 1) is not None, "who gave up makes room"
+    assert outcomes.wait(new_id(), new_id(), 1) is not None, "who gave up makes room"
 
 
 def test_a_waiter_that_everybody_has_forgotten_leaves(
@@ -113,7 +115,7 @@ def test_a_waiter_that_everybody_has_forgotten_leaves(
 ) -> None:
     """Fails when a request that was abandoned before its wait began keeps its place for ever."""
     monkeypatch.setattr(module, "FORGOTTEN_SECONDS", 0.0)
-    future = outcomes.wait(world.trigger(), 0.1)
+    future = outcomes.wait(world.trigger(), OWNER, 0.1)
     assert future is not None
     eventually(future.cancelled, 5, "the forgotten waiter to be let go")
 
@@ -136,7 +138,33 @@ def test_stop_lets_everybody_go(world: World) -> None:
     outcomes.start()
     future = waiting(outcomes, world.trigger())
     outcomes.stop()
-    assert future.result(1) == Outcome()
-    assert outcomes.wait(new_id(), 1) is None
+    assert future.result(1) == Outcome("PENDING")
+    assert outcomes.wait(new_id(), new_id(), 1) is None
     with pytest.raises(Unavailable):
         outcomes.look(new_id()).result(1)
+
+
+def test_no_tenant_takes_all_places(world: World) -> None:
+    """Fails when whoever knows one public trigger URL can keep everybody else from waiting."""
+    outcomes = Outcomes(world.database_url, max_waiters=8)
+    taken = [outcomes.wait(new_id(), OWNER, 30) for _ in range(3)]
+    assert [one is not None for one in taken] == [True, True, False]
+    assert outcomes.wait(new_id(), new_id(), 30) is not None
+    assert taken[0] is not None
+    taken[0].cancel()
+    assert outcomes.wait(new_id(), OWNER, 30) is not None, "who gave up makes room"
+    outcomes.stop()
+
+
+def test_stop_and_a_look_may_end_the_same_wait(world: World, outcomes: Outcomes) -> None:
+    """Fails when the second of them raises: a stop would leave queued triggers and hints behind."""
+    for _ in range(50):
+        trigger_id = world.trigger()
+        future = outcomes.wait(trigger_id, new_id(), 30)
+        assert future is not None
+        outcomes.settled([trigger_id])
+        future.cancel()
+    last = outcomes.wait(world.trigger(), new_id(), 30)
+    outcomes.stop()
+    assert last is not None
+    assert last.result(1).status == "PENDING"

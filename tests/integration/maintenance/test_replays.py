@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from typing import Any
 from uuid import UUID
 
 import pytest
+from psycopg2.errors import CheckViolation
 
 from shared.db import OwnedConnection
 from shared.settle import Settlement, settle
@@ -81,10 +83,10 @@ def test_a_job_goes_on_where_it_was(
     assert steps == [2, 2]
     assert state(world, job_id) == ("RUNNING", 5, 4, 0)
     world.do("ALTER TABLE replay_jobs ADD CONSTRAINT crash CHECK (replayed < 5)")
-    Replays()._step(connection)
+    with pytest.raises(CheckViolation):
+        Replays()._step(connection)
     assert len(replayed(world)) == 4, "the batch went with its progress"
     world.do("ALTER TABLE replay_jobs DROP CONSTRAINT crash")
-    world.do("UPDATE replay_jobs SET state = 'RUNNING'")
     Replays().do(connection)
     assert replayed(world) == failed
     assert world.ask("SELECT count(*) FROM triggers WHERE replay_of IS NOT NULL") == [(5,)]
@@ -122,4 +124,42 @@ def test_a_job_of_a_callback_that_is_off_says_so(
     assert world.ask("SELECT error, finished_at IS NOT NULL FROM replay_jobs") == [
         ("The callback was switched off or deleted.", True)
     ]
+    assert replayed(world) == set()
+
+
+def test_a_count_that_takes_long_is_left_out(
+    world: World, connection: OwnedConnection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fails when a job waits for its total: with millions of triggers it would never begin."""
+    monkeypatch.setattr(module, "_COUNT", "SELECT pg_sleep(2) " + module._CHOSEN + " AND %(limit)s > 0")
+    settled(world)
+    job_id = job(world)
+    began = time.monotonic()
+    assert Replays()._step(connection) == 1
+    assert time.monotonic() - began < 1.5
+    assert state(world, job_id) == ("RUNNING", None, 1, 0)
+
+
+def test_a_job_whose_triggers_cannot_be_found_in_time_says_so(
+    world: World, connection: OwnedConnection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fails when it is tried again each second: the other duties of that worker would hardly get a turn."""
+    monkeypatch.setattr(module, "BATCH_MS", 100)
+    monkeypatch.setattr(module, "_BATCH", "SELECT l.id FROM pg_sleep(2), logs l LIMIT %(limit)s")
+    settled(world)
+    job_id = job(world)
+    Replays()._step(connection)
+    assert state(world, job_id)[0] == "FAILED"
+    assert "shorter period" in world.ask("SELECT error FROM replay_jobs WHERE id = %s", job_id)[0][0]
+
+
+def test_a_job_of_a_user_who_was_switched_off_makes_nothing(
+    world: World, connection: OwnedConnection
+) -> None:
+    """Fails when each of its triggers is recorded, only to fail."""
+    settled(world)
+    job_id = job(world)
+    world.do("UPDATE users SET is_active = false")
+    Replays().do(connection)
+    assert state(world, job_id)[0] == "FAILED"
     assert replayed(world) == set()

@@ -16,6 +16,7 @@ import pytest
 from shared.ids import new_id
 from tests.running import eventually
 from tests.unit.worker.actions.test_http_post import context
+from worker.engine import suspects
 from worker.engine.claim import Claimer
 from worker.engine.intake import MAX_CLAIM_IDS, Intake
 from worker.engine.room import Room
@@ -312,3 +313,17 @@ def test_a_suspect_that_another_worker_got_is_not_asked_for_again(world: World) 
     world.room.leave(suspect)
     assert world.intake.offer(ids(1), 5)
     assert [suspect in asked for asked in world.claimer.asked] == [True, True, False]
+
+
+def test_a_turn_ends_in_time_although_nobody_offers_anything(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fails when only an offer wakes the thread: without Redis the sweep offers nothing during a turn, so that one
+    suspect that hangs would stop all deliveries."""
+    monkeypatch.setattr(suspects, "TURN_SECONDS", 0.3)
+    (suspect,) = ids(1)
+    world.claimer.losses = {suspect: 2}
+    assert world.intake.offer([suspect], 5)
+    eventually(lambda: world.delivered == [suspect], 5, "the suspect's turn")
+    assert world.intake.free == 0
+    eventually(lambda: world.intake.free == CAPACITY - 1, 5, "room for others")

@@ -12,6 +12,7 @@ from worker.engine.suspects import (
     MAX_OTHERS,
     MAX_WAITING,
     NO_BOUND,
+    QUIET_SECONDS,
     TURN_SECONDS,
     Plan,
     Suspects,
@@ -111,10 +112,24 @@ def test_a_turn_is_followed_by_an_ordinary_time_as_long(world: World) -> None:
 def test_nobody_pauses_for_nobody(world: World) -> None:
     world.find(2)
     world.leave(world.claim())
-    world.now += 1
+    world.now += QUIET_SECONDS + 1
     world.suspects.plan(False)
+    world.now += QUIET_SECONDS
     found = world.find(2)
     assert world.claim(others_wait=False) == found
+
+
+def test_after_a_turn_others_have_the_time_to_come(world: World) -> None:
+    """Fails when the next turn begins at once because nobody waits: without Redis only the sweep can offer, and it
+    offers nothing during a turn."""
+    world.find(2)
+    world.leave(world.claim())
+    world.now += TURN_SECONDS
+    world.suspects.plan(False)
+    world.find(2)
+    world.now += QUIET_SECONDS - 0.1
+    assert world.claim(others_wait=False) == []
+    assert world.suspects.plan(True).ordinary > 0
 
 
 def test_turns_in_which_the_room_does_not_empty_grow(world: World) -> None:
@@ -148,7 +163,9 @@ def test_a_run_with_many_losses_has_the_process_for_longer(world: World) -> None
 def test_no_more_are_remembered_than_the_bound(world: World) -> None:
     world.find(*[1] * (MAX_WAITING + 5))
     claimed = 0
-    while got := world.claim(others_wait=False):
+    for _ in range(2 * MAX_WAITING):
+        got = world.claim(others_wait=False)
         claimed += len(got)
         world.leave(got)
+        world.now += QUIET_SECONDS
     assert claimed == MAX_WAITING
