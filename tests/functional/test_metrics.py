@@ -29,3 +29,26 @@ def test_api_and_worker_show_what_they_did(tmp_path: Path, receiver: Receiver) -
         for duty in DUTIES:
             line = f'pointsman_sweep_seconds_count{{duty="{duty}"}}'
             eventually(partial(shows, worker, line), 10, f"a pass of {duty}")
+
+
+def test_readiness_tells_a_backlog_from_a_standstill(tmp_path: Path, receiver: Receiver) -> None:
+    """Fails when a long backlog alone takes every API out of its load balancer, or when a standstill does not."""
+    with Running(tmp_path) as running:
+        callback = running.callback(receiver.url("/hang"), timeoutDuration=20_000)
+
+        def readiness() -> int:
+            return httpx.get(f"{running.url}/readyz", trust_env=False).status_code
+
+        running.signal("worker", "SIGSTOP")
+        running.fire(callback)
+        running.query("UPDATE runs SET hint_at = now() - interval '10 minutes' RETURNING 1")
+        assert readiness() == 503, "overdue for long, and nothing moves"
+        running.signal("worker", "SIGCONT")
+        eventually(lambda: running.query("SELECT in_flight FROM workers") == [(1,)], 15, "a run in flight")
+        running.signal("worker", "SIGSTOP")
+        running.fire(callback)
+        running.query(
+            "UPDATE runs SET hint_at = now() - interval '10 minutes' WHERE status = 'PENDING' RETURNING 1"
+        )
+        assert readiness() == 200, "overdue for long, but a worker is at work"
+        running.signal("worker", "SIGCONT")
