@@ -13,8 +13,8 @@ from tests.peers.receiver import Receiver
 from tests.running import Running, eventually
 
 KILLS = size(5, 50)
-BETWEEN = 150  # accepted triggers
-RATE = 100.0  # triggers a second: what gathers while a worker is away must drain in the test's time
+BETWEEN = 200  # accepted triggers, which takes long enough that what was killed starts again without a pause
+RATE = 40.0  # triggers a second: what gathers while a worker is away drains until the next kill
 
 
 @pytest.mark.load
@@ -27,7 +27,7 @@ def test_every_accepted_trigger_ends_although_a_process_is_killed(
 
     postgres: commit on disk, the patient journal, connections that open again.
     """
-    callback = pointsman.callback(receiver.url("/delay/100"))  # so that calls are under way at each kill
+    callback = pointsman.callback(receiver.url("/delay/200"))  # so that calls are under way at each kill
     with BackgroundLoad(callback["triggerUrl"], per_second=RATE) as load:
         for number in range(KILLS):
             wait_for(load.accepted, BETWEEN)
