@@ -13,7 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from api.services import services
 from shared.models.base import SCHEMA_REVISION
-from shared.settlements import redis_answers
+from shared.settlements import redis_takes_writes
 
 health = Blueprint("health", __name__)
 
@@ -42,7 +42,7 @@ class RedisProbe:
     def answers(self, redis_url: str) -> bool:
         if time.monotonic() - self._asked_at >= PROBE_SECONDS and self._asking.acquire(blocking=False):
             try:
-                self._answers = redis_answers(redis_url)
+                self._answers = redis_takes_writes(redis_url)
                 self._asked_at = time.monotonic()
             finally:
                 self._asking.release()

@@ -136,7 +136,8 @@ def _options(application: str, call_seconds: float) -> dict[str, Any]:
         "keepalives_interval": 10,
         "keepalives_count": 3,
         "options": f"-c statement_timeout={statement_ms} -c lock_timeout=3000 -c timezone=UTC"
-        " -c idle_in_transaction_session_timeout=30000 -c client_connection_check_interval=10000",
+        # a process that is stopped in the middle of a transaction must not hold rows for longer than a call may take
+        f" -c idle_in_transaction_session_timeout={statement_ms} -c client_connection_check_interval=10000",
     }
 
 

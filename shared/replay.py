@@ -8,6 +8,7 @@ response and not run again; the rest begins anew under the steps that it had.
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 from uuid import UUID
@@ -43,8 +44,9 @@ SELECT n.new_id, n.new_trigger, x.action_id, x.callback_id, x.user_id, x.type, x
 FROM unnest(%s::uuid[], %s::uuid[], %s::uuid[], %s::uuid[], %s::bool[])
   AS n(old_trigger, old_id, new_trigger, new_id, keep)
 JOIN action_executions x ON x.trigger_id = n.old_trigger AND x.id = n.old_id
-WHERE x.trigger_id = ANY(%s::uuid[])
+WHERE x.trigger_id = ANY(%s::uuid[]) RETURNING trigger_id
 """
+_TAKE_BACK = "DELETE FROM action_executions WHERE trigger_id = ANY(%s::uuid[])"
 _RUNS = """
 INSERT INTO runs (trigger_id, callback_id, user_id, hint_at)
 SELECT id, callback_id, user_id, now() + make_interval(secs => %s) FROM triggers WHERE id = ANY(%s::uuid[])
@@ -76,13 +78,13 @@ def replay(
         renewed = {old: new for old, new in renewed.items() if old not in barren}
     if not renewed:
         return {}
-    olds, news = [str(one) for one in renewed], [str(one) for one in renewed.values()]
-    cursor.execute(_TRIGGERS, {"old": olds, "new": news})
-    kept = {row[0] for row in cursor.fetchall()}  # retention may have taken one meanwhile
-    renewed = {old: new for old, new in renewed.items() if old in kept}
-    _insert_copies(cursor, [copy for copy in copies if copy.old_trigger in renewed])
-    cursor.execute(_RUNS, (hint_in_seconds, [str(one) for one in renewed.values()]))
-    return renewed
+    whole = renewed.keys() - _insert_copies(cursor, [copy for copy in copies if copy.old_trigger in renewed])
+    cursor.execute(_TRIGGERS, {"old": array(whole), "new": array(renewed[old] for old in whole)})
+    made = {row[0]: renewed[row[0]] for row in cursor.fetchall()}
+    if len(made) < len(renewed):  # retention has taken some meanwhile, or a part of them
+        cursor.execute(_TAKE_BACK, (array(new for old, new in renewed.items() if old not in made),))
+    cursor.execute(_RUNS, (hint_in_seconds, array(made.values())))
+    return made
 
 
 class _Copy(NamedTuple):
@@ -115,7 +117,12 @@ def _plan_copies(
     return copies, seen - fertile
 
 
-def _insert_copies(cursor: Any, copies: Sequence[_Copy]) -> None:
-    if copies:
-        columns = [array(column) for column in zip(*copies, strict=True)]
-        cursor.execute(_EXECUTIONS, (*columns, columns[0]))
+def _insert_copies(cursor: Any, copies: Sequence[_Copy]) -> set[UUID]:
+    """Insert them; the old triggers of which something was not there any more."""
+    if not copies:
+        return set()
+    columns = [array(column) for column in zip(*copies, strict=True)]
+    cursor.execute(_EXECUTIONS, (*columns, columns[0]))
+    missing = Counter(copy.new_trigger for copy in copies)
+    missing.subtract(row[0] for row in cursor.fetchall())
+    return {copy.old_trigger for copy in copies if missing[copy.new_trigger]}

@@ -1,6 +1,6 @@
 """Tells waiting API processes which runs have settled, through Redis.
 
-Channel: `pointsman:settled`. A message is any number of trigger ids of 16 bytes, one behind another. It may be lost, and
+Key: `pointsman:probe` (string, TTL 60 s), written to see whether Redis takes writes. Channel: `pointsman:settled`. A message is any number of trigger ids of 16 bytes, one behind another. It may be lost, and
 is, whenever Redis is away: who waits looks at the rows each second anyway. Neither side ever waits for Redis on
 anybody's path, and nothing here raises.
 """
@@ -18,6 +18,8 @@ import structlog
 from shared.queues import KEY_PREFIX
 
 CHANNEL = KEY_PREFIX + "settled"
+PROBE = KEY_PREFIX + "probe"
+PROBE_SECONDS = 60
 SOCKET_SECONDS = 0.5
 PAUSE_SECONDS = 1.0  # after a failure
 LISTEN_SECONDS = 1.0  # how long a stop may have to wait
@@ -121,11 +123,14 @@ def _ids(data: bytes) -> list[UUID]:
     return [UUID(bytes=data[start : start + _ID_BYTES]) for start in range(0, whole, _ID_BYTES)]
 
 
-def redis_answers(redis_url: str) -> bool:
-    """Whether Redis answers a PING now, within SOCKET_SECONDS. Nothing is raised."""
+def redis_takes_writes(redis_url: str) -> bool:
+    """Whether Redis takes a write now, within SOCKET_SECONDS: full or unable to save, it still answers a PING.
+
+    Nothing is raised.
+    """
     client = _client(redis_url)
     try:
-        return bool(client.ping())
+        return bool(client.set(PROBE, b"1", ex=PROBE_SECONDS))
     except (redis.RedisError, OSError):
         return False
     finally:

@@ -18,10 +18,15 @@ _UNSETTLED = "SELECT count(*) FROM action_executions WHERE status NOT IN ('SUCCE
 _ACCEPTED = """
 SELECT count(*) FROM logs l WHERE l.id = ANY(%s::uuid[]) AND l.success
 """
-_ATTEMPTS = "SELECT id::text, attempt FROM action_executions WHERE trigger_id = ANY(%s::uuid[])"
+_ATTEMPTS = "SELECT id::text, attempt FROM action_executions WHERE id = ANY(%s::uuid[])"
 _NOT_DELIVERED = """
 SELECT count(*) FROM action_executions WHERE trigger_id = ANY(%s::uuid[]) AND type = 'HTTP_POST'
   AND status = 'SUCCESS' AND NOT id::text = ANY(%s::text[])
+"""
+_NOT_STORED = """
+SELECT count(*) FROM action_executions x WHERE x.trigger_id = ANY(%s::uuid[]) AND x.type = 'STORE'
+  AND x.status = 'SUCCESS' AND NOT EXISTS (
+    SELECT 1 FROM stored_items s WHERE s.trigger_id = x.trigger_id AND s.action_id = x.action_id)
 """
 _OVERTAKEN = """
 SELECT count(*) FROM action_executions later JOIN action_executions earlier USING (trigger_id)
@@ -70,11 +75,14 @@ def nothing_was_lost(
     assert running.query(_OVERTAKEN) == [(0,)], "no step begins before the one before it has ended"
     receipts = Counter(receipt.webhook_id for receipt in receiver.receipts)
     assert running.query(_NOT_DELIVERED, accepted, list(receipts)) == [(0,)], "each success was received"
-    attempts = dict(running.query(_ATTEMPTS, accepted))
-    too_many = {
-        key: (count, attempts[key]) for key, count in receipts.items() if count > attempts.get(key, count)
-    }
+    called = {receipt.trigger_id for receipt in receiver.receipts}
+    assert set(accepted) <= called, "no trigger ends without a call to its receiver"
+    assert running.query(_NOT_STORED, accepted) == [(0,)], "each STORE that succeeded has its item"
+    attempts = dict(running.query(_ATTEMPTS, list(receipts)))
+    too_many = {key: count for key, count in receipts.items() if count > attempts.get(key, 0)}
     assert not too_many, f"more receipts than recorded attempts: {too_many}"
+    numbered = Counter((r.webhook_id, r.headers["pointsman-attempt"]) for r in receiver.receipts)
+    assert set(numbered.values()) <= {1}, "no attempt was sent twice under one number"
 
 
 def nobody_was_lost_with_a_worker(running: Running, accepted: list[str]) -> None:

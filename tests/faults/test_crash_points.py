@@ -8,15 +8,22 @@ process is killed. So each commit is once certainly lost and once certainly made
 from __future__ import annotations
 
 import threading
+import time
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
 from tests.faults.conftest import OnOutsideServers, on_outside_servers
-from tests.faults.oracle import nothing_was_lost
+from tests.faults.oracle import (
+    no_terminal_state_was_left,
+    nobody_was_lost_with_a_worker,
+    nothing_was_lost,
+    watch_terminal_states,
+)
 from tests.peers.receiver import Receiver
 from tests.running import QUICKER, Running, eventually
 
@@ -69,6 +76,7 @@ def test_a_connection_cut_at_a_commit_loses_and_doubles_nothing(
     accepted = [answer.json()["triggerId"] for answer in answers if answer]
     nothing_was_lost(behind.running, receiver, accepted)
     assert recorded(behind.running, callback) == sorted(accepted), "none was recorded twice"
+    assert len(receiver.receipts) == 8, "none was delivered twice"
 
 
 @before_or_after
@@ -157,11 +165,7 @@ def test_the_worker_killed_at_a_commit(
 ) -> None:
     """Guards: the sweep of lost hints, the void of a dead worker's claims, an attempt recorded before it is sent."""
     callback = behind.running.callback(receiver.url("/ok"))
-    eventually(
-        lambda: behind.running.query("SELECT 1 FROM workers WHERE heartbeat_at > now() - interval '1 s'"),
-        20,
-        "a worker",
-    )
+    eventually(lambda: _has_a_worker(behind.running), 20, "a worker")
     hold = behind.postgres_proxy.hold_at(who, message, after_answer=after_answer)
     trigger_id = behind.running.fire(callback)
     assert hold.happened.wait(10)
@@ -174,3 +178,103 @@ def test_the_worker_killed_at_a_commit(
     assert {entry["outcome"] for entry in execution["history"]} <= {"worker_lost"}
     assert len({receipt.webhook_id for receipt in receiver.receipts}) == 1
     nothing_was_lost(behind.running, receiver, [trigger_id])
+
+
+def test_a_waiting_caller_whose_worker_dies_behind_the_commit_is_told(
+    behind: OnOutsideServers, receiver: Receiver
+) -> None:
+    """Settled, waiter not told. Guards: the look at the rows each second, which needs nobody to tell."""
+    callback = behind.running.callback(receiver.url("/ok"))
+    hold = behind.postgres_proxy.hold_at(JOURNAL, COMMIT, after_answer=True)
+    answers: list[httpx.Response] = []
+    headers = {"prefer": "wait=20"}
+    caller = threading.Thread(
+        target=lambda: answers.append(
+            httpx.post(callback["triggerUrl"], headers=headers, trust_env=False, timeout=30)
+        )
+    )
+    caller.start()
+    assert hold.happened.wait(10)
+    behind.running.kill("worker")
+    caller.join(30)
+    assert [(a.status_code, a.json()["status"]) for a in answers] == [(200, "SUCCESS")]
+    nothing_was_lost(behind.running, receiver, [answers[0].json()["triggerId"]])
+    assert len(receiver.receipts) == 1
+
+
+def test_a_worker_told_to_stop_gives_back_a_claim_that_it_never_heard_of(
+    behind: OnOutsideServers, receiver: Receiver
+) -> None:
+    """Drain against claim: the commit is made and its answer hangs while the worker leaves.
+
+    Guards: whatever is still its own in PostgreSQL is released at the end of a drain. Without that another worker
+    would have to find it dead.
+    """
+    callback = behind.running.callback(receiver.url("/ok"))
+    eventually(lambda: _has_a_worker(behind.running), 20, "a worker")
+    hold = behind.postgres_proxy.hold_at(CLAIM, COMMIT, after_answer=True)
+    trigger_id = behind.running.fire(callback)
+    assert hold.happened.wait(10)
+    behind.running.signal("worker", "SIGTERM")
+
+    trigger = behind.running.ended(trigger_id, 40)
+
+    (execution,) = trigger["executions"]
+    assert [(h["attempt"], h["outcome"]) for h in execution["history"]] == [(1, "released")]
+    nothing_was_lost(behind.running, receiver, [trigger_id])
+    nobody_was_lost_with_a_worker(behind.running, [trigger_id])
+
+
+def _has_a_worker(running: Running) -> bool:
+    return bool(running.query("SELECT 1 FROM workers WHERE heartbeat_at > now() - interval '1 s'"))
+
+
+def test_a_late_settle_of_a_worker_that_was_declared_dead_changes_nothing(
+    tmp_path: Path, receiver: Receiver
+) -> None:
+    """Void committed while the old worker still writes. Guards: the fence.
+
+    The first worker's settle hangs on its way to PostgreSQL and the worker sleeps; the other one declares it dead and
+    is in the middle of the next attempt when the settle arrives after all.
+    """
+
+    def slow_when_repeated(_path: str) -> None:
+        if receiver.receipts:
+            time.sleep(4)
+
+    receiver.before_answer = slow_when_repeated
+    with on_outside_servers(tmp_path, {**QUICKER, "POINTSMAN_WORKERS": "2"}) as outside:
+        running = outside.running
+        watch_terminal_states(running)
+        callback = running.callback(receiver.url("/ok"))
+        hold = outside.postgres_proxy.hold_at(JOURNAL, b"FOR UPDATE", after_answer=False)
+        trigger_id = running.fire(callback)
+        assert hold.happened.wait(10)
+        ((first,),) = running.query("SELECT worker_id FROM runs WHERE trigger_id = %s", trigger_id)
+        asleep = _put_to_sleep(running, first)
+        holder = "SELECT worker_id FROM runs WHERE status = 'RUNNING' AND worker_id <> %s"
+        ((second,),) = eventually(lambda: running.query(holder, first), 20, "the other worker's claim")
+
+        hold.release()
+        running.signal_pid(asleep, "SIGCONT")
+        eventually(lambda: running.query("SELECT count(*) FROM workers") == [(2,)], 20, "its return")
+
+        assert running.query(holder, first) == [(second,)], "the run is still the other's"
+        trigger = running.ended(trigger_id, 20)
+        (execution,) = trigger["executions"]
+        assert (trigger["status"], execution["attempt"]) == ("SUCCESS", 2)
+        nothing_was_lost(running, receiver, [trigger_id])
+        no_terminal_state_was_left(running)
+
+
+def _put_to_sleep(running: Running, worker_id: Any) -> int:
+    """Stop the process of this worker; its pid. Only its silence tells which one it is."""
+    silent = "SELECT id FROM workers WHERE heartbeat_at < now() - interval '1 s'"
+    for pid in running.all_pids("worker"):
+        running.signal_pid(pid, "SIGSTOP")
+        ((found,),) = eventually(lambda: running.query(silent), 5, "a heartbeat that stopped")
+        if found == worker_id:
+            return pid
+        running.signal_pid(pid, "SIGCONT")
+        eventually(lambda: not running.query(silent), 5, "its heartbeat again")
+    raise AssertionError("no process of this worker")

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.faults.oracle import nothing_was_lost
 from tests.peers.receiver import Receiver
 from tests.running import Running, eventually, is_alive
 
@@ -42,6 +43,7 @@ def test_a_killed_supervisor_takes_everything_along_and_the_next_run_recovers(
     running.start()
     callback = running.callback(receiver.url("/delay/300"))
     trigger_ids = [running.fire(callback) for _ in range(20)]
+    eventually(lambda: receiver.receipts, 5, "deliveries under way")
     pids = running.pids()
     assert running.process is not None
     running.process.send_signal(signal.SIGKILL)
@@ -50,8 +52,7 @@ def test_a_killed_supervisor_takes_everything_along_and_the_next_run_recovers(
     running.stop()
 
     with running:
-        for trigger_id in trigger_ids:
-            assert running.ended(trigger_id, 30)["status"] == "SUCCESS"
+        nothing_was_lost(running, receiver, trigger_ids, 30)
 
 
 def test_a_second_run_on_the_same_folder_or_port_is_refused_with_the_mend(tmp_path: Path) -> None:

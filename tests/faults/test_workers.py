@@ -69,9 +69,10 @@ def test_a_worker_that_slept_past_its_lease_beside_another(two_workers: Running,
     with BackgroundLoad(callback["triggerUrl"], connections=8, per_second=60) as load:
         for number in range(SLEEPS):
             wait_for(load.accepted, BETWEEN)
-            two_workers.signal("worker", "SIGSTOP")
             asleep = two_workers.pid_of("worker")
-            eventually(lambda: _registered(two_workers) == 1, 30, "the other to declare it dead")
+            two_workers.signal_pid(asleep, "SIGSTOP")
+            # asleep in the middle of a transaction it holds rows until PostgreSQL ends that
+            eventually(lambda: _registered(two_workers) == 1, 60, "the other to declare it dead")
             two_workers.signal_pid(asleep, "SIGCONT")
             eventually(lambda: _registered(two_workers) == 2, 30, "its return under a new id")
             progress(f"sleep {number + 1} of {SLEEPS}")

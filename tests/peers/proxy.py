@@ -3,7 +3,8 @@
 It stands between Pointsman's processes and a real PostgreSQL or Redis. Whole: stall() lets nothing through and keeps
 what was sent, cut() closes every connection and drops what was kept. By message: cut_at() watches for a message of
 one kind of connection and cuts that connection before the server gets it, or after the server has answered and before
-the client hears of it, so that a COMMIT becomes ambiguous; hold_at() leaves it hanging there, until the client ends.
+the client hears of it, so that a COMMIT becomes ambiguous; hold_at() leaves it hanging there, until the client ends or
+the test releases it.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from types import TracebackType
 import uvloop
 
 CHUNK_BYTES = 256 * 1024
+HELD_POLL_SECONDS = 0.02
 GREETING_BYTES = 2_000  # of a connection's first words, by which it is told from others
 
 
@@ -29,6 +31,11 @@ class Cut:
     hold: bool
     skip: int = 0  # so many such messages pass first
     happened: threading.Event = field(default_factory=threading.Event)
+    released: threading.Event = field(default_factory=threading.Event)
+
+    def release(self) -> None:
+        """Let a message that was held before the server got it go on."""
+        self.released.set()
 
 
 class Proxy:
@@ -130,9 +137,11 @@ class Proxy:
             cut = self._due_cut(greeting, chunk)
             if cut is not None and not cut.after_answer:
                 cut.happened.set()
-                while cut.hold and await reader.read(CHUNK_BYTES):
-                    pass
-                return
+                while cut.hold and not cut.released.is_set() and not reader.at_eof():
+                    await asyncio.sleep(HELD_POLL_SECONDS)
+                if not cut.released.is_set():
+                    return
+                cut = None
             if cut is not None:
                 answer.append(cut)
             to_server.write(chunk)

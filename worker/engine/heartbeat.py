@@ -97,13 +97,18 @@ class Heartbeat:
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop beating and remove the worker's row, if it holds nothing any more."""
+        """Stop beating, give back what a claim that ended too late has left, and remove the worker's row."""
         self._stop.set()
         self._thread.join(STOP_SECONDS)
         if self._thread.is_alive():
             return  # in a slow call; the sweep of another worker removes the row
         try:
             with self._connection.transaction() as cursor:
+                cursor.execute(_MINE, (str(self._worker_id),))
+                left = cursor.fetchall()
+                if left:
+                    cursor.execute(_RELEASE, self._release_parameters(left))
+                    log.info("runs_released", reason="drain", runs=len(left))
                 cursor.execute(_LEAVE, (str(self._worker_id), str(self._worker_id)))
         except psycopg2.Error as error:
             log.warning("farewell_failed", error=type(error).__name__)

@@ -110,7 +110,8 @@ UPDATE action_executions x SET
   next_attempt_at = now() + make_interval(secs => e.delay_seconds),
   started_at = CASE WHEN e.starts THEN now() ELSE x.started_at END,
   finished_at = CASE WHEN e.status IN ('SUCCESS', 'FAILED') THEN now() END,
-  history = CASE WHEN e.history IS NULL THEN x.history
+  history = CASE WHEN e.history IS NULL OR x.history @> jsonb_build_array(jsonb_build_object('attempt', e.attempt))
+    THEN x.history  -- nothing to add, or added by a first writing whose answer was lost
     ELSE x.history || (e.history::jsonb || jsonb_build_object('startedAt', x.started_at)) END,
   updated_at = now()
 FROM unnest(%s::uuid[], %s::uuid[], %s::text[], %s::int[], %s::int[], %s::text[], %s::text[], %s::int[],

@@ -10,6 +10,7 @@ from uuid import UUID
 import psycopg2
 import pytest
 
+from shared.clock import database_clock
 from shared.db import GuardedConnection, OwnedConnection
 from shared.errors import ClaimLost, RowRejected
 from shared.ids import new_id
@@ -208,6 +209,21 @@ def test_an_action_that_was_mended_meanwhile_stays_on(
     execution.finish(Outcome(success=False, code="http_410", error="gone", status_code=410, gone=True))
     journal.flush([Entry(run, changed=(execution,), end=Settled(False, 410, {"reason": None}))])
     assert world.ask("SELECT enabled FROM actions") == [(True,)]
+
+
+def test_an_entry_written_twice_stands_once_in_the_history(
+    world: World, journal: Journal, claim: Callable[..., list[Run]]
+) -> None:
+    """The answer to a commit was lost, so the entry is written again. Fails when it is added again."""
+    world.action()
+    (run,) = claim()
+    (execution,) = run.executions
+    failed = Outcome(success=False, code="http_503", error="busy", status_code=503, retryable=True)
+    execution.retry(failed, 5, Again(60.0), database_clock.now())
+    for _ in range(2):
+        journal.flush([Entry(run, changed=(execution,))])
+    ((history,),) = world.ask("SELECT history FROM action_executions")
+    assert [(entry["attempt"], entry["outcome"]) for entry in history] == [(1, "http_503")]
 
 
 def test_releasing_makes_what_was_running_pending(

@@ -241,6 +241,33 @@ def test_a_worker_whose_heart_beats_is_never_declared_dead(world: World, connect
     assert row["status"] == "RUNNING"
 
 
+@pytest.mark.parametrize("meanwhile", ["another sweep", "a heartbeat"])
+def test_a_sweep_that_slept_over_what_it_saw_voids_nothing(
+    world: World, connection: OwnedConnection, meanwhile: str
+) -> None:
+    """Fails when what was seen before a pause is believed after it: the next holder's attempt would be void too."""
+    clock = Clock()
+    awake, slept = (DeadWorkers(10, 1, clock) for _ in range(2))
+    worker = UUID(world.rows.insert("workers", heartbeat_at=NOW)["id"])
+    trigger_id = running(world, worker)
+    for duty in (awake, slept):
+        duty.do(connection)
+    clock.seconds += 11
+    seen = slept._look(connection)
+    if meanwhile == "another sweep":
+        assert awake.do(connection) == 1
+    else:
+        world.do("UPDATE workers SET heartbeat_at = heartbeat_at + interval '1 s'")
+
+    assert sum(slept._void(connection, dead, beat) for dead, beat in seen) == 0
+
+    losses = 1 if meanwhile == "another sweep" else 0
+    row = world.run(trigger_id)
+    assert row is not None
+    assert row["losses"] == losses
+    assert len(world.executions(trigger_id)[0]["history"]) == losses
+
+
 def test_a_failed_read_starts_the_clock_anew(world: World, connection: OwnedConnection) -> None:
     """Guards against the mass false death after an outage of PostgreSQL."""
     clock = Clock()
