@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import httpx
@@ -109,7 +108,8 @@ def test_what_follows_a_cancelled_attempt_does_not_run(pointsman: Running, recei
     trigger_id = pointsman.fire(callback)
     eventually(lambda: receiver.receipts, 5, "the first attempt")
     assert post(pointsman, f"/triggers/{trigger_id}/cancel").status_code == 200
-    time.sleep(1)
+    dropped = f"claim_lost  trigger={trigger_id}"
+    eventually(lambda: dropped in pointsman.log(), 10, "the late result to be dropped")
     assert [r.path for r in receiver.receipts] == ["/delay/500"]
     assert [e["status"] for e in pointsman.trigger(trigger_id)["executions"]] == ["FAILED", "FAILED"]
 

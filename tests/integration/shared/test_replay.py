@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 from uuid import UUID
 
 import pytest
+from psycopg2.errors import UniqueViolation
 
 from shared.ids import new_id
 from shared.replay import Start, replay
@@ -220,11 +222,59 @@ def test_a_result_behind_a_cancel_changes_nothing(world: World, claimer: Claimer
     assert [row["status"] for row in world.executions(run.id)] == ["FAILED"]
 
 
-def test_a_second_settle_clashes_with_the_first(world: World) -> None:
-    """Crash point: settle repeated. Nothing is written when the run has gone."""
+def test_a_result_that_waits_behind_a_cancel_is_dropped(
+    world: World, connect: Callable[..., Any], claimer: Claimer, journal: Journal
+) -> None:
+    """Crash point: cancel against finish, the cancel first. Fails when it lets go of the run before it commits."""
+    world.action()
+    (run,) = claimer.claim(new_id(), [world.trigger()])
+    run.executions[0].finish(GOOD, 5)
+    entry = Entry(run, changed=tuple(run.executions), end=Settled(success=True, status_code=200, details={}))
+    cancelling = connect(autocommit=False)
+    with cancelling.cursor() as cursor:
+        assert cancel(cursor, world.user_id, run.id)
+        written = journal.submit(entry)
+        with pytest.raises(TimeoutError):
+            written.result(0.3)
+        cancelling.commit()
+    assert type(written.result(5)).__name__ == "ClaimLost"
+    log = world.log(run.id)
+    assert log is not None
+    assert log["details"]["reason"] == "cancelled"
+
+
+def test_a_cancel_that_waits_behind_a_result_finds_nothing_to_cancel(
+    world: World, connect: Callable[..., Any]
+) -> None:
+    """The result first."""
+    trigger_id = world.trigger()
+    settling, cancelling = connect(autocommit=False), connect()
+    found: list[bool] = []
+    with settling.cursor() as cursor:
+        settle(cursor, [Settlement(trigger_id, success=True, details={})])
+        thread = threading.Thread(
+            target=lambda: found.append(cancel(cancelling.cursor(), world.user_id, trigger_id))
+        )
+        thread.start()
+        thread.join(0.3)
+        assert thread.is_alive(), "it waits"
+        settling.commit()
+    thread.join(5)
+    assert found == [False]
+    log = world.log(trigger_id)
+    assert log is not None
+    assert log["success"] is True
+
+
+def test_a_second_settle_writes_nothing(world: World) -> None:
+    """Crash point: settle repeated. Without its run nothing is written; with one, were it there, the key clashes."""
     trigger_id = world.trigger()
     for success in (True, False):
         settle(world.cursor, [Settlement(trigger_id, success=success, details={})])
+    names = {"callback_id": world.callback_id, "user_id": world.user_id}
+    world.rows.insert("runs", trigger_id=trigger_id, **names)
+    with pytest.raises(UniqueViolation):
+        settle(world.cursor, [Settlement(trigger_id, success=False, details={})])
     log = world.log(trigger_id)
     assert log is not None
     assert log["success"] is True
