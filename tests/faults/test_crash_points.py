@@ -196,7 +196,8 @@ def test_a_waiting_caller_whose_worker_dies_behind_the_commit_is_told(
     caller.start()
     assert hold.happened.wait(10)
     behind.running.kill("worker")
-    caller.join(30)
+    caller.join(5)
+    assert not caller.is_alive(), "it was told long before its time was over"
     assert [(a.status_code, a.json()["status"]) for a in answers] == [(200, "SUCCESS")]
     nothing_was_lost(behind.running, receiver, [answers[0].json()["triggerId"]])
     assert len(receiver.receipts) == 1
@@ -207,8 +208,8 @@ def test_a_worker_told_to_stop_gives_back_a_claim_that_it_never_heard_of(
 ) -> None:
     """Drain against claim: the commit is made and its answer hangs while the worker leaves.
 
-    Guards: whatever is still its own in PostgreSQL is released at the end of a drain. Without that another worker
-    would have to find it dead.
+    Guards: the reconcile, which goes on during a drain, and the last look behind it. Without them another worker would
+    have to find it dead.
     """
     callback = behind.running.callback(receiver.url("/ok"))
     eventually(lambda: _has_a_worker(behind.running), 20, "a worker")
