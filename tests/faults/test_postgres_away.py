@@ -65,7 +65,7 @@ def _children(pid: int) -> list[int]:
 def test_without_postgres_the_answer_is_503_until_it_is_back(
     outside: OnOutsideServers, receiver: Receiver, how: str
 ) -> None:
-    """Guards: the bound on every wait for a commit, the watchdog of frozen connections, connecting again."""
+    """Guards: the bound on every wait for a commit, connecting again."""
     callback = outside.running.callback(receiver.url("/ok"))
     first = outside.running.fire(callback)
     assert outside.running.ended(first)["status"] == "SUCCESS"
@@ -85,6 +85,17 @@ def test_without_postgres_the_answer_is_503_until_it_is_back(
         thaw(outside)
     is_accepted_again(callback)
     nothing_was_lost(outside.running, receiver, [first], 30)
+
+
+def test_connections_that_fell_silent_are_made_anew(outside: OnOutsideServers, receiver: Receiver) -> None:
+    """The network swallows them without a word, as a host that vanished does. Guards: the watchdog of every call."""
+    callback = outside.running.callback(receiver.url("/ok"))
+    first = outside.running.fire(callback)
+    outside.running.ended(first)
+    outside.postgres_proxy.strand()
+    is_accepted_again(callback)
+    second = outside.running.fire(callback)
+    nothing_was_lost(outside.running, receiver, [first, second], 60)
 
 
 def test_postgres_restarted_at_once_under_load(outside: OnOutsideServers, receiver: Receiver) -> None:

@@ -63,10 +63,14 @@ class Proxy:
 
     def stall(self) -> None:
         """Let nothing through until resume()."""
-        self._loop.call_soon_threadsafe(self._flows.clear)
+        self._loop.call_soon_threadsafe(lambda: self._flows.clear())
 
     def resume(self) -> None:
-        self._loop.call_soon_threadsafe(self._flows.set)
+        self._loop.call_soon_threadsafe(lambda: self._flows.set())
+
+    def strand(self) -> None:
+        """Swallow, for good and without a word, whatever present connections say; new ones are served."""
+        asyncio.run_coroutine_threadsafe(self._strand_all(), self._loop).result(5)
 
     def cut(self) -> None:
         """Close every connection; what a stall has kept is lost."""
@@ -101,6 +105,11 @@ class Proxy:
         server.close()
         await self._cut_all()
 
+    async def _strand_all(self) -> None:
+        self._flows.clear()
+        self._flows = asyncio.Event()
+        self._flows.set()
+
     async def _cut_all(self) -> None:
         for writer in list(self._writers):
             writer.transport.abort()
@@ -115,8 +124,9 @@ class Proxy:
         self._writers.update(both)
         answer: list[Cut] = []  # a cut that waits for the server's answer
         try:
-            forth = asyncio.create_task(self._forth(reader, to_server, answer))
-            back = asyncio.create_task(self._back(from_server, writer, answer))
+            flows = self._flows
+            forth = asyncio.create_task(self._forth(reader, to_server, answer, flows))
+            back = asyncio.create_task(self._back(from_server, writer, answer, flows))
             await asyncio.wait({forth, back}, return_when=asyncio.FIRST_COMPLETED)
             for task in (forth, back):
                 task.cancel()
@@ -127,11 +137,15 @@ class Proxy:
                 one.transport.abort()
 
     async def _forth(
-        self, reader: asyncio.StreamReader, to_server: asyncio.StreamWriter, answer: list[Cut]
+        self,
+        reader: asyncio.StreamReader,
+        to_server: asyncio.StreamWriter,
+        answer: list[Cut],
+        flows: asyncio.Event,
     ) -> None:
         greeting = b""
         while chunk := await reader.read(CHUNK_BYTES):
-            await self._flows.wait()
+            await flows.wait()
             if len(greeting) < GREETING_BYTES:
                 greeting += chunk
             cut = self._due_cut(greeting, chunk)
@@ -158,7 +172,11 @@ class Proxy:
         return None
 
     async def _back(
-        self, from_server: asyncio.StreamReader, writer: asyncio.StreamWriter, answer: list[Cut]
+        self,
+        from_server: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        answer: list[Cut],
+        flows: asyncio.Event,
     ) -> None:
         while chunk := await from_server.read(CHUNK_BYTES):
             if answer:
@@ -166,7 +184,7 @@ class Proxy:
                 if answer[0].hold:
                     await asyncio.Event().wait()  # _forth() sees the client's end
                 return
-            await self._flows.wait()
+            await flows.wait()
             if self._delay_seconds:
                 await asyncio.sleep(self._delay_seconds)
             writer.write(chunk)
