@@ -28,7 +28,7 @@ else
 	@exec $(PYTEST) -q -m load tests/faults
 endif
 
-soak: $(VENV)/dev.stamp ## Run the fault tests in full size, with progress (hours, not minutes)
+soak: $(VENV)/dev.stamp ## Run the fault tests in full size, with progress (about 50 minutes)
 	@POINTSMAN_SOAK=1 exec $(PYTEST) -v -s --timeout 1200 $(or $(TESTS),tests/faults)
 
 check: $(VENV)/dev.stamp ## Formatter, linter, types, import directions
