@@ -86,7 +86,8 @@ def test_a_second_run_on_the_same_folder_or_port_is_refused_with_the_mend(tmp_pa
 
 def test_a_wrong_setting_stops_the_start_and_names_the_variable(tmp_path: Path) -> None:
     for name, value in (("POINTSMAN_PROT", "1"), ("POINTSMAN_PORT", "x"), ("POINTSMAN_LEASE_SECONDS", "1")):
-        environment = {**os.environ, "POINTSMAN_DATA_DIR": str(tmp_path), name: value}
+        inherited = {key: one for key, one in os.environ.items() if not key.startswith("POINTSMAN_")}
+        environment = {**inherited, "POINTSMAN_DATA_DIR": str(tmp_path), name: value}
         ended = subprocess.run(
             [sys.executable, "-m", "deploy.cli", "run"],
             env=environment,
