@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from datetime import UTC, date, datetime, timedelta, timezone
 from pathlib import Path
 from uuid import RFC_4122, UUID
@@ -39,7 +40,8 @@ def test_the_moment_is_the_databases_now() -> None:
 
 
 def test_the_clocks_offset_moves_the_keys(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(database_clock, "_offset_ns", 3600 * 1_000_000_000)
+    in_an_hour_ns = time.time_ns() + 3600 * 1_000_000_000
+    monkeypatch.setattr(database_clock, "_offset_ns", in_an_hour_ns - time.perf_counter_ns())
     ahead_ms = (new_id().int >> 80) - datetime.now(UTC).timestamp() * 1000
     assert ahead_ms == pytest.approx(3_600_000, abs=5_000)
 
