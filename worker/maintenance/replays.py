@@ -142,6 +142,7 @@ def _advance(cursor: Any, job: tuple[Any, ...]) -> int:
     cursor.execute(f"SET LOCAL statement_timeout = {BATCH_MS}")
     cursor.execute(_BATCH, {**chosen, "limit": BATCH_TRIGGERS})
     batch = [row[0] for row in cursor.fetchall()]
+    cursor.execute("SET LOCAL statement_timeout TO DEFAULT")  # copying large bodies may take its time
     if not batch:
         cursor.execute(_END, ("DONE", None, done, str(job_id)))
         return 0

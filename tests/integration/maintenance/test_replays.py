@@ -11,6 +11,7 @@ import pytest
 from psycopg2.errors import CheckViolation
 
 from shared.db import OwnedConnection
+from shared.replay import replay
 from shared.settle import Settlement, settle
 from tests.world import World
 from worker.maintenance import replays as module
@@ -163,3 +164,20 @@ def test_a_job_of_a_user_who_was_switched_off_makes_nothing(
     Replays().do(connection)
     assert state(world, job_id)[0] == "FAILED"
     assert replayed(world) == set()
+
+
+def test_copying_may_take_longer_than_finding(
+    world: World, connection: OwnedConnection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fails when the bound on the search still holds for the copy: large bodies on a slow disk would end the job."""
+    monkeypatch.setattr(module, "BATCH_MS", 300)
+    settled(world)
+    job_id = job(world)
+
+    def slow(cursor: Any, *rest: Any) -> Any:
+        cursor.execute("SELECT pg_sleep(0.6)")
+        return replay(cursor, *rest)
+
+    monkeypatch.setattr(module, "replay", slow)
+    assert Replays()._step(connection) == 1
+    assert state(world, job_id)[0] == "RUNNING"
