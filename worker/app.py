@@ -7,6 +7,7 @@ can end. A task only hands ids over and waits, a bounded time, for room.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -21,6 +22,7 @@ from worker.engine.engine import Engine
 from worker.hint_request import HintRequest
 from worker.maintenance.dead_workers import DeadWorkers
 from worker.maintenance.due import Due
+from worker.maintenance.duty import Duty
 from worker.maintenance.expired import Expired
 from worker.maintenance.partitions import Partitions
 from worker.maintenance.purge import Purge
@@ -41,7 +43,8 @@ def make_worker_app(settings: Settings) -> Celery:
     """The Celery application of one worker process, with its engine and its sweep."""
     app = make_celery(settings.redis, settings.lanes)
     engine = Engine(settings, settings.postgres, SecretBox(settings.keys))
-    sweep = make_sweep(settings, app, engine)
+    sender = HintSender(app, settings.redis)
+    sweep = Sweep(settings.postgres, make_duties(settings, sender, engine.offer, lambda: engine.free))
 
     class EngineStep(bootsteps.StartStopStep):  # type: ignore[misc,unused-ignore]
         """Starts the engine and the sweep with the worker, and drains them when it is told to stop."""
@@ -67,16 +70,18 @@ def make_worker_app(settings: Settings) -> Celery:
     return app
 
 
-def make_sweep(settings: Settings, app: Celery, engine: Engine) -> Sweep:
+def make_duties(
+    settings: Settings,
+    sender: HintSender,
+    offer: Callable[[Sequence[UUID], float], bool],
+    room: Callable[[], int],
+) -> list[Duty]:
     """The maintenance duties of one worker process."""
-    return Sweep(
-        settings.postgres,
-        [
-            Due(HintSender(app, settings.redis), engine.offer, lambda: engine.free, settings.sweep_seconds),
-            DeadWorkers(settings.stale_seconds, settings.sweep_seconds),
-            Purge(settle_seconds=PURGE_SETTLE_SECONDS + 5 * settings.accept_timeout_seconds),
-            Replays(),
-            Expired(),
-            Partitions(),
-        ],
-    )
+    return [
+        Due(sender, offer, room, settings.sweep_seconds),
+        DeadWorkers(settings.stale_seconds, settings.sweep_seconds),
+        Purge(settle_seconds=PURGE_SETTLE_SECONDS + 5 * settings.accept_timeout_seconds),
+        Replays(),
+        Expired(),
+        Partitions(),
+    ]

@@ -19,6 +19,8 @@ from tests.running import Running
 SECONDS = size(25.0, 300.0)
 RATE = 100.0  # triggers a second
 VICTIMS = ("api", "worker", "valkey", "postgres")
+REFUSED_RATE = 10.0  # and of those that end FAILED
+NEVER = "/never"
 RETRY = {"maxAttempts": 12, "schedule": [1, 2, 4, 8, 10]}
 
 
@@ -29,16 +31,21 @@ def watched(tmp_path: Any) -> Iterator[Running]:
         yield running
 
 
+def post(receiver: Receiver, path: str, **fields: Any) -> dict[str, Any]:
+    """An action that posts to this path of the receiver."""
+    config = {"url": receiver.url(path)}
+    return {"type": "HTTP_POST", "config": config, "retry": RETRY, **fields}
+
+
 def chains(running: Running, receiver: Receiver) -> list[str]:
     """Trigger URLs of ten callbacks: ordered and parallel chains; one in ten has a receiver that fails at first."""
-
-    def post(path: str, **fields: Any) -> dict[str, Any]:
-        config = {"url": receiver.url(path)}
-        return {"type": "HTTP_POST", "config": config, "retry": RETRY, **fields}
-
-    ordered = [post("/a"), post("/b")]
-    parallel = [post("/a", parallel=True), post("/b", parallel=True), {"type": "STORE", "config": {}}]
-    flaky = [post("/flaky/2"), post("/a")]
+    ordered = [post(receiver, "/a"), post(receiver, "/b")]
+    parallel = [
+        post(receiver, "/a", parallel=True),
+        post(receiver, "/b", parallel=True),
+        {"type": "STORE", "config": {}},
+    ]
+    flaky = [post(receiver, "/flaky/2"), post(receiver, "/a")]
     made = []
     for number in range(10):
         actions = flaky if number == 9 else ordered if number % 2 else parallel
@@ -48,10 +55,31 @@ def chains(running: Running, receiver: Receiver) -> list[str]:
     return made
 
 
+def refused_chain(running: Running, receiver: Receiver) -> str:
+    """The trigger URL of a callback whose second of three steps fails for good."""
+    actions = [post(receiver, "/status/400"), post(receiver, NEVER)]
+    callback = running.callback(receiver.url("/ok"), actions)
+    running.primary(callback, retry=RETRY)
+    return str(callback["triggerUrl"])
+
+
+def ended_at_the_second_step(running: Running, receiver: Receiver, accepted: list[str]) -> None:
+    """What refused_chain() must come to, for each of these triggers."""
+    ends = running.query(
+        "SELECT ends, count(*) FROM (SELECT string_agg(x.status::text, ' ' ORDER BY x.step) AS ends"
+        " FROM action_executions x JOIN logs l ON l.id = x.trigger_id AND NOT l.success"
+        " WHERE x.trigger_id = ANY(%s::uuid[]) GROUP BY x.trigger_id) each GROUP BY ends",
+        accepted,
+    )
+    assert ends == [("SUCCESS FAILED FAILED", len(accepted))]
+    assert receiver.got(NEVER) == []
+
+
 @pytest.mark.load
 @pytest.mark.timeout(SECONDS + 300)
 def test_a_mixed_load_survives_random_kills(watched: Running, receiver: Receiver) -> None:
-    """Accepted ⊆ ended, no step before its predecessor, no more receipts than attempts, no terminal state left.
+    """Accepted ⊆ ended, as each must end; no step before its predecessor, no more receipts than attempts, no terminal
+    state left.
 
     Guards: all of it together.
     """
@@ -61,7 +89,10 @@ def test_a_mixed_load_survives_random_kills(watched: Running, receiver: Receiver
     urls = chains(watched, receiver)
     until = time.monotonic() + SECONDS
     kills, order = 0, chance.sample(VICTIMS, len(VICTIMS))
-    with BackgroundLoad(urls, connections=32, per_second=RATE) as load:
+    with (
+        BackgroundLoad(urls, connections=32, per_second=RATE) as load,
+        BackgroundLoad(refused_chain(watched, receiver), per_second=REFUSED_RATE) as refused,
+    ):
         while time.monotonic() < until:
             time.sleep(chance.uniform(5, 10))
             victim = order[kills % len(order)]  # each of them, also in a short run
@@ -72,4 +103,6 @@ def test_a_mixed_load_survives_random_kills(watched: Running, receiver: Receiver
     assert kills
     assert len(load.accepted) > SECONDS * RATE / 4
     nothing_was_lost(watched, receiver, load.accepted, 120)
+    assert refused.accepted
+    ended_at_the_second_step(watched, receiver, refused.accepted)
     no_terminal_state_was_left(watched)

@@ -22,6 +22,7 @@ from tests.faults.sizes import progress, size
 from tests.load import BackgroundLoad, Load, send
 from tests.peers.receiver import Receiver
 from tests.running import Running, eventually
+from worker.app import HINT_THREADS
 
 OUTAGE_SECONDS = size(20.0, 60.0)
 LONG_OUTAGE_SECONDS = size(20.0, 300.0)
@@ -29,6 +30,7 @@ RESTARTS = size(4, 20)
 QUEUED = size(2_000, 10_000)
 RATE = 50.0  # triggers a second, beside the fault
 WORST_ANSWER_SECONDS = 1.0  # 99 of 100, on a busy machine; the benchmark has the figure
+ANY_CONNECTION, ACKNOWLEDGE = b"", b"HDEL"
 PROMPT_SECONDS = 2.0  # less than the sweep takes to find a lost hint: so a hint was taken
 
 
@@ -155,6 +157,24 @@ def test_redis_restarted_again_and_again(outside: OnOutsideServers, receiver: Re
     assert not load.refused, load.refused
     nothing_was_lost(outside.running, receiver, load.accepted, 60)
     hints_are_taken_again(outside.running, callback)
+
+
+def test_a_hint_whose_acknowledgement_is_cut_fills_no_place(
+    outside: OnOutsideServers, receiver: Receiver
+) -> None:
+    """Guards: the consumer that connects again when it cannot acknowledge (HintRequest).
+
+    Celery itself goes on with such a message in hand, and after as many as it has places asks for no other hint.
+    """
+    callback = outside.running.callback(receiver.url("/ok"))
+    hints_are_taken_again(outside.running, callback)
+    accepted = []
+    for _ in range(2 * HINT_THREADS):
+        cut = outside.valkey_proxy.cut_at(ANY_CONNECTION, ACKNOWLEDGE, after_answer=False)
+        accepted.append(outside.running.fire(callback))
+        assert cut.happened.wait(10), "no hint was acknowledged any more"
+    nothing_was_lost(outside.running, receiver, accepted)
+    hints_are_taken_again(outside.running, callback, 20)
 
 
 def test_redis_forgets_a_long_queue(outside: OnOutsideServers, receiver: Receiver) -> None:

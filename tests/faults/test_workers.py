@@ -61,7 +61,7 @@ def test_workers_told_to_stop_under_load_lose_nothing(two_workers: Running, rece
 def test_a_worker_that_slept_past_its_lease_beside_another(two_workers: Running, receiver: Receiver) -> None:
     """Two sweepers, one of which wakes up with old claims and an old lease.
 
-    Guards: the fence, the lease, duties that any number of processes may do.
+    Guards: the new id of a worker that was declared dead, duties that any number of processes may do.
     """
     callback = two_workers.callback(
         receiver.url("/delay/100"), [{"type": "HTTP_POST", "config": {"url": receiver.url("/ok")}}]

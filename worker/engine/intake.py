@@ -40,11 +40,15 @@ class _Offer:
 
 @dataclass(frozen=True, slots=True)
 class _Portion:
-    """What one claim asks for. ended: the offers of which nothing is left then."""
+    """What one claim asks for. ended: the offers of which nothing is left then.
+
+    unconfirmed: asks only whether these are suspects still.
+    """
 
     ids: Sequence[UUID] = ()
     ended: Sequence[_Offer] = ()
     max_losses: int = 0
+    unconfirmed: Sequence[UUID] = ()
 
 
 class Intake:
@@ -113,7 +117,7 @@ class Intake:
         while True:
             portion = self._take()
             if not self._stopping:
-                self._claim(portion)
+                self._do(portion)
             for offer in portion.ended:
                 offer.done.set()
             if self._stopping:
@@ -125,6 +129,8 @@ class Intake:
         with self._room.changed:
             while not self._stopping:
                 plan = self._suspects.plan(bool(self._offers)) if self._may_claim() else Plan()
+                if plan.unconfirmed:
+                    return _Portion(unconfirmed=plan.unconfirmed)
                 if plan.suspects:
                     self._suspects.forget(plan.suspects)
                     return _Portion(plan.suspects, max_losses=plan.max_losses)
@@ -146,18 +152,31 @@ class Intake:
                 ended.append(self._offers.popleft())
         return _Portion(ids, ended)
 
-    def _claim(self, portion: _Portion) -> None:
+    def _do(self, portion: _Portion) -> None:
+        """Claim, or ask. What fails is logged and forgotten: the sweep hints it again."""
         wanted = self._room.without_held(portion.ids)
-        if not wanted:
-            return
         try:
-            runs = self._claimer.claim(self._worker_id(), wanted, self._take_in, portion.max_losses)
-            self._look_for_suspects(set(wanted) - {run.id for run in runs}, portion.max_losses)
+            if portion.unconfirmed:
+                self._confirm(portion.unconfirmed)
+            elif wanted:
+                self._claim(wanted, portion.max_losses)
         except psycopg2.Error as error:
             log.warning("claim_failed", ids=len(wanted), error=str(error).strip().split("\n", 1)[0][:200])
             time.sleep(OUTAGE_PAUSE_SECONDS)
         except Exception:
             log.exception("claim_broken", ids=len(wanted))
+
+    def _claim(self, wanted: Sequence[UUID], max_losses: int) -> None:
+        runs = self._claimer.claim(self._worker_id(), wanted, self._take_in, max_losses)
+        self._look_for_suspects(set(wanted) - {run.id for run in runs}, max_losses)
+
+    def _confirm(self, ids: Sequence[UUID]) -> None:
+        found: dict[UUID, int] = {}  # what cannot be asked about is let go
+        try:
+            found = self._claimer.suspects(ids)
+        finally:
+            with self._room.changed:
+                self._suspects.confirm(found)
 
     def _look_for_suspects(self, left_out: Collection[UUID], max_losses: int) -> None:
         """Note those among what a claim left out that it left out because they are suspects."""

@@ -32,11 +32,15 @@ NO_BOUND = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What may be claimed now: so many ordinary runs, or these suspects if they had at most `max_losses`."""
+    """What may be claimed now: so many ordinary runs, or these suspects if they had at most `max_losses`.
+
+    unconfirmed: a turn may begin, once somebody has asked PostgreSQL whether these are suspects still.
+    """
 
     ordinary: int = 0
     suspects: tuple[UUID, ...] = ()
     max_losses: int = 0
+    unconfirmed: tuple[UUID, ...] = ()
 
 
 class Suspects:
@@ -47,6 +51,7 @@ class Suspects:
         self._monotonic = monotonic
         self._waiting: dict[UUID, int] = {}  # losses, in the order in which they were found
         self._in_room: dict[UUID, int] = {}
+        self._confirmed = False  # since the last turn: another worker may have had them meanwhile
         self._turn_began: float | None = None
         self._ordinary_until = 0.0
         self._quiet_until = 0.0
@@ -69,6 +74,11 @@ class Suspects:
             if trigger_id in self._waiting or len(self._waiting) < MAX_WAITING:
                 self._waiting[trigger_id] = count
 
+    def confirm(self, losses: Mapping[UUID, int]) -> None:
+        """PostgreSQL says that of all that wait only these may still be claimed."""
+        self._waiting = {one: losses[one] for one in self._waiting if one in losses}
+        self._confirmed = True
+
     def forget(self, ids: Iterable[UUID]) -> None:
         """A claim of these is being tried; what it does not get, another has, or it will be found again."""
         for trigger_id in ids:
@@ -86,6 +96,8 @@ class Suspects:
         if self._turn_began is not None and self._is_over(now):
             self._end_turn(now)
         if self._turn_began is None and self._may_begin(now, others_wait):
+            if not self._confirmed:
+                return Plan(unconfirmed=tuple(self._waiting))
             self._turn_began = now
             self._somebody_came = False
         return Plan(self._room.free()) if self._turn_began is None else self._plan_of_turn()
@@ -115,6 +127,7 @@ class Suspects:
         self._quiet_until = now + QUIET_SECONDS
         self._fruitless_turns = 0 if self._somebody_came else self._fruitless_turns + 1
         self._turn_began = None
+        self._confirmed = False
         self._in_room = {}
 
     def _plan_of_turn(self) -> Plan:

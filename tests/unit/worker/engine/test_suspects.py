@@ -28,6 +28,7 @@ class World:
         self.room = Room(CAPACITY, 10**9, 1)
         self.now = 0.0
         self.suspects = Suspects(self.room, lambda: self.now)
+        self.losses: dict[UUID, int] = {}
 
     def enter(self, count: int) -> list[UUID]:
         """Ordinary runs."""
@@ -42,12 +43,22 @@ class World:
 
     def find(self, *losses: int) -> list[UUID]:
         made = [new_id() for _ in losses]
-        self.suspects.found(dict(zip(made, losses, strict=True)))
+        found = dict(zip(made, losses, strict=True))
+        self.losses |= found
+        self.suspects.found(found)
         return made
+
+    def plan(self, others_wait: bool = True) -> Plan:
+        """The plan, once PostgreSQL has confirmed every suspect."""
+        plan = self.suspects.plan(others_wait)
+        if not plan.unconfirmed:
+            return plan
+        self.suspects.confirm(dict.fromkeys(plan.unconfirmed, 1) | self.losses)
+        return self.suspects.plan(others_wait)
 
     def claim(self, others_wait: bool = True) -> list[UUID]:
         """Do what the plan says of suspects."""
-        plan = self.suspects.plan(others_wait)
+        plan = self.plan(others_wait)
         self.suspects.forget(plan.suspects)
         for one in plan.suspects:
             self.room.take(one, 1)
@@ -62,7 +73,7 @@ def world() -> World:
 
 def test_without_suspects_there_are_no_turns(world: World) -> None:
     world.enter(7)
-    assert world.suspects.plan(True) == Plan(ordinary=CAPACITY - 7)
+    assert world.plan(True) == Plan(ordinary=CAPACITY - 7)
     assert not world.suspects.in_turn
 
 
@@ -70,7 +81,7 @@ def test_a_run_lost_once_shares_the_process_with_few(world: World) -> None:
     others = world.enter(MAX_OTHERS + 1)
     found = world.find(*[1] * 20)
     assert world.claim() == [], "too many others are in"
-    assert world.suspects.plan(True).ordinary == 0, "and no more come"
+    assert world.plan(True).ordinary == 0, "and no more come"
     world.leave(others[:2])
     assert world.claim() == found[:2]
     assert world.claim() == [], "eleven are in"
@@ -84,7 +95,7 @@ def test_a_run_lost_twice_is_alone(world: World) -> None:
     assert world.claim() == []
     world.leave(others)
     assert world.claim() == [first]
-    assert world.suspects.plan(True) == Plan(), "nobody joins it, not even another suspect"
+    assert world.plan(True) == Plan(), "nobody joins it, not even another suspect"
     world.leave([first])
     assert world.claim() == [second]
 
@@ -92,7 +103,7 @@ def test_a_run_lost_twice_is_alone(world: World) -> None:
 def test_the_last_suspects_of_a_turn_let_a_few_others_in(world: World) -> None:
     world.find(1)
     world.claim()
-    assert world.suspects.plan(True) == Plan(ordinary=MAX_OTHERS)
+    assert world.plan(True) == Plan(ordinary=MAX_OTHERS)
 
 
 def test_a_turn_is_followed_by_an_ordinary_time_as_long(world: World) -> None:
@@ -101,7 +112,7 @@ def test_a_turn_is_followed_by_an_ordinary_time_as_long(world: World) -> None:
     world.claim()
     world.now += TURN_SECONDS
     (late,) = world.find(2)
-    assert world.suspects.plan(True).ordinary == CAPACITY - 1, "the turn is over although it still runs"
+    assert world.plan(True).ordinary == CAPACITY - 1, "the turn is over although it still runs"
     world.now += TURN_SECONDS - 1
     assert world.claim() == []
     world.leave([slow])
@@ -113,7 +124,7 @@ def test_nobody_pauses_for_nobody(world: World) -> None:
     world.find(2)
     world.leave(world.claim())
     world.now += QUIET_SECONDS + 1
-    world.suspects.plan(False)
+    world.plan(False)
     world.now += QUIET_SECONDS
     found = world.find(2)
     assert world.claim(others_wait=False) == found
@@ -125,11 +136,11 @@ def test_after_a_turn_others_have_the_time_to_come(world: World) -> None:
     world.find(2)
     world.leave(world.claim())
     world.now += TURN_SECONDS
-    world.suspects.plan(False)
+    world.plan(False)
     world.find(2)
     world.now += QUIET_SECONDS - 0.1
     assert world.claim(others_wait=False) == []
-    assert world.suspects.plan(True).ordinary > 0
+    assert world.plan(True).ordinary > 0
 
 
 def test_turns_in_which_the_room_does_not_empty_grow(world: World) -> None:
@@ -139,7 +150,7 @@ def test_turns_in_which_the_room_does_not_empty_grow(world: World) -> None:
     world.claim()
     for length in (TURN_SECONDS, TURN_SECONDS * 2):
         world.now += length
-        world.suspects.plan(True)
+        world.plan(True)
         assert not world.suspects.in_turn
         world.now += length
         world.claim()
@@ -153,11 +164,11 @@ def test_a_run_with_many_losses_has_the_process_for_longer(world: World) -> None
     """Fails without it: a payload that kills late would always be lost in company."""
     (one,) = world.find(4)
     world.room.take(one, 1)
-    world.suspects.plan(False)
+    world.plan(False)
     world.suspects.forget([one])
     world.suspects.came(one, 4)
     world.now += TURN_SECONDS * 3.9
-    assert world.suspects.plan(True) == Plan()
+    assert world.plan(True) == Plan()
 
 
 def test_no_more_are_remembered_than_the_bound(world: World) -> None:
@@ -169,3 +180,14 @@ def test_no_more_are_remembered_than_the_bound(world: World) -> None:
         world.leave(got)
         world.now += QUIET_SECONDS
     assert claimed == MAX_WAITING
+
+
+def test_a_suspect_that_has_ended_elsewhere_costs_no_turn(world: World) -> None:
+    """Fails when a turn begins for whatever was a suspect once: the worker would empty itself for nothing."""
+    world.enter(1)
+    gone, left = world.find(2, 2)
+    assert world.suspects.plan(True) == Plan(unconfirmed=(gone, left)), "first PostgreSQL is asked"
+    assert not world.suspects.in_turn
+    world.suspects.confirm({})
+    assert world.suspects.plan(True) == Plan(ordinary=CAPACITY - 1)
+    assert not world.suspects.wait
