@@ -41,14 +41,14 @@ format: $(VENV)/dev.stamp ## Format the code and mend what the linter can
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: $(VENV)/dev.stamp ## Measure Pointsman beside a bare Flask + Celery pipeline
-	@exec $(BIN)/python -m tests.benchmarks
+bench: $(VENV)/bench.stamp ## Measure Pointsman beside a bare Flask + Celery pipeline (BENCH="--quick" for a look)
+	@exec $(BIN)/python -m tests.benchmarks $(BENCH)
 
 docs: $(VENV)/run.stamp ## Make docs/configuration.md anew from the settings
 	$(BIN)/pointsman settings > docs/configuration.md
 
 lock: $(VENV)/uv.stamp ## Pin the newest versions that fit, with hashes
-	cd $(REQUIREMENTS) && for name in run dev bootstrap; do \
+	cd $(REQUIREMENTS) && for name in run dev bench bootstrap; do \
 	  ../../$(BIN)/uv pip compile -q --upgrade --generate-hashes --universal --python-version 3.11 \
 	    --custom-compile-command "make lock" $$name.in -o $$name.txt || exit 1; done
 
@@ -72,4 +72,9 @@ $(VENV)/run.stamp: $(VENV)/uv.stamp $(REQUIREMENTS)/run.txt setup.cfg
 $(VENV)/dev.stamp: $(VENV)/run.stamp $(REQUIREMENTS)/dev.txt
 	@echo "Installing what tests and checks need"
 	@$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --require-hashes -r $(REQUIREMENTS)/dev.txt
+	@touch $@
+
+$(VENV)/bench.stamp: $(VENV)/dev.stamp $(REQUIREMENTS)/bench.txt
+	@echo "Installing what benchmarks need"
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r $(REQUIREMENTS)/bench.txt
 	@touch $@

@@ -14,6 +14,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterable, Iterator
+from functools import partial
 from typing import Any
 
 import psycopg2
@@ -110,9 +111,10 @@ class GuardedCursor(psycopg2.extensions.cursor):
 
 
 class GuardedConnection(psycopg2.extensions.connection):
-    """A connection whose every round trip ends within `call_seconds`, or fails."""
+    """A connection whose every round trip ends within `call_seconds`, or fails. prepared: statements it has planned."""
 
     call_seconds = 15.0
+    prepared: set[str]
 
     def cursor(self, *args: Any, **kwargs: Any) -> Any:
         kwargs.setdefault("cursor_factory", GuardedCursor)
@@ -127,7 +129,7 @@ class GuardedConnection(psycopg2.extensions.connection):
             super().rollback()
 
 
-def _options(application: str, call_seconds: float) -> dict[str, Any]:
+def _options(application: str, call_seconds: float, more: str) -> dict[str, Any]:
     statement_ms = int(call_seconds * 1000)
     return {
         "application_name": f"pointsman {application}",
@@ -137,20 +139,25 @@ def _options(application: str, call_seconds: float) -> dict[str, Any]:
         "keepalives_count": 3,
         "options": f"-c statement_timeout={statement_ms} -c lock_timeout=3000 -c timezone=UTC"
         # a process that is stopped in the middle of a transaction must not hold rows for longer than a call may take
-        f" -c idle_in_transaction_session_timeout={statement_ms} -c client_connection_check_interval=10000",
+        f" -c idle_in_transaction_session_timeout={statement_ms} -c client_connection_check_interval=10000"
+        f" {more}",
     }
 
 
 def connect(
-    url: str, application: str, *, call_seconds: float, autocommit: bool = False
+    url: str, application: str, *, call_seconds: float, autocommit: bool = False, options: str = ""
 ) -> GuardedConnection:
-    """Open one connection for a thread that owns it. `call_seconds` bounds each round trip; keys come as UUIDs."""
+    """Open one connection for a thread that owns it. `call_seconds` bounds each round trip; keys come as UUIDs.
+
+    options: further ones of the server, as on its command line.
+    """
     dsn = "postgresql://" + sqlalchemy_url(url).split("://", 1)[1]
     connection: GuardedConnection = psycopg2.connect(
-        dsn, connection_factory=GuardedConnection, **_options(application, call_seconds)
+        dsn, connection_factory=GuardedConnection, **_options(application, call_seconds, options)
     )
     psycopg2.extras.register_uuid(conn_or_curs=connection)
     connection.call_seconds = call_seconds
+    connection.prepared = set()
     connection.autocommit = autocommit
     return connection
 
@@ -203,19 +210,18 @@ class OwnedConnection:
     Not shared between threads. lost() is called by whoever sees an OperationalError on it.
     """
 
-    def __init__(self, url: str, application: str, *, call_seconds: float, autocommit: bool = False) -> None:
-        self._url = url
-        self._application = application
-        self._call_seconds = call_seconds
-        self._autocommit = autocommit
+    def __init__(
+        self, url: str, application: str, *, call_seconds: float, autocommit: bool = False, options: str = ""
+    ) -> None:
+        self._open = partial(
+            connect, url, application, call_seconds=call_seconds, autocommit=autocommit, options=options
+        )
         self._connection: GuardedConnection | None = None
 
     def get(self) -> GuardedConnection:
         """The open connection; connecting raises psycopg2.OperationalError while PostgreSQL is away."""
         if self._connection is None or self._connection.closed:
-            self._connection = connect(
-                self._url, self._application, call_seconds=self._call_seconds, autocommit=self._autocommit
-            )
+            self._connection = self._open()
         return self._connection
 
     def lost(self) -> None:

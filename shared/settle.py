@@ -13,18 +13,22 @@ from uuid import UUID
 
 from shared.db import array
 from shared.json_text import to_json
+from shared.statements import Statement, by_number
 
 SETTLED_EVENT = "trigger.settled"
 
-_SETTLE = """
+SETTLE = Statement(
+    "settle",
+    "uuid[], text, text[], int[], bool[]",
+    """
 WITH gone AS (
-  DELETE FROM runs WHERE trigger_id = ANY(%s::uuid[]) RETURNING trigger_id, callback_id, user_id, received_at)
+  DELETE FROM runs WHERE trigger_id = ANY($1) RETURNING trigger_id, callback_id, user_id, received_at)
 INSERT INTO logs (id, callback_id, user_id, event, details, response_time, status_code, success)
-SELECT gone.trigger_id, gone.callback_id, gone.user_id, %s, l.details::jsonb,
+SELECT gone.trigger_id, gone.callback_id, gone.user_id, $2, l.details::jsonb,
   least(extract(epoch FROM clock_timestamp() - gone.received_at) * 1000, 2147483647)::int, l.status_code, l.success
-FROM gone JOIN unnest(%s::uuid[], %s::text[], %s::int[], %s::bool[]) AS l(id, details, status_code, success)
-  ON l.id = gone.trigger_id
-"""
+FROM gone JOIN unnest($1, $3, $4, $5) AS l(id, details, status_code, success) ON l.id = gone.trigger_id
+""",
+)
 _LOCK = "SELECT 1 FROM runs WHERE trigger_id = %s AND user_id = %s FOR UPDATE"
 _CANCEL_EXECUTIONS = """
 UPDATE action_executions SET status = 'FAILED', next_attempt_at = NULL, finished_at = now(), updated_at = now(),
@@ -51,17 +55,17 @@ class Settlement:
 
 def settle(cursor: Any, ends: Sequence[Settlement]) -> None:
     """Settle runs whose rows the caller has locked."""
-    ids = array(end.trigger_id for end in ends)
-    cursor.execute(
-        _SETTLE,
-        (
-            ids,
-            SETTLED_EVENT,
-            ids,
-            array(to_json(end.details) for end in ends),
-            array(end.status_code for end in ends),
-            array(end.success for end in ends),
-        ),
+    cursor.execute(SETTLE.plain, by_number(columns(ends)))
+
+
+def columns(ends: Sequence[Settlement]) -> tuple[Any, ...]:
+    """The parameters of SETTLE."""
+    return (
+        array(end.trigger_id for end in ends),
+        SETTLED_EVENT,
+        array(to_json(end.details) for end in ends),
+        array(end.status_code for end in ends),
+        array(end.success for end in ends),
     )
 
 

@@ -27,6 +27,7 @@ from shared.errors import Conflict, PointsmanError, Unavailable
 from shared.group_commit import GroupCommit
 from shared.hints import HintPublisher
 from shared.queues import FRESH
+from shared.statements import PLANNED_ONCE, Statement, prepare
 
 MAX_BATCH_ROWS = 200
 MAX_BATCH_BYTES = 8 * 1024 * 1024
@@ -38,19 +39,22 @@ CLOCK_SECONDS = 30.0  # how often the offset to PostgreSQL's clock is measured a
 KEY_WAIT_MS = 200  # others hold a key for as long as a commit takes; more means that somebody has stopped
 _KEY_WAIT = f"SET LOCAL lock_timeout = {KEY_WAIT_MS}"
 
-_RECORD = """
+_RECORD = Statement(
+    "record",
+    "uuid[], uuid[], uuid[], text[], text[], text[], text[], text[], bytea[], text[], text[], float8, uuid[]",
+    """
 WITH t AS (
   INSERT INTO triggers (id, callback_id, user_id, method, path, query, headers, content_type, body, source_ip,
     idempotency_key)
   SELECT i.id, i.callback_id, i.user_id, i.method, i.path, i.query, i.headers::jsonb, i.content_type, i.body,
     i.source_ip::inet, i.idempotency_key
-  FROM unnest(%s::uuid[], %s::uuid[], %s::uuid[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[],
-              %s::bytea[], %s::text[], %s::text[])
+  FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
     AS i(id, callback_id, user_id, method, path, query, headers, content_type, body, source_ip, idempotency_key)
   ON CONFLICT DO NOTHING RETURNING id, callback_id, user_id)
 INSERT INTO runs (trigger_id, callback_id, user_id, hint_at, awaited)
-SELECT id, callback_id, user_id, now() + make_interval(secs => %s), id = ANY(%s::uuid[]) FROM t
-"""
+SELECT id, callback_id, user_id, now() + make_interval(secs => $12), id = ANY($13) FROM t
+""",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +101,9 @@ class Recorder:
     def __init__(
         self, database_url: str, publisher: HintPublisher, *, call_seconds: float, first_hint_seconds: float
     ) -> None:
-        self._connection = OwnedConnection(database_url, "record", call_seconds=call_seconds, autocommit=True)
+        self._connection = OwnedConnection(
+            database_url, "record", call_seconds=call_seconds, autocommit=True, options=PLANNED_ONCE
+        )
         self._publisher = publisher
         self._first_hint_seconds = first_hint_seconds
         self._measured_at = float("-inf")
@@ -185,7 +191,8 @@ class Recorder:
 
     def _insert(self, cursor: Any, triggers: Sequence[NewTrigger]) -> None:
         awaited = array(t.id for t in triggers if t.awaited)
-        cursor.execute(_RECORD, (*_columns(triggers), self._first_hint_seconds, awaited))
+        prepare(cursor, _RECORD)
+        cursor.execute(_RECORD.call, (*_columns(triggers), self._first_hint_seconds, awaited))
 
 
 def _answer(trigger: NewTrigger, holders: Mapping[tuple[UUID, str], Holder]) -> Answer:

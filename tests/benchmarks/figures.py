@@ -16,3 +16,18 @@ def median_and_spread(values: Sequence[float]) -> tuple[float, float]:
     """The median, and half the distance from least to greatest in percent of it."""
     middle = statistics.median(values)
     return middle, (max(values) - min(values)) / 2 / middle * 100 if middle else 0.0
+
+
+def with_spread(values: Sequence[float]) -> str:
+    """Median and spread as text."""
+    return "{:,.0f} ±{:.0f} %".format(*median_and_spread(values))
+
+
+def in_ms(seconds: Sequence[float], share: float) -> str:
+    """A percentile of latencies as text, in ms."""
+    return f"{percentile(seconds, share) * 1000:.1f}"
+
+
+def ratio(value: float, of: float) -> str:
+    """How many times as much, as text."""
+    return f"{value / of:.2f}" if of else "–"

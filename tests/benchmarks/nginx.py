@@ -1,4 +1,6 @@
-"""The receiver of throughput runs: nginx, which answers 200 and counts.
+"""The receiver of throughput runs: nginx, which answers and counts.
+
+Below /failing it answers 503 to three of ten attempts, chosen by execution and attempt; elsewhere 200.
 
 Asking it for the count costs the benchmark a fraction of a millisecond, so that asking takes nothing from what is
 measured: one plain connection that stays open, no client that is built for each question.
@@ -22,9 +24,11 @@ events {{ worker_connections 4096; }}
 http {{
   access_log off; client_body_temp_path {folder}; proxy_temp_path {folder}; fastcgi_temp_path {folder};
   uwsgi_temp_path {folder}; scgi_temp_path {folder}; keepalive_requests 1000000;
+  split_clients "$http_webhook_id-$http_pointsman_attempt" $fails {{ 30% 1; * ""; }}
   server {{
     listen 127.0.0.1:{port} backlog=4096;
     location /status {{ stub_status; }}
+    location /failing {{ client_max_body_size 20m; if ($fails) {{ return 503; }} return 200 "ok"; }}
     location / {{ client_max_body_size 20m; return 200 "ok"; }}
   }}
 }}
@@ -35,9 +39,11 @@ class Nginx:
     """One nginx on loopback, as a context manager."""
 
     def __init__(self, folder: Path) -> None:
+        folder.mkdir()
         self._folder = folder
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}/hook"
+        self.failing_url = f"http://127.0.0.1:{self.port}/failing"
         self._own_requests = 0
         self._connection = HTTPConnection("127.0.0.1", self.port, timeout=10)
 
@@ -79,7 +85,7 @@ class Nginx:
         return self._process.pid
 
     def count(self) -> int:
-        """Deliveries so far."""
+        """Requests so far."""
         self._connection.request("GET", "/status")
         text = self._connection.getresponse().read().decode()
         self._own_requests += 1

@@ -1,76 +1,107 @@
 """Paced load: triggers at fixed times, whatever the answers do, and when each was delivered.
 
-Each body bears the moment of its sending by the monotonic clock of this process, in which the receiver runs too.
+Each body bears the moment at which it was to be sent: a sender that falls behind makes latencies longer, not fewer.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
-import time
+from collections import Counter
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field
+from time import monotonic
+from typing import Any, TypeVar
 
-import aiohttp
+import uvloop
 
-from tests.load import Load, send
-from tests.peers.receiver import Receiver
+from tests.benchmarks.sink import Sink
+from tests.benchmarks.wire import Posts
 
-GRACE_SECONDS = 30.0
-MAX_CONNECTIONS = 256
+GRACE_SECONDS = 60.0
+LEAST_SLEEP_SECONDS = 0.0005
+PAUSE_SECONDS = 0.02  # between triggers that are sent one at a time
+
+T = TypeVar("T")
 
 
-def one_at_a_time(url: str, receiver: Receiver, count: int) -> list[float]:
+@dataclass
+class Answers:
+    """What callers were told. seconds: how long each 202 took; refused: any other status → how often."""
+
+    seconds: list[float] = field(default_factory=list)
+    refused: Counter[int] = field(default_factory=Counter)
+
+
+def one_at_a_time(url: str, sink: Sink, count: int) -> list[float]:
     """Send the next trigger once the last was delivered; seconds from sending to delivery."""
-    return asyncio.run(_one_at_a_time(url, receiver, count))
 
-
-async def _one_at_a_time(url: str, receiver: Receiver, count: int) -> list[float]:
-    async with aiohttp.ClientSession() as session:
+    async def run() -> list[float]:
+        posts = Posts(url)
+        sink.forget()
         for number in range(count):
-            await _send(session, url)
-            await _until_delivered(receiver, number + 1)
-            await asyncio.sleep(0.02)
-    return _latencies(receiver)
+            await posts.post(b'{"sent": %.6f}' % monotonic())
+            await _until_delivered(sink, number + 1)
+            await asyncio.sleep(PAUSE_SECONDS)
+        posts.close()
+        return sink.latencies
+
+    return _run(run())
 
 
-def at_rate(url: str, receiver: Receiver, per_second: float, seconds: float) -> list[float]:
-    """Send so many triggers a second; seconds from sending to delivery."""
-    return asyncio.run(_at_rate(url, receiver, per_second, seconds))
+def at_rate(url: str, sink: Sink, per_second: float, seconds: float) -> list[float]:
+    """Send so many triggers a second; seconds from when each was due to be sent until it was delivered."""
+
+    async def run() -> list[float]:
+        sink.forget()
+        answers = await _send(url, per_second, seconds)
+        if answers.refused:
+            raise RuntimeError(f"{url} refused {dict(answers.refused)}")
+        await _until_delivered(sink, len(answers.seconds))
+        return sink.latencies
+
+    return _run(run())
 
 
-async def _at_rate(url: str, receiver: Receiver, per_second: float, seconds: float) -> list[float]:
-    count = int(per_second * seconds)
-    connector = aiohttp.TCPConnector(limit=MAX_CONNECTIONS)
-    async with aiohttp.ClientSession(connector=connector) as session:
-        started = time.monotonic()
-        sends = []
-        for number in range(count):
-            delay = started + number / per_second - time.monotonic()
-            if delay > 0:
-                await asyncio.sleep(delay)
-            sends.append(asyncio.create_task(_send(session, url)))
-        await asyncio.gather(*sends)
-        await _until_delivered(receiver, count)
-    return _latencies(receiver)
+def answers_at_rate(url: str, per_second: float, seconds: float) -> Answers:
+    """Send so many triggers a second, without waiting for deliveries."""
+    return _run(_send(url, per_second, seconds))
 
 
-def answers_at_rate(url: str, per_second: float, seconds: float) -> Load:
-    """Post at a steady rate, without waiting for deliveries; the Load has how long each answer took."""
-    return asyncio.run(send(url, int(per_second * seconds), MAX_CONNECTIONS, Load(), per_second=per_second))
+async def _send(url: str, per_second: float, seconds: float) -> Answers:
+    posts, answers = Posts(url), Answers()
+    began = monotonic()
+    sent = []
+    for number in range(int(per_second * seconds)):
+        due = began + number / per_second
+        if (ahead := due - monotonic()) > LEAST_SLEEP_SECONDS:
+            await asyncio.sleep(ahead)
+        answer = posts.post(b'{"sent": %.6f}' % due)
+        answer.add_done_callback(_note(answers, due))
+        sent.append(answer)
+        if number % 16 == 0:
+            await asyncio.sleep(0)  # a sender that is behind must still hear the answers
+    await asyncio.wait(sent, timeout=GRACE_SECONDS)
+    posts.close()
+    return answers
 
 
-async def _send(session: aiohttp.ClientSession, url: str) -> None:
-    async with session.post(url, data=json.dumps({"sent": time.monotonic()})) as answer:
-        if answer.status != 202:
-            raise RuntimeError(f"{url} answered {answer.status}: {await answer.text()}")
+def _note(answers: Answers, due: float) -> Callable[[asyncio.Future[int]], None]:
+    def note(answer: asyncio.Future[int]) -> None:
+        status = 0 if answer.cancelled() or answer.exception() else answer.result()
+        if status == 202:
+            answers.seconds.append(monotonic() - due)
+        else:
+            answers.refused[status] += 1
+
+    return note
 
 
-async def _until_delivered(receiver: Receiver, count: int) -> None:
+async def _until_delivered(sink: Sink, count: int) -> None:
     async with asyncio.timeout(GRACE_SECONDS):
-        while len(receiver.receipts) < count:
+        while len(sink.latencies) < count:
             await asyncio.sleep(0.001)
 
 
-def _latencies(receiver: Receiver) -> list[float]:
-    latencies = [receipt.at - json.loads(receipt.body)["sent"] for receipt in receiver.receipts]
-    receiver.receipts.clear()
-    return latencies
+def _run(main: Coroutine[Any, Any, T]) -> T:
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(main)

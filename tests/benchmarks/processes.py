@@ -20,16 +20,24 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """cpu_seconds: user and system time, of children that have ended too. peak_bytes: sum of the peaks."""
+    """cpu_seconds: user and system time, of children that have ended too. peak_bytes: sum of the peaks.
+
+    resident_bytes: sum of what they hold now.
+    """
 
     cpu_seconds: float
     peak_bytes: int
+    resident_bytes: int
 
 
 def usage_of(group: Group) -> Usage:
     """What the processes of a group have used until now."""
     pids = [pid for root in group.pids for pid in (tree(root) if group.below else [root])]
-    return Usage(sum(map(_cpu_seconds, pids)), sum(map(_peak_bytes, pids)))
+    return Usage(
+        sum(map(_cpu_seconds, pids)),
+        sum(_memory_bytes(pid, "VmHWM") for pid in pids),
+        sum(_memory_bytes(pid, "VmRSS") for pid in pids),
+    )
 
 
 def tree(root: int) -> list[int]:
@@ -59,9 +67,9 @@ def _cpu_seconds(pid: int) -> float:
     return sum(int(ticks) for ticks in fields[11:15]) / TICKS_PER_SECOND
 
 
-def _peak_bytes(pid: int) -> int:
+def _memory_bytes(pid: int, name: str) -> int:
     try:
         lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     except OSError:
         return 0
-    return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
+    return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith(name))

@@ -1,106 +1,68 @@
-"""The table: one row for each figure, the bare pipeline beside Pointsman."""
+"""What a run has found: tables for people, everything for machines."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
+from rich import box
 from rich.console import Console
-from rich.table import Table
-
-from tests.benchmarks.figures import median_and_spread, percentile
-from tests.benchmarks.rounds import Throughput
-
-GROUPS = ("API", "worker", "PostgreSQL", "Redis", "the rest")  # what is measured: not load and receiver
-
-
-@dataclass
-class Results:
-    """Everything that was measured. Latencies in seconds, by side and load; answers by Redis."""
-
-    machine: dict[str, str]
-    command: str
-    throughput: dict[str, list[Throughput]] = field(default_factory=dict)
-    constant_per_second: dict[str, list[float]] = field(default_factory=dict)
-    accept_alone_per_second: list[float] = field(default_factory=list)
-    latencies: dict[str, dict[str, list[float]]] = field(default_factory=dict)
-    answers: dict[str, list[float]] = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)
+from rich.table import Table as RichTable
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """One line of the table, as text."""
+class Table:
+    """Rows of text under headings; the first column says what a row is about."""
 
-    figure: str
-    bare: str
-    pointsman: str
-    ratio: str
-
-
-def rows(results: Results, bare: str, pointsman: str) -> list[Row]:
-    """All lines of the table."""
-    one, other = results.throughput[bare], results.throughput[pointsman]
-    found = [
-        _spread_row(
-            "accepted/s", [r.accepted_per_second for r in one], [r.accepted_per_second for r in other]
-        ),
-        _spread_row(
-            "executed/s", [r.executed_per_second for r in one], [r.executed_per_second for r in other]
-        ),
-        *(
-            _spread_row(
-                f"accepted/s, workers stopped (bare: constant view, {server})",
-                constant,
-                results.accept_alone_per_second,
-            )
-            for server, constant in results.constant_per_second.items()
-        ),
-    ]
-    total = [[sum(r.cpu_us[g] for g in GROUPS) for r in side] for side in (one, other)]
-    found.append(_spread_row("CPU µs per trigger, all but load and receiver", *total))
-    for group in GROUPS:
-        found.append(
-            _spread_row(f"  {group}", [r.cpu_us[group] for r in one], [r.cpu_us[group] for r in other])
-        )
-    for load in ("idle", "half load"):
-        for name, share in (("p50", 0.5), ("p99", 0.99)):
-            figure = f"trigger to delivered, {load}, {name} (ms)"
-            values = [percentile(results.latencies[side][load], share) * 1000 for side in (bare, pointsman)]
-            found.append(Row(figure, f"{values[0]:.1f}", f"{values[1]:.1f}", f"{values[1] / values[0]:.2f}"))
-    for redis, seconds in results.answers.items():
-        for name, share in (("p50", 0.5), ("p99", 0.99)):
-            value = f"{percentile(seconds, share) * 1000:.1f}"
-            found.append(Row(f"answer at half load, Redis {redis}, {name} (ms)", "–", value, "–"))
-    for group in GROUPS:
-        peaks = [max(r.peak_mib[group] for r in side) for side in (one, other)]
-        ratio = f"{peaks[1] / peaks[0]:.2f}" if peaks[0] else "–"
-        found.append(Row(f"peak memory, {group} (MiB)", f"{peaks[0]:.0f}", f"{peaks[1]:.0f}", ratio))
-    return found
+    title: str
+    headings: Sequence[str]
+    rows: Sequence[Sequence[str]]
 
 
-def _spread_row(figure: str, one: list[float], other: list[float]) -> Row:
-    (a, spread_a), (b, spread_b) = median_and_spread(one), median_and_spread(other)
-    ratio = f"{b / a:.2f}" if a else "–"
-    return Row(figure, f"{a:,.0f} ±{spread_a:.0f} %", f"{b:,.0f} ±{spread_b:.0f} %", ratio)
+@dataclass
+class Report:
+    """Everything that was measured. raw: by section, in seconds, bytes and counts."""
+
+    machine: dict[str, str]
+    command: str
+    tables: list[Table] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    raw: dict[str, Any] = field(default_factory=dict)
+
+    def show(self, console: Console) -> None:
+        """Print it."""
+        console.print()
+        for name, value in self.machine.items():
+            console.print(f"[dim]{name:>10}[/]  {value}")
+        for table in self.tables:
+            shown = RichTable(title=table.title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1))
+            for number, heading in enumerate(table.headings):
+                shown.add_column(heading, justify="right" if number else "left")
+            for row in table.rows:
+                shown.add_row(*row)
+            console.print(shown)
+        for note in self.notes:
+            console.print(f"[yellow]{note}[/]")
+
+    def write_json(self, path: Path) -> None:
+        """Write everything, each round and each latency, for machines."""
+        path.write_text(json.dumps(asdict(self), indent=1))
+
+    def write_markdown(self, path: Path) -> None:
+        """Write the tables as docs/benchmarks.md has them."""
+        parts = [_markdown(table) for table in self.tables] + [f"- {note}" for note in self.notes]
+        path.write_text("\n".join(parts))
 
 
-def show(results: Results, table_rows: list[Row], console: Console) -> None:
-    """Print machine and table."""
-    console.print()
-    for name, value in results.machine.items():
-        console.print(f"[dim]{name:>10}[/]  {value}")
-    table = Table(box=None, padding=(0, 2))
-    for heading in ("figure", "bare pipeline", "Pointsman", "ratio"):
-        table.add_column(heading, justify="left" if heading == "figure" else "right")
-    for row in table_rows:
-        table.add_row(row.figure, row.bare, row.pointsman, row.ratio)
-    console.print(table)
-    for note in results.notes:
-        console.print(f"[yellow]{note}[/]")
+def _markdown(table: Table) -> str:
+    lines = [f"### {table.title}", "", _line(table.headings)]
+    lines.append("|---|" + "---:|" * (len(table.headings) - 1))
+    lines += [_line(row) for row in table.rows]
+    return "\n".join(lines) + "\n"
 
 
-def write_json(results: Results, table_rows: list[Row], path: Path) -> None:
-    """Write everything, each round and each latency, for machines."""
-    path.write_text(json.dumps({**asdict(results), "table": [asdict(row) for row in table_rows]}, indent=1))
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"

@@ -1,6 +1,6 @@
 """What is compared: Pointsman, and the bare pipeline.
 
-Each side has URLs to post to (`nginx` for throughput, `receiver` for latency), groups of processes whose
+Each side has URLs to post to (`nginx` for throughput, `sink` for latency), groups of processes whose
 cost is read, and waits until everything that it accepted was executed.
 """
 
@@ -16,6 +16,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import httpx
 import psutil
@@ -39,31 +40,49 @@ MARKS = {"api.server": "API", "-m worker": "worker", "bin/postgres": "PostgreSQL
 
 @dataclass(frozen=True, slots=True)
 class Drained:
-    """executed: deliveries that nginx counted. ended: when the last was seen to end, in monotonic seconds."""
+    """executed: triggers that have ended. ended: when the last was seen to end, in monotonic seconds."""
 
     executed: int
     ended: float
 
 
 class Pointsman:
-    """The whole of Pointsman, as `pointsman run` starts it, with the intervals that it has by default."""
+    """The whole of Pointsman, as `pointsman run` starts it, with the intervals that it has by default.
+
+    targets: a callback is made for each, and its trigger URL is in `urls` under the same name.
+    """
 
     name = "Pointsman"
 
-    def __init__(self, folder: Path, targets: Mapping[str, str], workers: int) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        targets: Mapping[str, str],
+        *,
+        workers: int = 1,
+        api_processes: int = 1,
+        capacity: int = 0,
+    ) -> None:
         self._targets = targets
         fields = Settings.model_fields
         intervals = {name: str(fields[name.removeprefix("POINTSMAN_").lower()].default) for name in QUICK}
-        self._running = Running(folder, {**intervals, "POINTSMAN_WORKERS": str(workers)})
+        environment = {
+            **intervals,
+            "POINTSMAN_WORKERS": str(workers),
+            "POINTSMAN_API_PROCESSES": str(api_processes),
+            "POINTSMAN_CAPACITY": str(capacity or fields["capacity"].default),
+        }
+        folder.mkdir()
+        self.running = Running(folder, environment)
         self.urls: dict[str, str] = {}
 
     def __enter__(self) -> Pointsman:
         with ExitStack() as stack:
-            stack.push(self._running)
-            self._running.start()
+            stack.push(self.running)
+            self.running.start()
             for name, url in self._targets.items():
-                self.urls[name] = self._running.callback(url)["triggerUrl"]
-            self._database = psycopg2.connect(self._running.database_url)
+                self.urls[name] = self.running.callback(url)["triggerUrl"]
+            self._database = psycopg2.connect(self.running.database_url)
             self._database.autocommit = True
             stack.pop_all()
         return self
@@ -72,13 +91,13 @@ class Pointsman:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._database.close()
-        self._running.__exit__(kind, error, trace)
+        self.running.__exit__(kind, error, trace)
 
     def groups(self) -> dict[str, Group]:
         """Its processes; what `pointsman run` itself needs is «the rest»."""
         found: dict[str, list[int]] = {group: [] for group in MARKS.values()}
-        assert self._running.process is not None
-        supervisor = self._running.process.pid
+        assert self.running.process is not None
+        supervisor = self.running.process.pid
         for child in psutil.Process(supervisor).children():
             command = " ".join(child.cmdline())
             for mark, group in MARKS.items():
@@ -87,26 +106,28 @@ class Pointsman:
         rest = Group((supervisor,), below=False)
         return {**{name: Group(tuple(pids)) for name, pids in found.items()}, "the rest": rest}
 
-    def drain(self, accepted: int, nginx: Nginx, before: int) -> Drained:
-        """Wait until no run is left. `before`: nginx's count before the burst.
+    def drain(self, accepted: int, nginx: Nginx, before: int, deliveries: int = 1) -> Drained:
+        """Wait until no run is left. before: nginx's count before the burst. deliveries: of each trigger, at least.
 
         PostgreSQL is asked only once nginx has everything: the question costs it a walk over dead rows.
         """
         deadline = time.monotonic() + DRAIN_SECONDS
-        while nginx.count() - before < accepted or self._ask("SELECT EXISTS (SELECT FROM runs)"):
+        while nginx.count() - before < accepted * deliveries or self.ask("SELECT EXISTS (SELECT FROM runs)"):
             if time.monotonic() > deadline:
                 raise TimeoutError("Pointsman did not execute everything in time")
             time.sleep(POLL_SECONDS)
-        ended = time.monotonic()
-        executed = nginx.count() - before
-        if executed < accepted:
-            raise RuntimeError(f"Pointsman accepted {accepted} and delivered {executed}")
-        return Drained(executed, ended)
+        return Drained(accepted, time.monotonic())
 
-    def _ask(self, question: str) -> int:
+    def ask(self, question: str, *parameters: Any) -> Any:
+        """One value from its PostgreSQL."""
         with self._database.cursor() as cursor:
-            cursor.execute(question)
-            return int(cursor.fetchone()[0])
+            cursor.execute(question, parameters)
+            return cursor.fetchone()[0]
+
+    def do(self, statement: str) -> None:
+        """Run a statement in its PostgreSQL, outside of a transaction."""
+        with self._database.cursor() as cursor:
+            cursor.execute(statement)
 
     @contextmanager
     def frozen(self, group: str) -> Iterator[None]:
@@ -127,7 +148,8 @@ class Bare:
     name = "bare pipeline"
 
     def __init__(self, folder: Path, targets: Mapping[str, str]) -> None:
-        self._folder = folder / "bare"
+        self._folder = folder
+        self._folder.mkdir()
         self._valkey = EmbeddedValkey(self._folder / "valkey")
         self._targets = dict(targets)
         self._port, self._constant_port = free_port(), free_port()
@@ -203,7 +225,7 @@ class Bare:
             "the rest": Group(),
         }
 
-    def drain(self, accepted: int, nginx: Nginx, before: int) -> Drained:
+    def drain(self, accepted: int, nginx: Nginx, before: int, deliveries: int = 1) -> Drained:
         """Wait until nginx has all that was accepted and nothing more comes.
 
         Answers that came too late for wrk were accepted too: they count as executed, with the time that they took.

@@ -29,7 +29,7 @@ from tests.running import QUICKER, Running, eventually
 
 RECORD, CLAIM, JOURNAL = b"pointsman record", b"pointsman claim", b"pointsman journal"
 COMMIT = b"COMMIT"
-INSERT = b"INSERT INTO triggers"  # without a key this statement commits by itself
+RECORD_ONE = b"EXECUTE record"  # without a key this statement commits by itself
 
 HOLD_SECONDS = 25  # a worker that was killed several times in a row starts again with a pause of up to 10 s
 
@@ -59,7 +59,7 @@ def recorded(running: Running, callback: dict[str, Any]) -> list[str]:
 @before_or_after
 @pytest.mark.parametrize(
     ("who", "message", "key"),
-    [(RECORD, INSERT, False), (RECORD, COMMIT, True), (CLAIM, COMMIT, False), (JOURNAL, COMMIT, False)],
+    [(RECORD, RECORD_ONE, False), (RECORD, COMMIT, True), (CLAIM, COMMIT, False), (JOURNAL, COMMIT, False)],
 )
 def test_a_connection_cut_at_a_commit_loses_and_doubles_nothing(
     behind: OnOutsideServers, receiver: Receiver, who: bytes, message: bytes, key: bool, after_answer: bool
@@ -150,7 +150,7 @@ def test_the_api_killed_after_the_answer_before_the_hint(
 @pytest.mark.parametrize(
     ("who", "message", "after_answer", "attempts"),
     [
-        pytest.param(CLAIM, b"WITH k AS", False, 1, id="hint popped, not claimed"),
+        pytest.param(CLAIM, b"EXECUTE claim", False, 1, id="hint popped, not claimed"),
         pytest.param(CLAIM, COMMIT, False, 1, id="claim not committed"),
         pytest.param(CLAIM, COMMIT, True, 2, id="claim committed, process gone"),
         pytest.param(JOURNAL, COMMIT, False, 2, id="attempt sent, not journaled"),
@@ -252,7 +252,7 @@ def test_a_late_settle_of_a_worker_that_was_declared_dead_changes_nothing(
         running = outside.running
         watch_terminal_states(running)
         callback = running.callback(receiver.url("/ok"))
-        hold = outside.postgres_proxy.hold_at(JOURNAL, b"FOR UPDATE", after_answer=False)
+        hold = outside.postgres_proxy.hold_at(JOURNAL, b"EXECUTE journal_lock", after_answer=False)
         trigger_id = running.fire(callback)
         assert hold.happened.wait(HOLD_SECONDS)
         ((first,),) = running.query("SELECT worker_id FROM runs WHERE trigger_id = %s", trigger_id)

@@ -23,8 +23,9 @@ from shared.db import OwnedConnection, array
 from shared.group_commit import is_content_error
 from shared.ids import execution_id
 from shared.settle import Settlement, settle
+from shared.statements import PLANNED_ONCE, Batch, Statement, batch
 from worker.actions.contract import Action, Trigger
-from worker.engine.rows import read_actions, read_callbacks, read_executions
+from worker.engine.rows import ACTIONS_OF_CALLBACKS, read_actions, read_callbacks, read_executions
 from worker.engine.state import Execution, Run, Status
 from worker.engine.steps import Attempt, assign_steps, next_move
 
@@ -33,41 +34,52 @@ MAX_LOSSES_ALONE = 3  # workers that die while a run is all they hold: then it i
 
 log = structlog.get_logger("claim")
 
-_CLAIM = """
+_CLAIM = Statement(
+    "claim",
+    "uuid[], uuid, int, int",  # ids, worker, how often lost at most, how often lost alone is enough
+    """
 WITH k AS (
   SELECT trigger_id FROM runs
-  WHERE trigger_id = ANY(%(ids)s::uuid[]) AND (status = 'PENDING') IS TRUE AND (due_at <= now()) IS TRUE
-    AND (losses <= %(max_losses)s OR losses_alone >= %(bound)s)
+  WHERE trigger_id = ANY($1) AND (status = 'PENDING') IS TRUE AND (due_at <= now()) IS TRUE
+    AND (losses <= $3 OR losses_alone >= $4)
   ORDER BY trigger_id FOR UPDATE SKIP LOCKED),
 c AS (
-  UPDATE runs r SET status = 'RUNNING', worker_id = %(worker)s, claim = r.claim + 1
-  FROM k WHERE r.trigger_id = k.trigger_id AND r.trigger_id = ANY(%(ids)s::uuid[])
+  UPDATE runs r SET status = 'RUNNING', worker_id = $2, claim = r.claim + 1
+  FROM k WHERE r.trigger_id = k.trigger_id AND r.trigger_id = ANY($1)
   RETURNING r.trigger_id, r.callback_id, r.claim, r.losses, r.losses_alone, r.awaited)
 SELECT c.trigger_id, c.callback_id, c.claim, c.losses, c.losses_alone, c.awaited, now(), t.id IS NOT NULL,
   t.user_id, t.method, t.path, t.query, t.headers::text, t.content_type, t.body, t.received_at,
   c.claim > 1 OR t.replay_of IS NOT NULL
-FROM c LEFT JOIN triggers t ON t.id = c.trigger_id AND t.id = ANY(%(ids)s::uuid[])
+FROM c LEFT JOIN triggers t ON t.id = c.trigger_id AND t.id = ANY($1)
 ORDER BY c.trigger_id
-"""
+""",
+)
 _SUSPECTS = """
 SELECT trigger_id, losses FROM runs
 WHERE trigger_id = ANY(%s::uuid[]) AND status = 'PENDING' AND due_at <= now() AND losses > 0
 """
-_INSERT = """
+_INSERT = Statement(
+    "start_new",
+    "uuid[], uuid[], uuid[], uuid[], uuid[], text[], int[], text[], int[], int[]",
+    """
 INSERT INTO action_executions
   (id, trigger_id, action_id, callback_id, user_id, type, step, status, attempt, claim, started_at)
 SELECT e.id, e.trigger_id, e.action_id, e.callback_id, e.user_id, e.type::action_type, e.step,
   e.status::execution_status, e.attempt, e.claim, CASE WHEN e.attempt > 0 THEN now() END
-FROM unnest(%s::uuid[], %s::uuid[], %s::uuid[], %s::uuid[], %s::uuid[], %s::text[], %s::int[], %s::text[],
-            %s::int[], %s::int[])
+FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
   AS e(id, trigger_id, action_id, callback_id, user_id, type, step, status, attempt, claim)
-"""
-_RESTART = """
+""",
+)
+_RESTART = Statement(
+    "start_again",
+    "uuid[], uuid[], int[], int[]",
+    """
 UPDATE action_executions x SET status = 'RUNNING', attempt = e.attempt, claim = e.claim, started_at = now(),
   next_attempt_at = NULL, updated_at = now()
-FROM unnest(%s::uuid[], %s::uuid[], %s::int[], %s::int[]) AS e(id, trigger_id, attempt, claim)
-WHERE x.trigger_id = e.trigger_id AND x.id = e.id AND x.trigger_id = ANY(%s::uuid[]) AND x.status = 'PENDING'
-"""
+FROM unnest($1, $2, $3, $4) AS e(id, trigger_id, attempt, claim)
+WHERE x.trigger_id = e.trigger_id AND x.id = e.id AND x.trigger_id = ANY($2) AND x.status = 'PENDING'
+""",
+)
 _LOCK_PENDING = "SELECT 1 FROM runs WHERE trigger_id = %s AND status = 'PENDING' FOR UPDATE"
 
 
@@ -75,7 +87,9 @@ class Claimer:
     """Claims for one worker. Used by one thread."""
 
     def __init__(self, database_url: str) -> None:
-        self._connection = OwnedConnection(database_url, "claim", call_seconds=CALL_SECONDS)
+        self._connection = OwnedConnection(
+            database_url, "claim", call_seconds=CALL_SECONDS, autocommit=True, options=PLANNED_ONCE
+        )
 
     def close(self) -> None:
         self._connection.close()
@@ -117,9 +131,9 @@ class Claimer:
 
     def suspects(self, ids: Sequence[UUID]) -> dict[UUID, int]:
         """Those among these ids that are claimable but were lost with a worker: how often."""
-        with self._connection.transaction() as cursor:
-            cursor.execute(_SUSPECTS, (sorted(str(i) for i in ids),))
-            return dict(cursor.fetchall())
+        with batch(self._connection) as statements:
+            statements.execute(_SUSPECTS, (array(sorted(ids)),))
+            return dict(statements.fetchall())
 
     def _give_up(self, trigger_id: UUID, error: Exception) -> None:
         """Settle a run whose rows cannot be read. A fault of ours leaves it PENDING, for a worker that is mended."""
@@ -128,14 +142,12 @@ class Claimer:
             self._settle_unclaimable(trigger_id)
 
     def _claim(self, worker_id: UUID, ids: Sequence[UUID], max_losses: int) -> list[Run]:
-        named = {"ids": array(sorted(ids)), "worker": str(worker_id)}
-        with self._connection.transaction() as cursor:
-            cursor.execute(_CLAIM, {**named, "max_losses": max_losses, "bound": MAX_LOSSES_ALONE})
-            claimed = cursor.fetchall()
+        with batch(self._connection) as statements:
+            claimed = statements.ask(_CLAIM, array(sorted(ids)), str(worker_id), max_losses, MAX_LOSSES_ALONE)
             if not claimed:
                 return []
-            runs, now = _assemble(cursor, claimed, worker_id)
-            _start(cursor, runs, now)
+            runs, now = _assemble(statements, claimed, worker_id)
+            _start(statements, runs, now)
         metrics.runs_claimed.inc(len(runs))
         return runs
 
@@ -144,10 +156,10 @@ class Claimer:
             "reason": "bad_config",
             "error": "A row of this trigger, its callback or its actions cannot be read. Set the callback and its actions again.",
         }
-        with self._connection.transaction() as cursor:
-            cursor.execute(_LOCK_PENDING, (str(trigger_id),))
-            if cursor.fetchone() is not None:
-                settle(cursor, [Settlement(trigger_id, success=False, details=details)])
+        with batch(self._connection) as statements:
+            statements.execute(_LOCK_PENDING, (str(trigger_id),))
+            if statements.fetchone() is not None:
+                settle(statements, [Settlement(trigger_id, success=False, details=details)])
 
 
 def _concerns_all(error: Exception) -> bool:
@@ -159,15 +171,15 @@ def _concerns_all(error: Exception) -> bool:
     )
 
 
-def _assemble(cursor: Any, claimed: Sequence[Any], worker_id: UUID) -> tuple[list[Run], datetime]:
+def _assemble(statements: Batch, claimed: Sequence[Any], worker_id: UUID) -> tuple[list[Run], datetime]:
     """Read everything else that the claimed runs need and build them in memory."""
     rows = [_Claimed(*row) for row in claimed]
     now = rows[0].now
-    callback_ids = sorted({str(row.callback_id) for row in rows})
-    callbacks = read_callbacks(cursor, callback_ids, now)
-    actions = _by_callback(read_actions(cursor, "a.callback_id = ANY(%s::uuid[])", callback_ids))
-    with_executions = [str(row.trigger_id) for row in rows if row.may_have_executions]
-    executions = read_executions(cursor, with_executions) if with_executions else {}
+    callback_ids = {row.callback_id for row in rows}
+    callbacks = read_callbacks(statements, callback_ids, now)
+    actions = _by_callback(read_actions(statements, ACTIONS_OF_CALLBACKS, callback_ids))
+    with_executions = [row.trigger_id for row in rows if row.may_have_executions]
+    executions = read_executions(statements, with_executions) if with_executions else {}
     runs = []
     for row in rows:
         run = Run(
@@ -264,7 +276,7 @@ def _first_executions(trigger: Trigger, actions: Sequence[Action]) -> list[Execu
     ]
 
 
-def _start(cursor: Any, runs: Sequence[Run], now: datetime) -> None:
+def _start(statements: Batch, runs: Sequence[Run], now: datetime) -> None:
     """Commit what starts now: the due executions of each run's current step, with their attempt number."""
     inserted: list[tuple[Run, Execution]] = []
     restarted: list[tuple[Run, Execution]] = []
@@ -279,17 +291,14 @@ def _start(cursor: Any, runs: Sequence[Run], now: datetime) -> None:
                 restarted.append((run, execution))
         inserted += [(run, execution) for execution in new]
     if inserted:
-        cursor.execute(_INSERT, _insert_columns(inserted))
+        statements.tell(_INSERT, *_insert_columns(inserted))
     if restarted:
-        cursor.execute(
+        statements.tell(
             _RESTART,
-            (
-                array(e.id for _, e in restarted),
-                array(run.id for run, _ in restarted),
-                array(e.attempt for _, e in restarted),
-                array(run.claim for run, _ in restarted),
-                array(sorted({run.id for run, _ in restarted})),
-            ),
+            array(e.id for _, e in restarted),
+            array(run.id for run, _ in restarted),
+            array(e.attempt for _, e in restarted),
+            array(run.claim for run, _ in restarted),
         )
 
 

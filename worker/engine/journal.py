@@ -22,9 +22,11 @@ from shared.errors import ClaimLost
 from shared.group_commit import GroupCommit
 from shared.ids import new_id
 from shared.json_text import to_json
-from shared.settle import Settlement, settle
+from shared.settle import SETTLE, Settlement
+from shared.settle import columns as settle_columns
+from shared.statements import PLANNED_ONCE, Batch, Statement, batch
 from worker.actions.contract import Action
-from worker.engine.rows import read_actions
+from worker.engine.rows import ACTIONS_BY_ID, read_actions
 from worker.engine.state import Execution, Run, Status
 
 MAX_BATCH_ROWS = 200
@@ -102,8 +104,15 @@ class _Row:
     starts: bool
 
 
-_LOCK = "SELECT trigger_id, worker_id, claim, status FROM runs WHERE trigger_id = ANY(%s::uuid[]) ORDER BY trigger_id FOR UPDATE"
-_UPDATE = """
+_LOCK = Statement(
+    "journal_lock",
+    "uuid[]",
+    "SELECT trigger_id, worker_id, claim, status FROM runs WHERE trigger_id = ANY($1) ORDER BY trigger_id FOR UPDATE",
+)
+_UPDATE = Statement(
+    "journal_update",
+    "uuid[], uuid[], text[], int[], int[], text[], text[], int[], float8[], text[], bool[]",
+    """
 UPDATE action_executions x SET
   status = e.status::execution_status, attempt = e.attempt, claim = e.claim,
   response = e.response::jsonb, error = e.error, duration_ms = e.duration_ms,
@@ -114,12 +123,12 @@ UPDATE action_executions x SET
     THEN x.history  -- nothing to add, or added by a first writing whose answer was lost
     ELSE x.history || (e.history::jsonb || jsonb_build_object('startedAt', x.started_at)) END,
   updated_at = now()
-FROM unnest(%s::uuid[], %s::uuid[], %s::text[], %s::int[], %s::int[], %s::text[], %s::text[], %s::int[],
-            %s::float8[], %s::text[], %s::bool[])
+FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
   AS e(id, trigger_id, status, attempt, claim, response, error, duration_ms, delay_seconds, history, starts)
-WHERE x.trigger_id = e.trigger_id AND x.id = e.id AND x.trigger_id = ANY(%s::uuid[])
+WHERE x.trigger_id = e.trigger_id AND x.id = e.id AND x.trigger_id = ANY($2)
   AND x.status NOT IN ('SUCCESS', 'FAILED')
-"""
+""",
+)
 _PARK = """
 UPDATE runs r SET status = 'PENDING', worker_id = NULL, hint_count = 0, losses = 0, losses_alone = 0,
   due_at = now() + make_interval(secs => p.delay), hint_at = now() + make_interval(secs => p.delay)
@@ -158,7 +167,9 @@ class Journal:
     """Writes entries in batches; the future of an entry holds Started, or ClaimLost, RowRejected, Unavailable."""
 
     def __init__(self, database_url: str) -> None:
-        self._connection = OwnedConnection(database_url, "journal", call_seconds=CALL_SECONDS)
+        self._connection = OwnedConnection(
+            database_url, "journal", call_seconds=CALL_SECONDS, autocommit=True, options=PLANNED_ONCE
+        )
         self._commits: GroupCommit[Entry, Started | ClaimLost] = GroupCommit(
             "journal",
             self.flush,
@@ -190,15 +201,15 @@ class Journal:
 
     def flush(self, entries: Sequence[Entry]) -> list[Started | ClaimLost]:
         """Write a batch in one transaction; one answer for each entry, in order."""
-        with self._connection.transaction() as cursor:
-            held = _lock(cursor, entries)
+        with batch(self._connection) as statements:
+            held = _lock(statements, entries)
             live = [entry for entry in entries if _matches(entry, held)]
-            actions = _actions_to_start(cursor, live)
+            actions = _actions_to_start(statements, live)
             rows = [row for entry in live for row in _rows_of(entry, actions)]
             if rows:
-                cursor.execute(_UPDATE, _columns(rows))
-            _switch_off(cursor, live)
-            _end_runs(cursor, live)
+                statements.tell(_UPDATE, *_columns(rows))
+            _switch_off(statements, live)
+            _end_runs(statements, live)
         alive = {id(entry) for entry in live}
         metrics.claims_lost.inc(len(entries) - len(live))
         ends = Counter(entry.end.success for entry in live if isinstance(entry.end, Settled))
@@ -212,10 +223,10 @@ class Journal:
         ]
 
 
-def _lock(cursor: Any, entries: Sequence[Entry]) -> dict[UUID, tuple[Any, ...]]:
+def _lock(statements: Batch, entries: Sequence[Entry]) -> dict[UUID, tuple[Any, ...]]:
     """Lock the runs of a batch and return what their rows say now (FOR UPDATE reads the newest version)."""
-    cursor.execute(_LOCK, (array(sorted({entry.run.id for entry in entries})),))
-    return {row[0]: row[1:] for row in cursor.fetchall()}
+    rows = statements.ask(_LOCK, array(sorted({entry.run.id for entry in entries})))
+    return {row[0]: row[1:] for row in rows}
 
 
 def _matches(entry: Entry, held: dict[UUID, tuple[Any, ...]]) -> bool:
@@ -223,12 +234,12 @@ def _matches(entry: Entry, held: dict[UUID, tuple[Any, ...]]) -> bool:
     return row is not None and row == (entry.run.worker_id, entry.run.claim, "RUNNING")
 
 
-def _actions_to_start(cursor: Any, live: Sequence[Entry]) -> dict[UUID, Action]:
+def _actions_to_start(statements: Batch, live: Sequence[Entry]) -> dict[UUID, Action]:
     """The actions of starting executions, read anew: mending an action mends what has not started yet."""
-    ids = sorted({str(e.action_id) for entry in live for e in entry.starting})
+    ids = {e.action_id for entry in live for e in entry.starting}
     if not ids:
         return {}
-    return {action.id: action for action in read_actions(cursor, "a.id = ANY(%s::uuid[])", ids)}
+    return {action.id: action for action in read_actions(statements, ACTIONS_BY_ID, ids)}
 
 
 def _may_start(execution: Execution, actions: dict[UUID, Action]) -> bool:
@@ -306,11 +317,10 @@ def _row(
 
 
 def _columns(rows: Sequence[_Row]) -> tuple[str, ...]:
-    columns = (array(getattr(row, name) for row in rows) for name in _Row.__slots__)
-    return (*columns, array(sorted({row.trigger_id for row in rows})))
+    return tuple(array(getattr(row, name) for row in rows) for name in _Row.__slots__)
 
 
-def _switch_off(cursor: Any, live: Sequence[Entry]) -> None:
+def _switch_off(statements: Batch, live: Sequence[Entry]) -> None:
     """Disable the actions whose receiver asked never to be called again, with a log row for each."""
     gone = [
         (execution.action_id, entry.run.id)
@@ -320,7 +330,7 @@ def _switch_off(cursor: Any, live: Sequence[Entry]) -> None:
     ]
     if gone:
         ids = {action_id: new_id() for action_id, _ in gone}  # of the log row that each may get
-        cursor.execute(
+        statements.execute(
             _SWITCH_OFF,
             {
                 "actions": array(action_id for action_id, _ in sorted(gone)),
@@ -332,7 +342,7 @@ def _switch_off(cursor: Any, live: Sequence[Entry]) -> None:
         )
 
 
-def _end_runs(cursor: Any, live: Sequence[Entry]) -> None:
+def _end_runs(statements: Batch, live: Sequence[Entry]) -> None:
     settled = [
         Settlement(entry.run.id, entry.end.success, entry.end.details, entry.end.status_code)
         for entry in live
@@ -341,11 +351,11 @@ def _end_runs(cursor: Any, live: Sequence[Entry]) -> None:
     parked = [(str(entry.run.id), entry.end) for entry in live if isinstance(entry.end, Parked)]
     released = [(str(entry.run.id), entry.end) for entry in live if isinstance(entry.end, Released)]
     if settled:
-        settle(cursor, settled)
+        statements.tell(SETTLE, *settle_columns(settled))
     if parked:
         ids = [trigger_id for trigger_id, _ in parked]
-        cursor.execute(_PARK, (ids, [end.delay_seconds for _, end in parked], ids))
+        statements.execute(_PARK, (ids, [end.delay_seconds for _, end in parked], ids))
     for outcome in sorted({end.outcome for _, end in released}):
-        cursor.execute(_RELEASE, (outcome, [i for i, end in released if end.outcome == outcome]))
+        statements.execute(_RELEASE, (outcome, [i for i, end in released if end.outcome == outcome]))
     if released:
-        cursor.execute(_RELEASE_RUN, ([trigger_id for trigger_id, _ in released],))
+        statements.execute(_RELEASE_RUN, ([trigger_id for trigger_id, _ in released],))

@@ -7,12 +7,14 @@ must flaw that action alone, not the batch in which it is read.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
+from shared.db import array
+from shared.statements import Batch, Statement
 from worker.actions.contract import Action, Callback
 from worker.engine.state import Execution, Status
 
@@ -24,25 +26,34 @@ SELECT a.id, a.callback_id, a.type, a.name, a."order", a.parallel, a.enabled, a.
   a.config::text, a.retry::text
 FROM actions a WHERE a.deleted_at IS NULL AND
 """
-_CALLBACKS = """
+ACTIONS_OF_CALLBACKS = Statement("actions_of_callbacks", "uuid[]", f"{_ACTIONS} a.callback_id = ANY($1)")
+ACTIONS_BY_ID = Statement("actions_by_id", "uuid[]", f"{_ACTIONS} a.id = ANY($1)")
+_CALLBACKS = Statement(
+    "callbacks_by_id",
+    "uuid[]",
+    """
 SELECT c.id, c.user_id, c.name, c.callback_url, c.timeout_duration, c.signing_secrets::text,
   c.active_status AND u.is_active
 FROM callbacks c JOIN users u ON u.id = c.user_id
-WHERE c.deleted_at IS NULL AND u.deleted_at IS NULL AND c.id = ANY(%s::uuid[])
-"""
-_EXECUTIONS = """
+WHERE c.deleted_at IS NULL AND u.deleted_at IS NULL AND c.id = ANY($1)
+""",
+)
+_EXECUTIONS = Statement(
+    "executions_of_triggers",
+    "uuid[]",
+    """
 SELECT x.trigger_id, x.id, x.action_id, x.type, x.step, x.status, x.attempt, x.next_attempt_at,
   (x.next_attempt_at IS NULL OR x.next_attempt_at <= now()), (x.response->>'statusCode')::int,
   (SELECT count(*) FROM jsonb_array_elements(x.history) h WHERE h->>'outcome' IN ('worker_lost', 'released')),
   x.history @> '[{"immediate": true}]'
-FROM action_executions x WHERE x.trigger_id = ANY(%s::uuid[])
-"""
+FROM action_executions x WHERE x.trigger_id = ANY($1)
+""",
+)
 
 
-def read_actions(cursor: Any, condition: str, ids: Sequence[str]) -> list[Action]:
-    """The actions that are not deleted and match `condition`, a fixed text of ours with one parameter."""
-    cursor.execute(_ACTIONS + condition, (list(ids),))
-    return [_action(row) for row in cursor.fetchall()]
+def read_actions(batch: Batch, statement: Statement, ids: Iterable[UUID]) -> list[Action]:
+    """The actions that are not deleted: ACTIONS_OF_CALLBACKS or ACTIONS_BY_ID, of these callbacks or with these ids."""
+    return [_action(row) for row in batch.ask(statement, array(ids))]
 
 
 @lru_cache(MAX_KEPT_TEXTS)
@@ -79,9 +90,8 @@ def _action(row: Sequence[Any]) -> Action:
     )
 
 
-def read_callbacks(cursor: Any, ids: Sequence[str], now: datetime) -> dict[UUID, Callback]:
+def read_callbacks(batch: Batch, ids: Iterable[UUID], now: datetime) -> dict[UUID, Callback]:
     """The callbacks that are not deleted, by id, each with the signing secrets in force at `now`."""
-    cursor.execute(_CALLBACKS, (list(ids),))
     return {
         row[0]: Callback(
             id=row[0],
@@ -92,7 +102,7 @@ def read_callbacks(cursor: Any, ids: Sequence[str], now: datetime) -> dict[UUID,
             signing_secrets=_secrets_in_force(row[5], now),
             active=row[6],
         )
-        for row in cursor.fetchall()
+        for row in batch.ask(_CALLBACKS, array(ids))
     }
 
 
@@ -109,11 +119,10 @@ def _secrets_in_force(text: str, now: datetime) -> tuple[str, ...]:
         return ("unreadable",)
 
 
-def read_executions(cursor: Any, ids: Sequence[str]) -> dict[UUID, list[Execution]]:
+def read_executions(batch: Batch, trigger_ids: Iterable[UUID]) -> dict[UUID, list[Execution]]:
     """The executions of these triggers, by trigger id; a retry that is due has no next_attempt_at any more."""
-    cursor.execute(_EXECUTIONS, (list(ids),))
     found: dict[UUID, list[Execution]] = {}
-    for row in cursor.fetchall():
+    for row in batch.ask(_EXECUTIONS, array(trigger_ids)):
         found.setdefault(row[0], []).append(
             Execution(
                 id=row[1],
