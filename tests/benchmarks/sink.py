@@ -11,6 +11,7 @@ import re
 import threading
 from time import monotonic
 from types import TracebackType
+from typing import cast
 
 import uvloop
 
@@ -83,8 +84,7 @@ class _Caller(asyncio.Protocol):
         self._received = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's is none by its class
 
     def data_received(self, data: bytes) -> None:
         at = monotonic()

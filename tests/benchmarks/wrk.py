@@ -15,7 +15,6 @@ SMALL_BODY = '{"order": 42, "customer": "c-1001", "amount": 1999, "currency": "E
 SCRIPT = """
 local body, paths, requests, number = %s, {%s}, {}, 0
 init = function(args)
-  wrk.init(args)
   for i, path in ipairs(paths) do
     requests[i] = wrk.format("POST", path, {["content-type"] = "application/json"}, body)
   end
