@@ -86,10 +86,16 @@ def main(
         sink = stack.enter_context(Sink())
         load = Load(seconds, connections, folder)
         bench = Bench(folder, nginx, sink, load, rounds, idle, history, quick, plot_path, report, console)
-        for name, section in SECTIONS.items():
-            if name in (sections or SECTIONS):
-                bench.say(f"── {name}")
-                section(bench)
+        try:
+            for name, section in SECTIONS.items():
+                if name in (sections or SECTIONS):
+                    bench.say(f"── {name}")
+                    section(bench)
+        finally:  # a section that fails does not take the others' findings with it
+            _hand_over(report, console, json_path, markdown_path)
+
+
+def _hand_over(report: Report, console: Console, json_path: Path | None, markdown_path: Path | None) -> None:
     report.show(console)
     for path, write in ((json_path, report.write_json), (markdown_path, report.write_markdown)):
         if path is not None:

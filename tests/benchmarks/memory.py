@@ -46,6 +46,7 @@ def _hanging(bench: Bench) -> list[str]:
             time.sleep(0.1)
         time.sleep(1)
         after = _resident_mib(side, "worker")
+        bench.sink.release()
     bench.say(f"worker with {HANGING} deliveries that hang: {before:.0f} → {after:.0f} MiB")
     bench.report.raw["hanging"] = {"before": before, "after": after}
     return [

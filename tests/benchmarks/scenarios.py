@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 
 import psycopg2
+import psycopg2.extras
 
 from tests.benchmarks.bench import Bench
 from tests.benchmarks.figures import ratio, with_spread
@@ -112,6 +113,7 @@ def make_callbacks(running: Running, bench: Bench, scenario: Scenario) -> list[s
 def _give_away(running: Running, callback_ids: Sequence[str], users: int) -> None:
     """Let these callbacks belong to so many new users, in turn."""
     connection = psycopg2.connect(running.database_url)
+    psycopg2.extras.register_uuid(conn_or_curs=connection)
     with connection, connection.cursor() as cursor:
         owners = [Rows(cursor).insert("users")["id"] for _ in range(users)]
         for number, callback_id in enumerate(callback_ids):

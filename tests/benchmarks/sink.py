@@ -1,7 +1,7 @@
 """The receiver of latency runs: it answers 200 and notes when each delivery came in whole.
 
 It runs in a thread of the benchmark, so that sending and arrival are read from one clock. A path that begins with
-/hang is never answered.
+/hang is not answered before release().
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ class Sink:
     """The receiver, as a context manager.
 
     latencies: seconds from the moment in a body's `sent` to its arrival. first_sent_at, last_at: the earliest of those
-    moments and the latest arrival, in monotonic seconds. hanging: requests without an answer.
+    moments and the latest arrival, in monotonic seconds.
     """
 
     def __init__(self) -> None:
         self.latencies: list[float] = []
         self.first_sent_at = float("inf")
         self.last_at = 0.0
-        self.hanging = 0
+        self._hanging: list[asyncio.Transport] = []
         self._ready = threading.Event()
         self._thread = threading.Thread(target=self._run, name="sink", daemon=True)
 
@@ -56,6 +56,23 @@ class Sink:
         """Begin anew."""
         self.latencies = []
         self.first_sent_at = float("inf")
+
+    @property
+    def hanging(self) -> int:
+        """Requests that wait for their answer."""
+        return len(self._hanging)
+
+    def hang(self, transport: asyncio.Transport) -> None:
+        """One request more that waits."""
+        self._hanging.append(transport)
+
+    def release(self) -> None:
+        """Answer all that waits."""
+        self._loop.call_soon_threadsafe(self._answer_hanging)
+
+    def _answer_hanging(self) -> None:
+        while self._hanging:
+            self._hanging.pop().write(ANSWER)
 
     def note(self, sent_at: float, at: float) -> None:
         """One delivery."""
@@ -92,7 +109,7 @@ class _Caller(asyncio.Protocol):
         while (length := message_length(self._received)) is not None and len(self._received) >= length:
             request, self._received = self._received[:length], self._received[length:]
             if request.startswith(b"POST /hang"):
-                self._sink.hanging += 1
+                self._sink.hang(self._transport)
                 continue
             if found := _SENT.search(request):
                 self._sink.note(float(found[1]), at)
