@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from typing import Any
 from uuid import uuid4
 
 import orjson
-from flask import Flask, Response, g, jsonify, request
+from flask import Flask, Request, jsonify
 from flask.json.provider import JSONProvider
 from flask_openapi import Info, OpenAPI
+from werkzeug.routing import MapAdapter
 
 from api import environ, problems
 from api.auth.routes import auth
@@ -17,6 +19,8 @@ from api.ingress.routes import ingress
 from api.management import RESOURCES
 from api.services import EXTENSION, Services
 from shared import VERSION
+
+REQUEST_ID_HEADER = "x-request-id"
 
 
 class OrjsonProvider(JSONProvider):
@@ -29,9 +33,24 @@ class OrjsonProvider(JSONProvider):
         return orjson.loads(s)
 
 
+class App(OpenAPI):  # type: ignore[misc]
+    """Flask, spared what this application has no use for and each request would pay."""
+
+    def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
+        """No view is a coroutine."""
+        return func
+
+    def create_url_adapter(self, request: Request | None) -> MapAdapter | None:
+        """Routes go by the path alone: whatever host a caller names is neither looked at nor said back to it."""
+        if request is None:
+            adapter: MapAdapter | None = super().create_url_adapter(None)
+            return adapter
+        return MapAdapter(self.url_map, "localhost", "", "", "http", request.path, request.method)
+
+
 def make_app(services: Services) -> Flask:
     """The whole HTTP application of one process. It starts nothing."""
-    app: Flask = OpenAPI(
+    app: Flask = App(
         "pointsman",
         info=Info(title="Pointsman management API", version=VERSION),
         doc_ui=False,
@@ -42,6 +61,7 @@ def make_app(services: Services) -> Flask:
     app.extensions[EXTENSION] = services
     app.config["MAX_CONTENT_LENGTH"] = services.settings.max_body_bytes
     app.url_map.strict_slashes = False
+    app.url_map.merge_slashes = False  # a redirect would name the host
     problems.install(app)
     _number_requests(app)
     app.register_blueprint(ingress)
@@ -53,11 +73,17 @@ def make_app(services: Services) -> Flask:
 
 
 def _number_requests(app: Flask) -> None:
-    @app.before_request
-    def number() -> None:
-        g.request_id = request.environ.get(environ.REQUEST_ID) or uuid4().hex
+    """Let every request have an id, and every answer name it."""
+    handle = app.wsgi_app
 
-    @app.after_request
-    def name(response: Response) -> Response:
-        response.headers["x-request-id"] = g.request_id
-        return response
+    def numbered(request_environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        request_id = request_environ.get(environ.REQUEST_ID) or uuid4().hex
+        request_environ[environ.REQUEST_ID] = request_id
+
+        def start(status: str, headers: list[tuple[str, str]], *rest: Any) -> Any:
+            named = [pair for pair in headers if pair[0] != REQUEST_ID_HEADER]
+            return start_response(status, [*named, (REQUEST_ID_HEADER, request_id)], *rest)
+
+        return handle(request_environ, start)
+
+    app.wsgi_app = numbered  # type: ignore[assignment, method-assign]

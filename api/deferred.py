@@ -12,6 +12,7 @@ import asyncio
 from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,17 +36,17 @@ class Deferred:
     respond: Callable[[Any], Answer | Deferred]
     timeout_seconds: float
 
-    async def answer(self, timeout_seconds: float) -> Answer:
-        """Wait on the event loop, at most this long and at most `timeout_seconds` of its own."""
-        answer = await self._step(min(timeout_seconds, self.timeout_seconds))
+    async def answer(self, limit: AbstractAsyncContextManager[object]) -> Answer:
+        """Wait on the event loop: for the future within this limit, for what comes next as long as that says."""
+        answer = await self._step(limit)
         while isinstance(answer, Deferred):
-            answer = await answer._step(answer.timeout_seconds)
+            answer = await answer._step(asyncio.timeout(answer.timeout_seconds))
         return answer
 
-    async def _step(self, timeout_seconds: float) -> Answer | Deferred:
+    async def _step(self, limit: AbstractAsyncContextManager[object]) -> Answer | Deferred:
         future = asyncio.wrap_future(self.future)
         try:
-            async with asyncio.timeout(timeout_seconds):
+            async with limit:
                 outcome = await future
         except asyncio.CancelledError:
             task = asyncio.current_task()
@@ -91,12 +92,15 @@ class _NoAnswerYet(Response):
         return []
 
 
+_NO_ANSWER_YET = _NoAnswerYet()
+
+
 def defer(deferred: Deferred) -> Response:
     """Return this from a view."""
     slot = request.environ.get(environ.DEFERRED)
     if slot is not None:
         slot.append(deferred)
-        return _NoAnswerYet(content_type="application/json")  # without one werkzeug looks for it at length
+        return _NO_ANSWER_YET
     status, headers, body = deferred.answer_here()
     response = Response(body, status=status)
     response.headers.extend(headers)

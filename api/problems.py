@@ -12,12 +12,13 @@ from typing import Any
 import orjson
 import psycopg2
 import structlog
-from flask import Flask, Response, g, has_request_context, request
+from flask import Flask, Response, has_request_context, request
 from pydantic import ValidationError
 from sqlalchemy.exc import DataError, DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
+from api import environ
 from shared.errors import Invalid, NotFound, PointsmanError, Refused, Unavailable
 from shared.group_commit import is_transient
 
@@ -63,7 +64,7 @@ def of_error(error: PointsmanError, request_id: str | None) -> tuple[int, list[t
 
 
 def _response(error: PointsmanError) -> Response:
-    status, headers, body = of_error(error, g.get("request_id"))
+    status, headers, body = of_error(error, request.environ.get(environ.REQUEST_ID))
     response = Response(body, status=status)
     response.headers.clear()
     response.headers.extend(headers)

@@ -18,6 +18,7 @@ import sys
 import time
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 from uuid import uuid4
 from wsgiref.types import StartResponse
@@ -31,6 +32,7 @@ from granian.server.embed import Server
 
 from api import environ as keys
 from api.app import make_app
+from api.deadlines import Deadlines
 from api.deferred import Answer, Deferred
 from api.problems import of_error
 from api.services import Services, make_services
@@ -74,6 +76,8 @@ class Shell:
         self._threads = ThreadPoolExecutor(settings.api_threads, thread_name_prefix="flask")
         self._waiting = 0
         self._reading_bytes = 0
+        self._reading = Deadlines(settings.body_timeout_seconds)
+        self._accepting = Deadlines(settings.accept_timeout_seconds)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request (ASGI 3)."""
@@ -111,7 +115,7 @@ class Shell:
         chunks: list[bytes] = []
         size = 0
         try:
-            async with asyncio.timeout(self._settings.body_timeout_seconds):
+            async with self._reading.limit():
                 more = True
                 while more:
                     message = await receive()
@@ -139,16 +143,17 @@ class Shell:
     async def _answer(self, scope: Scope, body: bytes, request_id: str) -> Answer:
         deferred: list[Deferred] = []
         environ = _environ(scope, body, request_id, deferred)
-        deadline = time.monotonic() + self._settings.accept_timeout_seconds
         callback = self._at_hand(scope["path"]) if len(body) <= MAX_BODY_ON_LOOP_BYTES else None
+        limit: AbstractAsyncContextManager[object]
         if callback is None:
+            deadline = time.monotonic() + self._settings.accept_timeout_seconds
             answer = await self._in_thread(environ)
+            limit = asyncio.timeout(max(deadline - time.monotonic(), 0.1))
         else:
             environ[keys.CALLBACK] = callback
             answer = self._run_flask(environ)
-        if not deferred:
-            return answer
-        return await deferred[0].answer(max(deadline - time.monotonic(), 0.1))
+            limit = self._accepting.limit()
+        return await deferred[0].answer(limit) if deferred else answer
 
     async def _in_thread(self, environ: dict[str, Any]) -> Answer:
         if self._waiting >= MAX_WAITING:

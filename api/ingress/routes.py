@@ -11,7 +11,7 @@ from functools import lru_cache
 from uuid import UUID
 
 import orjson
-from flask import Blueprint, Request, Response, g, jsonify, request
+from flask import Blueprint, Request, Response, jsonify, request
 
 from api import environ
 from api.deferred import Deferred, defer, is_abandoned
@@ -76,7 +76,7 @@ def _accept(snapshot: Snapshot, url_path: str) -> Response:
     reply = Reply(
         outcomes=own.outcomes,
         status_base=own.settings.base_url + url_path,
-        request_id=g.request_id,
+        request_id=called.environ[environ.REQUEST_ID],
         user_id=snapshot.user_id,
         wait_seconds=wait_seconds,
         waiting=own.outcomes.wait(trigger.id, snapshot.user_id, wait_seconds) if wait_seconds else None,

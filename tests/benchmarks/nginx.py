@@ -23,7 +23,7 @@ daemon off; pid {folder}/pid; error_log {folder}/error.log; worker_processes 1;
 events {{ worker_connections 4096; }}
 http {{
   access_log off; client_body_temp_path {folder}; proxy_temp_path {folder}; fastcgi_temp_path {folder};
-  uwsgi_temp_path {folder}; scgi_temp_path {folder}; keepalive_requests 1000000;
+  uwsgi_temp_path {folder}; scgi_temp_path {folder}; keepalive_requests 1000000; keepalive_timeout 1h;
   split_clients "$http_webhook_id-$http_pointsman_attempt" $fails {{ 30% 1; * ""; }}
   server {{
     listen 127.0.0.1:{port} backlog=4096;

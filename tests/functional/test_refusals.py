@@ -25,7 +25,7 @@ def assert_problem(answer: httpx.Response, status: int, code: str) -> dict[str, 
     assert (problem["status"], problem["code"]) == (status, code)
     assert problem["detail"]
     assert problem["hint"]
-    assert answer.headers["x-request-id"] == problem["requestId"]
+    assert answer.headers.get_list("x-request-id") == [problem["requestId"]]
     return problem
 
 
@@ -36,6 +36,23 @@ def test_an_unknown_trigger_url_is_404(pointsman: Running, path: str) -> None:
     answer = httpx.post(pointsman.url + path, trust_env=False)
     assert answer.status_code == 404
     assert answer.json()["hint"]
+
+
+@pytest.mark.parametrize("path", ["/t//unknown", "//healthz", "/healthz/", "/api//v1/callbacks"])
+def test_no_answer_says_the_callers_host_back(pointsman: Running, path: str) -> None:
+    """Fails when a path in another spelling is redirected to whatever host the caller made up."""
+    answer = httpx.get(pointsman.url + path, headers={"host": "canary.example"}, trust_env=False)
+    assert answer.status_code in (200, 404)
+    assert "canary" not in answer.text + str(answer.headers)
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/api/v1/openapi.json", "/nowhere", "/t/unknown"])
+def test_each_answer_has_one_id(pointsman: Running, path: str) -> None:
+    ids = [
+        httpx.get(pointsman.url + path, trust_env=False).headers.get_list("x-request-id") for _ in range(2)
+    ]
+    assert [len(one) for one in ids] == [1, 1]
+    assert ids[0] != ids[1]
 
 
 def test_header_bytes_of_any_kind_are_accepted(pointsman: Running, receiver: Receiver) -> None:

@@ -13,6 +13,7 @@ import pytest
 from flask import Flask, Response
 
 from api import environ
+from api.deadlines import Deadlines
 from api.deferred import Answer, Deferred, defer, is_abandoned
 from shared.errors import RowRejected
 
@@ -20,7 +21,10 @@ Wait = Callable[[Deferred], Answer]
 
 
 def on_the_loop(deferred: Deferred) -> Answer:
-    return asyncio.run(deferred.answer(30))
+    async def answer() -> Answer:
+        return await deferred.answer(asyncio.timeout(deferred.timeout_seconds))
+
+    return asyncio.run(answer())
 
 
 def in_the_thread(deferred: Deferred) -> Answer:
@@ -99,23 +103,25 @@ def test_a_future_that_its_owner_cancelled_is_an_error_too(wait: Wait) -> None:
     assert wait(Deferred(future, tell, 1))[0] == 503
 
 
-@pytest.mark.parametrize(("own", "given"), [(0.05, 30.0), (30.0, 0.05)])
-def test_the_shorter_of_both_times_holds_on_the_loop(own: float, given: float) -> None:
+def test_the_limit_that_the_loop_gives_holds() -> None:
+    async def answer() -> Answer:
+        return await Deferred(Future(), tell, 30).answer(Deadlines(0.05).limit())
+
     started = time.monotonic()
-    status, _, _ = asyncio.run(Deferred(Future(), tell, own).answer(given))
-    assert status == 503
+    assert asyncio.run(answer())[0] == 503
     assert time.monotonic() - started < 5
 
 
 def test_the_loop_serves_others_meanwhile() -> None:
     async def both() -> tuple[Answer, Answer]:
         first: Future[Any] = Future()
+        limits = Deadlines(5)
 
         async def release() -> Answer:
             first.set_result("freed by a neighbour")
-            return await Deferred(done("second"), tell, 5).answer(5)
+            return await Deferred(done("second"), tell, 5).answer(limits.limit())
 
-        one, two = await asyncio.gather(Deferred(first, tell, 5).answer(5), release())
+        one, two = await asyncio.gather(Deferred(first, tell, 5).answer(limits.limit()), release())
         return one, two
 
     one, two = asyncio.run(both())

@@ -7,14 +7,15 @@ from typing import Any
 import orjson
 import psycopg2
 import pytest
-from flask import Flask, abort, g
+from flask import Flask, abort
+from flask.testing import FlaskClient
 from pydantic import BaseModel, Field, ValidationError
 from sqlalchemy import exc
 from structlog.testing import capture_logs
 from werkzeug import exceptions
 from werkzeug.test import TestResponse
 
-from api import problems
+from api import environ, problems
 from shared import errors
 from shared.errors import Invalid, NotFound, PointsmanError, Refused, Unavailable
 
@@ -152,10 +153,6 @@ def app() -> Flask:
     app = Flask("test")
     problems.install(app)
 
-    @app.before_request
-    def number() -> None:
-        g.request_id = "r7"
-
     @app.route("/ours", methods=["PUT", "DELETE"])
     def ours() -> Any:
         raise Unavailable("PostgreSQL is not available.")
@@ -178,6 +175,12 @@ def app() -> Flask:
     return app
 
 
+def client(app: Flask) -> FlaskClient:
+    client = app.test_client()
+    client.environ_base[environ.REQUEST_ID] = "r7"
+    return client
+
+
 def document_of(answer: TestResponse) -> dict[str, Any]:
     assert answer.headers.getlist("content-type") == ["application/problem+json"]
     assert answer.headers["content-length"] == str(len(answer.data))
@@ -197,18 +200,18 @@ def document_of(answer: TestResponse) -> dict[str, Any]:
 )
 def test_whatever_a_view_raises_leaves_as_a_problem(app: Flask, path: str, status: int, code: str) -> None:
     with capture_logs():
-        answer = app.test_client().get(path)
+        answer = client(app).get(path)
     assert (answer.status_code, document_of(answer)["code"]) == (status, code)
     assert CANARY not in answer.text
 
 
 def test_a_wrong_method_is_told_the_right_ones(app: Flask) -> None:
-    answer = app.test_client().get("/ours")
+    answer = client(app).get("/ours")
     assert (answer.status_code, document_of(answer)["code"]) == (405, "method_not_allowed")
     assert answer.headers["allow"] == "DELETE, OPTIONS, PUT"
 
 
 def test_what_is_away_says_when_to_come_back(app: Flask) -> None:
-    answer = app.test_client().put("/ours")
+    answer = client(app).put("/ours")
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "2")
     assert document_of(answer)["code"] == "unavailable"
