@@ -28,6 +28,8 @@ from shared.errors import ConfigError
 CONNECT_TIMEOUT_SECONDS = 3
 WATCH_INTERVAL_SECONDS = 0.2
 DRIVER = "postgresql+psycopg2"
+USELESS = (psycopg2.OperationalError, psycopg2.InterfaceError, psycopg2.NotSupportedError)
+"""After one of these a connection is dropped: it is lost, or a plan that it has made no longer fits its tables."""
 
 
 def sqlalchemy_url(url: str) -> str:
@@ -207,7 +209,7 @@ def cursor_of(session: Session) -> Any:
 class OwnedConnection:
     """The connection of one thread, opened when first needed and again after it was lost.
 
-    Not shared between threads. lost() is called by whoever sees an OperationalError on it.
+    Not shared between threads. lost() is called by whoever sees one of USELESS on it.
     """
 
     def __init__(
@@ -244,7 +246,7 @@ class OwnedConnection:
             with connection.cursor() as cursor:
                 yield cursor
             connection.commit()
-        except (psycopg2.OperationalError, psycopg2.InterfaceError):
+        except USELESS:
             self.lost()
             raise
         except BaseException:

@@ -29,6 +29,7 @@ from typing import Any, Generic, TypeVar
 import psycopg2
 import structlog
 
+from shared.db import USELESS
 from shared.errors import RowRejected, Unavailable
 
 Row = TypeVar("Row")
@@ -49,10 +50,10 @@ def is_content_error(error: Exception) -> bool:
 
 
 def is_transient(error: Exception) -> bool:
-    """Whether the same batch can succeed when repeated: lost connection, serialization failure, deadlock."""
+    """Whether the same batch can succeed when repeated: lost connection, outdated plan, serialization failure, deadlock."""
     if is_content_error(error):  # 54000, a limit exceeded, is an OperationalError too
         return False
-    if isinstance(error, (psycopg2.OperationalError, psycopg2.InterfaceError)):
+    if isinstance(error, USELESS):
         return True
     return isinstance(error, psycopg2.Error) and (error.pgcode or "")[:2] in {"08", "40", "53", "57", "25"}
 

@@ -19,7 +19,7 @@ from typing import Any
 
 import psycopg2
 
-from shared.db import GuardedConnection, OwnedConnection
+from shared.db import USELESS, GuardedConnection, OwnedConnection
 
 PLANNED_ONCE = "-c plan_cache_mode=force_generic_plan -c enable_seqscan=off"
 
@@ -106,7 +106,7 @@ class Batch:
 def batch(owned: OwnedConnection) -> Iterator[Batch]:
     """A transaction on a connection that was made with autocommit; it commits at the end.
 
-    Any error rolls back; a connection that was lost, or whose rollback fails, is dropped.
+    Any error rolls back; a connection that was lost, whose plans no longer fit, or whose rollback fails, is dropped.
     """
     connection = owned.get()
     try:
@@ -114,7 +114,7 @@ def batch(owned: OwnedConnection) -> Iterator[Batch]:
             made = Batch(cursor)
             yield made
             made.commit()
-    except (psycopg2.OperationalError, psycopg2.InterfaceError):
+    except USELESS:
         owned.lost()
         raise
     except BaseException:

@@ -16,13 +16,12 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-import psycopg2
 from psycopg2.errors import LockNotAvailable
 
 from api.ingress.deduplicate import CALLERS, Holder, RequestKey, reserve
 from shared import metrics
 from shared.clock import database_clock
-from shared.db import GuardedConnection, OwnedConnection, array
+from shared.db import USELESS, GuardedConnection, OwnedConnection, array
 from shared.errors import Conflict, PointsmanError, Unavailable
 from shared.group_commit import GroupCommit
 from shared.hints import HintPublisher
@@ -144,7 +143,7 @@ class Recorder:
                     database_clock.measure(cursor)
                     self._measured_at = started
                 answers = self._store(connection, cursor, triggers)
-        except (psycopg2.OperationalError, psycopg2.InterfaceError):
+        except USELESS:
             self._connection.lost()
             raise
         new = [

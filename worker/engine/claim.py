@@ -19,7 +19,7 @@ import psycopg2.errors
 import structlog
 
 from shared import metrics
-from shared.db import OwnedConnection, array
+from shared.db import USELESS, OwnedConnection, array
 from shared.group_commit import is_content_error
 from shared.ids import execution_id
 from shared.settle import Settlement, settle
@@ -166,9 +166,7 @@ def _concerns_all(error: Exception) -> bool:
     """Whether an error is the installation's and not a row's: then no run may be failed for it."""
     if isinstance(error, psycopg2.errors.CheckViolation):  # no partition for today's executions
         return True
-    return isinstance(
-        error, (psycopg2.OperationalError, psycopg2.InterfaceError, psycopg2.ProgrammingError, MemoryError)
-    )
+    return isinstance(error, (*USELESS, psycopg2.ProgrammingError, MemoryError))
 
 
 def _assemble(statements: Batch, claimed: Sequence[Any], worker_id: UUID) -> tuple[list[Run], datetime]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from types import ModuleType
 
 import psycopg2
@@ -12,6 +12,7 @@ import pytest
 from api.ingress import record
 from shared import settle
 from shared.db import OwnedConnection
+from shared.group_commit import GroupCommit
 from shared.ids import new_id
 from shared.statements import PLANNED_ONCE, Statement, batch, by_number, prepare
 from tests.world import World
@@ -78,6 +79,34 @@ def test_a_new_connection_prepares_anew(world: World, owned: OwnedConnection) ->
         with batch(owned) as statements:
             assert statements.ask(NAMES, f"{{{world.callback_id}}}") == [(name_of(world),)]
         owned.lost()
+
+
+@pytest.fixture
+def migrated(world: World) -> Iterator[str]:
+    """A table whose one column changes its type."""
+    world.cursor.execute("CREATE TABLE migrated (n int); INSERT INTO migrated VALUES (7)")
+    yield "ALTER TABLE migrated ALTER n TYPE text"
+    world.cursor.execute("DROP TABLE migrated")
+
+
+def test_a_migration_under_a_running_process_costs_a_batch_one_repetition(
+    world: World, owned: OwnedConnection, migrated: str
+) -> None:
+    """Fails when a connection keeps a plan that no longer fits: each batch would fail until the process ends."""
+    numbers = Statement("numbers", "text", "SELECT n FROM migrated WHERE $1 <> ''")
+
+    def flush(rows: Sequence[str]) -> list[object]:
+        with batch(owned) as statements:
+            return [statements.ask(numbers, row)[0][0] for row in rows]
+
+    writer: GroupCommit[str, object] = GroupCommit(
+        "test", flush, max_batch_rows=1, max_batch_bytes=1, max_queue_rows=9, max_queue_bytes=99
+    )
+    writer.start()
+    assert writer.submit("before", 1).result(10) == 7
+    world.cursor.execute(migrated)
+    assert writer.submit("after", 1).result(10) == "7"
+    writer.stop()
 
 
 def test_a_statement_means_the_same_without_a_plan(world: World) -> None:

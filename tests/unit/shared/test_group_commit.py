@@ -203,7 +203,7 @@ def test_these_say_that_a_row_cannot_be_stored(sqlstate: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "sqlstate", ["08006", "25006", "40001", "40P01", "53100", "53300", "57014", "57P01", "57P03"]
+    "sqlstate", ["08006", "0A000", "25006", "40001", "40P01", "53100", "53300", "57014", "57P01", "57P03"]
 )
 def test_these_say_that_postgresql_is_away_or_busy(sqlstate: str) -> None:
     assert is_transient(pg_error(sqlstate))
