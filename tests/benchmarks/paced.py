@@ -26,7 +26,7 @@ T = TypeVar("T")
 
 @dataclass
 class Answers:
-    """What callers were told. seconds: how long each 202 took; refused: any other status → how often."""
+    """What callers were told. seconds: how long each 202 took; refused: any other status, 0 for none → how often."""
 
     seconds: list[float] = field(default_factory=list)
     refused: Counter[int] = field(default_factory=Counter)
@@ -80,7 +80,10 @@ async def _send(url: str, per_second: float, seconds: float) -> Answers:
         sent.append(answer)
         if number % 16 == 0:
             await asyncio.sleep(0)  # a sender that is behind must still hear the answers
-    await asyncio.wait(sent, timeout=GRACE_SECONDS)
+    _, unanswered = await asyncio.wait(sent, timeout=GRACE_SECONDS)
+    for answer in unanswered:
+        answer.cancel()
+    await asyncio.sleep(0)  # for them to be noted
     posts.close()
     return answers
 

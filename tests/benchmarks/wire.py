@@ -59,7 +59,14 @@ class Posts:
 
     async def _open(self) -> None:
         loop = asyncio.get_running_loop()
-        _, connection = await loop.create_connection(lambda: _Connection(self._free), *self._address)
+        try:
+            _, connection = await loop.create_connection(
+                lambda: _Connection(self._free, self._lost), *self._address
+            )
+        except OSError as error:
+            if self._waiting:
+                self._waiting.popleft()[1].set_exception(error)
+            return
         self._connections.append(connection)
         self._free(connection)
 
@@ -69,6 +76,10 @@ class Posts:
         else:
             self._idle.append(connection)
 
+    def _lost(self, connection: _Connection) -> None:
+        if connection in self._idle:
+            self._idle.remove(connection)
+
     def close(self) -> None:
         for connection in self._connections:
             connection.close()
@@ -77,8 +88,9 @@ class Posts:
 class _Connection(asyncio.Protocol):
     """One connection with at most one request under way."""
 
-    def __init__(self, free: Callable[[_Connection], None]) -> None:
+    def __init__(self, free: Callable[[_Connection], None], lost: Callable[[_Connection], None]) -> None:
         self._free = free
+        self._lost = lost
         self._received = b""
         self._answer: asyncio.Future[int] | None = None
 
@@ -102,6 +114,7 @@ class _Connection(asyncio.Protocol):
         self._free(self)
 
     def connection_lost(self, error: Exception | None) -> None:
+        self._lost(self)
         if self._answer is not None and not self._answer.done():
             self._answer.set_exception(error or ConnectionResetError("closed without an answer"))
 
