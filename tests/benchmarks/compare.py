@@ -15,21 +15,20 @@ from tests.benchmarks.report import Table
 from tests.benchmarks.rounds import GROUPS, Throughput
 from tests.benchmarks.sides import Bare, Pointsman, Side
 
-HALF_LOAD_SECONDS = 8.0
-ANSWERS_SECONDS = 10.0
+PACED_SECONDS = 6.0
 SHARES = (("p50", 0.5), ("p99", 0.99))
 
 
 @dataclass
 class Found:
-    """Latencies in seconds, by side and load; answers by the state of Redis."""
+    """What each round found. Latencies in seconds, by side and load; answers by the state of Redis."""
 
     bare: list[Throughput] = field(default_factory=list)
     pointsman: list[Throughput] = field(default_factory=list)
     constant_per_second: dict[str, list[float]] = field(default_factory=dict)
     alone_per_second: list[float] = field(default_factory=list)
-    latencies: dict[str, dict[str, list[float]]] = field(default_factory=dict)
-    answers: dict[str, list[float]] = field(default_factory=dict)
+    latencies: dict[str, dict[str, list[list[float]]]] = field(default_factory=dict)
+    answers: dict[str, list[list[float]]] = field(default_factory=dict)
 
 
 def compare(bench: Bench) -> None:
@@ -46,9 +45,9 @@ def compare(bench: Bench) -> None:
             found.bare.append(bench.burst(bare, f"{label}  {bare.name}"))
             found.pointsman.append(bench.burst(pointsman, f"{label}  {pointsman.name}"))
             _accept_alone(bench, bare, pointsman, found)
-        _latencies(bench, bare, found.bare, found)
-        _latencies(bench, pointsman, found.pointsman, found)
-        _answers_without_redis(bench, pointsman, found)
+            _latencies(bench, bare, found.bare, found)
+            _latencies(bench, pointsman, found.pointsman, found)
+            _answers_without_redis(bench, pointsman, found)
         rows = _rows(found, bare.name, pointsman.name)
     bench.report.raw["compare"] = asdict(found)
     title = "Beside a bare pipeline (one action, one worker and one API process)"
@@ -72,29 +71,34 @@ def _accept_alone(bench: Bench, bare: Bare, pointsman: Pointsman, found: Found) 
 
 
 def half_rate(throughput: Sequence[Throughput]) -> float:
-    """Half of what a side executes in a second."""
+    """Half of what a side executed in a second, up to now."""
     return statistics.median(one.executed_per_second for one in throughput) / 2
 
 
 def _latencies(bench: Bench, side: Side, throughput: Sequence[Throughput], found: Found) -> None:
     """Trigger to delivered: one at a time, then at half of the side's own rate."""
     rate = half_rate(throughput)
-    bench.say(f"latency  {side.name}: idle, then at {rate:,.0f}/s")
-    found.latencies[side.name] = {
-        "idle": paced.one_at_a_time(side.urls["sink"], bench.sink, bench.idle),
-        "half load": paced.at_rate(side.urls["sink"], bench.sink, rate, HALF_LOAD_SECONDS),
-    }
+    url = side.urls["sink"]
+    idle = paced.one_at_a_time(url, bench.sink, bench.idle)
+    half = paced.at_rate(url, bench.sink, rate, PACED_SECONDS)
+    loads = found.latencies.setdefault(side.name, {"idle": [], "half load": []})
+    loads["idle"].append(idle)
+    loads["half load"].append(half)
+    bench.say(
+        f"  {side.name}, trigger to delivered: idle p50 {in_ms(idle, 0.5)} ms, p99 {in_ms(idle, 0.99)} ms; "
+        f"at {rate:,.0f}/s p50 {in_ms(half, 0.5)} ms, p99 {in_ms(half, 0.99)} ms"
+    )
 
 
 def _answers_without_redis(bench: Bench, pointsman: Pointsman, found: Found) -> None:
     """How long callers wait for their 202 at half of the rate, with Redis and with Redis frozen."""
     rate = half_rate(found.pointsman)
-    bench.say(f"answers  {pointsman.name} at {rate:,.0f}/s: with Redis, then with Redis frozen")
     for redis, state in (("answering", nullcontext()), ("frozen", pointsman.frozen("Redis"))):
         before = bench.nginx.count()
         with state:
-            answers = paced.answers_at_rate(pointsman.urls["nginx"], rate, ANSWERS_SECONDS)
-        found.answers[redis] = answers.seconds
+            answers = paced.answers_at_rate(pointsman.urls["nginx"], rate, PACED_SECONDS)
+        found.answers.setdefault(redis, []).append(answers.seconds)
+        bench.say(f"  {pointsman.name}, answer with Redis {redis}: p99 {in_ms(answers.seconds, 0.99)} ms")
         if answers.refused:
             bench.report.notes.append(f"Redis {redis}: refused {dict(answers.refused)}")
         pointsman.drain(len(answers.seconds), bench.nginx, before)
@@ -117,19 +121,20 @@ def _rows(found: Found, bare: str, pointsman: str) -> list[list[str]]:
     rows += [_throughput_row(f"– {group}", found, partial(_cpu_us, group)) for group in GROUPS]
     for load in ("idle", "half load"):
         one, other = (found.latencies[side][load] for side in (bare, pointsman))
-        for name, share in SHARES:
-            times = ratio(percentile(other, share), percentile(one, share))
-            rows.append(
-                [
-                    f"trigger to delivered, {load}, {name} (ms)",
-                    in_ms(one, share),
-                    in_ms(other, share),
-                    times,
-                ]
-            )
-    for redis, seconds in found.answers.items():
         rows += [
-            [f"answer at half load, Redis {redis}, {name} (ms)", "–", in_ms(seconds, share), "–"]
+            _spread_row(
+                f"trigger to delivered, {load}, {name} (ms)", _in_ms(one, share), _in_ms(other, share), 1
+            )
+            for name, share in SHARES
+        ]
+    for redis, rounds in found.answers.items():
+        rows += [
+            [
+                f"answer at half load, Redis {redis}, {name} (ms)",
+                "–",
+                with_spread(_in_ms(rounds, share), 1),
+                "–",
+            ]
             for name, share in SHARES
         ]
     for group in GROUPS:
@@ -152,6 +157,11 @@ def _throughput_row(figure: str, found: Found, value: Callable[[Throughput], flo
     return _spread_row(figure, [value(one) for one in found.bare], [value(one) for one in found.pointsman])
 
 
-def _spread_row(figure: str, one: Sequence[float], other: Sequence[float]) -> list[str]:
+def _spread_row(figure: str, one: Sequence[float], other: Sequence[float], digits: int = 0) -> list[str]:
     times = ratio(median_and_spread(other)[0], median_and_spread(one)[0])
-    return [figure, with_spread(one), with_spread(other), times]
+    return [figure, with_spread(one, digits), with_spread(other, digits), times]
+
+
+def _in_ms(rounds: Sequence[Sequence[float]], share: float) -> list[float]:
+    """This percentile of each round."""
+    return [percentile(seconds, share) * 1000 for seconds in rounds]

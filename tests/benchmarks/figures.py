@@ -18,9 +18,10 @@ def median_and_spread(values: Sequence[float]) -> tuple[float, float]:
     return middle, (max(values) - min(values)) / 2 / middle * 100 if middle else 0.0
 
 
-def with_spread(values: Sequence[float]) -> str:
+def with_spread(values: Sequence[float], digits: int = 0) -> str:
     """Median and spread as text."""
-    return "{:,.0f} ±{:.0f} %".format(*median_and_spread(values))
+    middle, spread = median_and_spread(values)
+    return f"{middle:,.{digits}f} ±{spread:.0f} %"
 
 
 def in_ms(seconds: Sequence[float], share: float) -> str:
