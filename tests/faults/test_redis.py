@@ -196,6 +196,12 @@ def _drain(outside: OnOutsideServers, receiver: Receiver, *, forget: bool) -> fl
     if forget:
         with closing(client(outside)) as valkey:
             valkey.flushall()
+        due = "SELECT NOT EXISTS (SELECT FROM runs WHERE status = 'PENDING' AND hint_at > now())"
+        eventually(
+            lambda: running.query(due)[0][0],
+            30,
+            "all to be due: till then it is their coming that is measured",
+        )
     running.signal("worker", "SIGCONT")
     nothing_was_lost(running, receiver, load.accepted, 120)
     assert len(receiver.receipts) - before >= QUEUED

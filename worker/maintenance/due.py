@@ -82,29 +82,37 @@ class Due:
         self._room = room
 
     def do(self, connection: OwnedConnection) -> int:
-        """Pass after pass, until nothing is due. Who has had a share waits until the others have had theirs."""
+        """Pass after pass, until nothing is due. Who has had a share waits until the others have had theirs.
+
+        A tenant beside whom nobody waits gets whole passes.
+        """
         hinted = 0
         served: set[UUID] = set()
+        share, alone = MAX_PER_TENANT, False
         for _ in range(MAX_PASSES):
             redis_answers = self._sender.answers()
             limit = MAX_PER_PASS if redis_answers else min(self._room(), MAX_PER_PASS)
             if limit == 0:
                 break
-            taken = self._take(connection, limit, served)
+            taken = self._take(connection, limit, share, served)
             if taken:
                 hinted += len(taken)
                 if not self._hand_on(connection, taken, redis_answers):
                     break
-                shares = Counter(one.user_id for one in taken)
-                served |= {user_id for user_id, share in shares.items() if share >= MAX_PER_TENANT}
-            elif served:
+                if not alone:
+                    shares = Counter(one.user_id for one in taken)
+                    served |= {user_id for user_id, took in shares.items() if took >= share}
+            elif served:  # nobody else waits: these divide the passes that are left among themselves
+                share, alone = max(MAX_PER_PASS // len(served), MAX_PER_TENANT), len(served) == 1
                 served = set()
             else:
                 break
         return hinted
 
-    def _take(self, connection: OwnedConnection, limit: int, served: Collection[UUID]) -> list[_Taken]:
-        bounds = {"ahead": LOOK_AHEAD, "tenant": MAX_PER_TENANT, "pass": limit}
+    def _take(
+        self, connection: OwnedConnection, limit: int, share: int, served: Collection[UUID]
+    ) -> list[_Taken]:
+        bounds = {"ahead": LOOK_AHEAD, "tenant": share, "pass": limit}
         with connection.transaction() as cursor:
             if not is_mine(cursor, self.name):
                 return []
