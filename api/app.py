@@ -7,18 +7,19 @@ from typing import Any
 from uuid import uuid4
 
 import orjson
-from flask import Flask, Request, jsonify
+from flask import Flask, Request, Response
 from flask.json.provider import JSONProvider
-from flask_openapi import Info, OpenAPI
 from werkzeug.routing import MapAdapter
 
 from api import environ, problems
-from api.auth.routes import auth
-from api.health import health
+from api.health import make_health
+from api.ingress.parts import EXTENSION as INGRESS
 from api.ingress.routes import ingress
-from api.management import RESOURCES
-from api.services import EXTENSION, Services
-from shared import VERSION
+from api.management import FACES
+from api.management.face import EXTENSION as WORKSHOP
+from api.management.face import PREFIX
+from api.management.openapi import describe
+from api.services import Services
 
 REQUEST_ID_HEADER = "x-request-id"
 
@@ -33,7 +34,7 @@ class OrjsonProvider(JSONProvider):
         return orjson.loads(s)
 
 
-class App(OpenAPI):  # type: ignore[misc]
+class App(Flask):
     """Flask, spared what this application has no use for and each request would pay."""
 
     def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
@@ -43,32 +44,31 @@ class App(OpenAPI):  # type: ignore[misc]
     def create_url_adapter(self, request: Request | None) -> MapAdapter | None:
         """Routes go by the path alone: whatever host a caller names is neither looked at nor said back to it."""
         if request is None:
-            adapter: MapAdapter | None = super().create_url_adapter(None)
-            return adapter
+            return super().create_url_adapter(None)
         return MapAdapter(self.url_map, "localhost", "", "", "http", request.path, request.method)
 
 
 def make_app(services: Services) -> Flask:
     """The whole HTTP application of one process. It starts nothing."""
-    app: Flask = App(
-        "pointsman",
-        info=Info(title="Pointsman management API", version=VERSION),
-        doc_ui=False,
-        validation_error_callback=problems.on_invalid_request,
-    )
-    app.openapi_version = "3.1.0"  # type: ignore[attr-defined]
+    app = App("pointsman", static_folder=None)
     app.json = OrjsonProvider(app)
-    app.extensions[EXTENSION] = services
+    app.extensions[INGRESS] = services.ingress
+    app.extensions[WORKSHOP] = services.workshop
     app.config["MAX_CONTENT_LENGTH"] = services.settings.max_body_bytes
     app.url_map.strict_slashes = False
     app.url_map.merge_slashes = False  # a redirect would name the host
     problems.install(app)
     _number_requests(app)
     app.register_blueprint(ingress)
-    app.register_blueprint(health)
-    for resource in (auth, *RESOURCES):
-        app.register_api(resource)  # type: ignore[attr-defined]
-    app.add_url_rule("/api/v1/openapi.json", "openapi", lambda: jsonify(app.api_doc))  # type: ignore[attr-defined]
+    app.register_blueprint(make_health(services.engine, services.settings.redis))
+    for face in FACES:
+        app.register_blueprint(face.blueprint)
+    description = orjson.dumps(describe(FACES, services.settings.base_url))
+    app.add_url_rule(
+        f"{PREFIX}/openapi.json",
+        "openapi",
+        lambda: Response(description, content_type="application/json"),
+    )
     return app
 
 

@@ -76,14 +76,6 @@ class Deferred:
         return self.respond(outcome)
 
 
-def is_abandoned() -> bool:
-    """Whether the caller of the current request already has its answer, because it took too long.
-
-    What would be recorded now, nobody was promised: a view asks before it begins what cannot be undone.
-    """
-    return bool(request.environ.get(environ.ABANDONED))
-
-
 class _NoAnswerYet(Response):
     """What a view returns to Flask when the shell makes the answer: nothing of it is looked at."""
 

@@ -9,8 +9,8 @@ REQUEST_ID = "pointsman.request_id"
 DEFERRED = "pointsman.deferred"
 """A list for what must still happen before the answer leaves (api/deferred.py)."""
 
-ABANDONED = "pointsman.abandoned"
-"""True once the caller has its answer, because the view took too long."""
+PATIENCE = "pointsman.patience"
+"""Whether the caller still waits (api/patience.py). Not there where the view waits for nothing."""
 
 LOOP = "pointsman.loop"
 """The event loop on which the answer is awaited."""

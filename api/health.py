@@ -8,14 +8,11 @@ from typing import Any
 
 from flask import Blueprint, Response, jsonify
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
-from sqlalchemy import text
+from sqlalchemy import Engine, text
 from sqlalchemy.exc import SQLAlchemyError
 
-from api.services import services
 from shared.models.base import SCHEMA_REVISION
 from shared.settlements import redis_takes_writes
-
-health = Blueprint("health", __name__)
 
 STALE_HEARTBEAT_SECONDS = 60
 STUCK_SECONDS = 120  # overdue by this much while nothing moves: workers beat and do nothing
@@ -34,60 +31,65 @@ FROM (SELECT count(*) AS workers, coalesce(sum(in_flight), 0) AS in_flight
 class RedisProbe:
     """Whether Redis answers, asked at most once a second, whoever wants to know: a frozen Redis takes its time."""
 
-    def __init__(self) -> None:
+    def __init__(self, redis_url: str) -> None:
+        self._redis_url = redis_url
         self._asking = threading.Lock()
         self._answers = False
         self._asked_at = float("-inf")
 
-    def answers(self, redis_url: str) -> bool:
+    def answers(self) -> bool:
         if time.monotonic() - self._asked_at >= PROBE_SECONDS and self._asking.acquire(blocking=False):
             try:
-                self._answers = redis_takes_writes(redis_url)
+                self._answers = redis_takes_writes(self._redis_url)
                 self._asked_at = time.monotonic()
             finally:
                 self._asking.release()
         return self._answers
 
 
-redis_probe = RedisProbe()
-"""The one of this process."""
+def make_health(engine: Engine, redis_url: str) -> Blueprint:
+    """The routes of one process."""
+    health = Blueprint("health", __name__)
+    probe = RedisProbe(redis_url)
+
+    @health.get("/healthz")
+    def alive() -> dict[str, Any]:
+        """GET /healthz: this process answers."""
+        return {"status": "alive"}
+
+    @health.get("/readyz")
+    def ready() -> Response:
+        """GET /readyz: PostgreSQL answers, is migrated, and a worker makes progress. 503 with the reasons otherwise."""
+        is_ready, checks = _progress(engine)
+        checks["redis"] = probe.answers()
+        response = jsonify({"status": "ready" if is_ready else "not ready", "checks": checks})
+        response.status_code = 200 if is_ready else 503
+        return response
+
+    @health.get("/metrics")
+    def metrics() -> Response:
+        """GET /metrics: this process's counters in Prometheus' text format."""
+        return Response(generate_latest(), content_type=CONTENT_TYPE_LATEST)
+
+    return health
 
 
-@health.get("/healthz")
-def alive() -> dict[str, Any]:
-    """GET /healthz: this process answers."""
-    return {"status": "alive"}
-
-
-@health.get("/readyz")
-def ready() -> Response:
-    """GET /readyz: PostgreSQL answers, is migrated, and a worker makes progress. 503 with the reasons otherwise.
+def _progress(engine: Engine) -> tuple[bool, dict[str, Any]]:
+    """Whether the work gets on, and what that is judged by.
 
     A backlog, however long, is progress as long as workers take from it or hint it. A database that is ahead of this
-    code is ready: that is how an upgrade passes. Without Redis everything goes on, slower: `redis` says so and changes
-    nothing else.
+    code is ready: that is how an upgrade passes. Without Redis everything goes on, slower: that changes nothing here.
     """
     checks: dict[str, Any] = {"postgres": True, "migrated": False, "workers": 0, "oldestOverdueSeconds": None}
-    is_moving = False
     try:
-        with services().engine.connect() as connection:
+        with engine.connect() as connection:
             row = connection.execute(_READY, {"stale": STALE_HEARTBEAT_SECONDS}).one()
-        workers, in_flight, overdue_seconds, is_hinted, revision = row
-        checks["workers"] = workers
-        checks["oldestOverdueSeconds"] = None if overdue_seconds is None else max(float(overdue_seconds), 0.0)
-        checks["migrated"] = revision >= SCHEMA_REVISION
-        is_waiting_for_long = (checks["oldestOverdueSeconds"] or 0.0) >= STUCK_SECONDS
-        is_moving = workers > 0 and (not is_waiting_for_long or in_flight > 0 or is_hinted)
     except SQLAlchemyError:
-        checks["postgres"] = False
-    checks["redis"] = redis_probe.answers(services().settings.redis)
-    is_ready = checks["postgres"] and checks["migrated"] and is_moving
-    response = jsonify({"status": "ready" if is_ready else "not ready", "checks": checks})
-    response.status_code = 200 if is_ready else 503
-    return response
-
-
-@health.get("/metrics")
-def metrics() -> Response:
-    """GET /metrics: this process's counters in Prometheus' text format."""
-    return Response(generate_latest(), content_type=CONTENT_TYPE_LATEST)
+        return False, checks | {"postgres": False}
+    workers, in_flight, overdue_seconds, is_hinted, revision = row
+    checks["workers"] = workers
+    checks["oldestOverdueSeconds"] = None if overdue_seconds is None else max(float(overdue_seconds), 0.0)
+    checks["migrated"] = revision >= SCHEMA_REVISION
+    is_waiting_for_long = (checks["oldestOverdueSeconds"] or 0.0) >= STUCK_SECONDS
+    is_moving = workers > 0 and (not is_waiting_for_long or in_flight > 0 or is_hinted)
+    return checks["migrated"] and is_moving, checks

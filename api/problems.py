@@ -7,7 +7,6 @@ Foreign exceptions are translated here, once; their text is never shown, since i
 from __future__ import annotations
 
 from http import HTTPStatus
-from typing import Any
 
 import orjson
 import psycopg2
@@ -123,8 +122,3 @@ def install(app: Flask) -> None:
         if isinstance(error, MethodNotAllowed) and error.valid_methods:
             response.headers["allow"] = ", ".join(sorted(error.valid_methods))
         return response
-
-
-def on_invalid_request(error: ValidationError, *_rest: Any) -> Response:
-    """flask-openapi's hook: a request that does not fit its model."""
-    return _response(of_validation(error))

@@ -5,7 +5,8 @@ Invariants: a request's body is read off the wire here, asynchronously, under a 
 come whole is never handled (400); Flask runs in a bounded pool of threads, and beyond its queue the answer is 503 at once;
 a call of a trigger URL whose callback is at hand runs Flask here, on the loop, because its view then waits for nothing;
 what a view deferred is awaited here, so that neither a commit nor a waiting caller holds a thread; a request that
-has no answer within `accept_timeout_seconds` gets 503, whatever its thread is still waiting for.
+has no answer within `accept_timeout_seconds`, a management call within `management_timeout_seconds`, gets 503, whatever its
+thread is still waiting for, and its thread commits nothing any more (api/patience.py).
 """
 
 from __future__ import annotations
@@ -34,14 +35,16 @@ from api import environ as keys
 from api.app import make_app
 from api.deadlines import Deadlines
 from api.deferred import Answer, Deferred
+from api.patience import Patience, outcome_unknown
 from api.problems import of_error
 from api.services import Services, make_services
+from api.urls import TRIGGER_PREFIXES
 from shared import metrics
 from shared.config import Settings
 from shared.errors import Incomplete, PointsmanError, TooLarge, TooSlow, Unavailable
 from shared.process import begin
 
-TRIGGER_PATHS = ("/t/", "/c/")
+MANAGEMENT_PREFIX = "/api/"
 HEADER_READ_TIMEOUT_MS = 10_000
 MAX_READING_BYTES = (
     256 * 1024 * 1024
@@ -51,6 +54,7 @@ MAX_BODY_ON_LOOP_BYTES = (
     64 * 1024
 )  # a larger body is hashed and copied by a thread, not between others' turns
 STOP_SECONDS = 5.0
+COMMIT_SECONDS = 6.0  # longer than any call of the database may take: what was begun has ended by then
 
 BODY_HEADERS = (b"content-length", b"transfer-encoding")
 
@@ -88,7 +92,7 @@ class Shell:
             body = await self._read_body(scope, receive)
             status, headers, answer = await self._answer(scope, body, request_id)
         except PointsmanError as error:
-            if scope["path"].startswith(TRIGGER_PATHS):
+            if scope["path"].startswith(TRIGGER_PREFIXES):
                 metrics.triggers_refused.labels(error.code).inc()
             status, headers, answer = of_error(error, request_id)
             if isinstance(error, (TooLarge, TooSlow, Incomplete)):
@@ -146,8 +150,9 @@ class Shell:
         callback = self._at_hand(scope["path"]) if len(body) <= MAX_BODY_ON_LOOP_BYTES else None
         limit: AbstractAsyncContextManager[object]
         if callback is None:
-            deadline = time.monotonic() + self._settings.accept_timeout_seconds
-            answer = await self._in_thread(environ)
+            seconds = self._seconds_for(scope["path"])
+            deadline = time.monotonic() + seconds
+            answer = await self._in_thread(environ, seconds)
             limit = asyncio.timeout(max(deadline - time.monotonic(), 0.1))
         else:
             environ[keys.CALLBACK] = callback
@@ -155,17 +160,26 @@ class Shell:
             limit = self._accepting.limit()
         return await deferred[0].answer(limit) if deferred else answer
 
-    async def _in_thread(self, environ: dict[str, Any]) -> Answer:
+    def _seconds_for(self, path: str) -> float:
+        is_management = path.startswith(MANAGEMENT_PREFIX)
+        settings = self._settings
+        return settings.management_timeout_seconds if is_management else settings.accept_timeout_seconds
+
+    async def _in_thread(self, environ: dict[str, Any], seconds: float) -> Answer:
         if self._waiting >= MAX_WAITING:
             raise Unavailable("Too many requests are waiting in this process.")
+        patience = environ[keys.PATIENCE] = Patience()
         thread = asyncio.get_running_loop().run_in_executor(self._threads, self._run_flask, environ)
         self._waiting += 1
         thread.add_done_callback(self._one_less)
-        done, _ = await asyncio.wait({thread}, timeout=self._settings.accept_timeout_seconds)
-        if not done:
-            environ[keys.ABANDONED] = True
+        done, _ = await asyncio.wait({thread}, timeout=seconds)
+        if not done and patience.run_out():
             thread.cancel()  # has an effect only while it waits for a thread
             raise Unavailable("The request could not be handled in time.")
+        if not done:  # it is being committed: how that ends is what the caller must hear
+            done, _ = await asyncio.wait({thread}, timeout=COMMIT_SECONDS)
+        if not done:
+            raise outcome_unknown("The commit did not end in time")
         return thread.result()
 
     def _one_less(self, _thread: object) -> None:
@@ -235,7 +249,7 @@ def _environ(scope: Scope, body: bytes, request_id: str, deferred: list[Deferred
 
 async def serve(settings: Settings, services: Services) -> None:
     """Serve until SIGTERM or SIGINT, then finish what was begun."""
-    shell = Shell(make_app(services), settings, services.resolver.at_hand)
+    shell = Shell(make_app(services), settings, services.ingress.resolver.at_hand)
     server = Server(
         shell,
         interface=Interfaces.ASGINL,
@@ -257,7 +271,9 @@ async def serve(settings: Settings, services: Services) -> None:
     waiting = asyncio.create_task(stopping.wait())
     log.info("api_listens", url=settings.base_url)
     await asyncio.wait({serving, waiting}, return_when=asyncio.FIRST_COMPLETED)
-    await asyncio.to_thread(services.outcomes.stop)  # who waits for an end would keep the server from its own
+    await asyncio.to_thread(
+        services.ingress.outcomes.stop
+    )  # who waits for an end would keep the server from its own
     if not serving.done():
         server.stop()
         with contextlib.suppress(TimeoutError):

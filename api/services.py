@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import cast
+from uuid import UUID
 
 import psycopg2
 import structlog
-from flask import current_app
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from api.ingress.outcomes import Outcomes
+from api.ingress.parts import IngressParts
 from api.ingress.record import Recorder
 from api.ingress.resolve import Resolver
+from api.urls import Urls
+from api.work import Workshop
 from shared.clock import database_clock
 from shared.config import Settings
-from shared.crypto import SecretBox
 from shared.db import make_engine
 from shared.hints import HintPublisher, HintSender
-from shared.queues import make_celery
+from shared.queues import FRESH, make_celery
 from shared.settlements import Listener
 
-EXTENSION = "pointsman"
 POOL_SIZE = 8
 READ_SECONDS = 5.0
 
@@ -35,18 +36,16 @@ class Services:
 
     settings: Settings
     engine: Engine
-    secrets: SecretBox
-    resolver: Resolver
+    workshop: Workshop
+    ingress: IngressParts
     publisher: HintPublisher
-    recorder: Recorder
-    outcomes: Outcomes
     listener: Listener
 
     def start(self) -> None:
         self._measure_clock()
         self.publisher.start()
-        self.recorder.start()
-        self.outcomes.start()
+        self.ingress.recorder.start()
+        self.ingress.outcomes.start()
         self.listener.start()
 
     def _measure_clock(self) -> None:
@@ -59,9 +58,9 @@ class Services:
 
     def stop(self) -> None:
         """Let waiting callers go, commit what is queued, send its hints, close."""
-        self.outcomes.stop()
+        self.ingress.outcomes.stop()
         self.listener.stop()
-        self.recorder.stop()
+        self.ingress.recorder.stop()
         self.publisher.stop()
         self.engine.dispose()
 
@@ -71,23 +70,23 @@ def make_services(settings: Settings) -> Services:
     engine = make_engine(settings.postgres, "api", pool_size=POOL_SIZE, call_seconds=READ_SECONDS)
     outcomes = Outcomes(settings.postgres, settings.max_waiters)
     publisher = HintPublisher(HintSender(make_celery(settings.redis), settings.redis))
+    recorder = Recorder(
+        settings.postgres,
+        publisher,
+        call_seconds=settings.accept_timeout_seconds,
+        first_hint_seconds=settings.first_hint_seconds,
+    )
+
+    def hint(trigger_ids: Iterable[UUID]) -> None:
+        publisher.offer(FRESH, list(trigger_ids))
+
+    workshop = Workshop(engine, settings, hint=hint, tell_settled=outcomes.settled)
+    workshop.secrets  # noqa: B018 - keys that cannot be used stop the start, not the first call that needs them
     return Services(
         settings=settings,
         engine=engine,
-        secrets=SecretBox(settings.keys),
-        resolver=Resolver(engine),
+        workshop=workshop,
+        ingress=IngressParts(settings, engine, Urls(settings.base_url), Resolver(engine), recorder, outcomes),
         publisher=publisher,
-        recorder=Recorder(
-            settings.postgres,
-            publisher,
-            call_seconds=settings.accept_timeout_seconds,
-            first_hint_seconds=settings.first_hint_seconds,
-        ),
-        outcomes=outcomes,
         listener=Listener(settings.redis, outcomes.settled),
     )
-
-
-def services() -> Services:
-    """The services of the application that handles the current request."""
-    return cast(Services, current_app.extensions[EXTENSION])

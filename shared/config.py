@@ -92,6 +92,12 @@ class Settings(BaseModel):
     accept_timeout_seconds: float = Field(
         3.0, gt=0.1, le=30, description="Longest wait of a trigger for its commit; beyond it 503."
     )
+    management_timeout_seconds: float = Field(
+        15.0,
+        gt=0.1,
+        le=300,
+        description="Longest time that a call of the management API may take; beyond it 503, and nothing was changed.",
+    )
     idempotency_seconds: float = Field(
         86_400.0, ge=1, le=30 * 86_400, description="How long an Idempotency-Key names its trigger."
     )

@@ -37,8 +37,8 @@ class SecretBox:
     def encrypt(self, plain: str) -> str:
         return self._fernet.encrypt(plain.encode()).decode()
 
-    def decrypt(self, token: str) -> str:
-        """Return the plain secret; raises Invalid when no key opens it."""
+    def decrypt(self, token: str, *, remember: bool = True) -> str:
+        """Return the plain secret; raises Invalid when no key opens it. remember: it is short and will be asked for again."""
         known = self._decrypted.get(token)
         if known is not None:
             return known
@@ -50,9 +50,10 @@ class SecretBox:
                 code="secret_unreadable",
                 hint="Set the secret again, or put the key that encrypted it back into POINTSMAN_SECRET_KEYS.",
             ) from None
-        if len(self._decrypted) >= CACHE_ENTRIES:
-            self._decrypted.clear()
-        self._decrypted[token] = plain
+        if remember:
+            if len(self._decrypted) >= CACHE_ENTRIES:
+                self._decrypted.clear()
+            self._decrypted[token] = plain
         return plain
 
 

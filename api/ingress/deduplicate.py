@@ -18,10 +18,9 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
+from api.idempotency import check_key
 from shared.db import array
-from shared.errors import Refused
 
-MAX_KEY_CHARS = 255
 CALLERS = "caller:"
 CACHE = "cache:"
 
@@ -90,13 +89,7 @@ def key_of(
     digest = _hash(method, query, body)
     if sent is None:
         return RequestKey(CACHE + digest.hex(), digest, cache_period_seconds)
-    if not (0 < len(sent) <= MAX_KEY_CHARS and sent.isprintable()):
-        raise Refused(
-            "The Idempotency-Key is empty, too long or holds characters that cannot be shown.",
-            code="bad_idempotency_key",
-            hint=f"Send 1 to {MAX_KEY_CHARS} printable characters, a UUID for instance.",
-        )
-    return RequestKey(CALLERS + sent, digest, lifetime_seconds)
+    return RequestKey(CALLERS + check_key(sent), digest, lifetime_seconds)
 
 
 def _hash(method: str, query: bytes, body: bytes) -> bytes:

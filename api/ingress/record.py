@@ -18,11 +18,12 @@ from uuid import UUID
 
 from psycopg2.errors import LockNotAvailable
 
+from api.idempotency import key_reused
 from api.ingress.deduplicate import CALLERS, Holder, RequestKey, reserve
 from shared import metrics
 from shared.clock import database_clock
 from shared.db import USELESS, GuardedConnection, OwnedConnection, array
-from shared.errors import Conflict, PointsmanError, Unavailable
+from shared.errors import PointsmanError, Unavailable
 from shared.group_commit import GroupCommit
 from shared.hints import HintPublisher
 from shared.queues import FRESH
@@ -200,11 +201,7 @@ def _answer(trigger: NewTrigger, holders: Mapping[tuple[UUID, str], Holder]) -> 
     if holder.trigger_id == trigger.id:
         return Recorded(trigger.id)
     if holder.request_hash != trigger.key.request_hash:
-        return Conflict(
-            "This Idempotency-Key was used for another request.",
-            code="idempotency_key_reused",
-            hint="Send a new key with each new request, and the same key only with the very same request.",
-        )
+        return key_reused()
     return Recorded(holder.trigger_id, repeated=True)
 
 

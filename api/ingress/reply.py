@@ -17,8 +17,10 @@ import structlog
 from psycopg2.errors import CheckViolation
 
 from api.deferred import Answer, Deferred
+from api.idempotency import REPLAYED
 from api.ingress.outcomes import Outcome, Outcomes
 from api.problems import of_error, translate
+from api.urls import Urls
 from shared import metrics
 from shared.errors import PointsmanError, Unavailable
 
@@ -48,13 +50,13 @@ def preferred_wait_seconds(prefer: str | None, timeout_ms: int) -> int:
 class Reply:
     """The answer to one accepted call, made step by step.
 
-    status_base: the status URL without the trigger's id. wait_seconds: how long the caller waits, 0 for not at all;
+    trigger_url: the URL that was called. wait_seconds: how long the caller waits, 0 for not at all;
     waiting: the end of the trigger that it is about to become. user_id: whose callback it is. from_cache: an equal call
     may answer it, whatever its caller sent.
     """
 
     outcomes: Outcomes
-    status_base: str
+    trigger_url: str
     request_id: str
     user_id: UUID
     wait_seconds: int = 0
@@ -77,7 +79,7 @@ class Reply:
     def _after_earlier(self, trigger_id: UUID) -> Deferred:
         """The call is that of an earlier one: tell how far that is, or wait for it."""
         self._stop_waiting()
-        headers = self._cache_header("HIT") if self.from_cache else [("idempotent-replayed", "true")]
+        headers = self._cache_header("HIT") if self.from_cache else [REPLAYED]
         if self.wait_seconds:
             self.waiting = self.outcomes.wait(trigger_id, self.user_id, self.wait_seconds)
 
@@ -112,7 +114,7 @@ class Reply:
         body: dict[str, Any] = {
             "triggerId": trigger_id,
             "status": outcome.status or "PENDING",  # not known just now
-            "statusUrl": f"{self.status_base}/{trigger_id}",
+            "statusUrl": Urls.status(self.trigger_url, trigger_id),
         }
         told = tell and outcome.settled
         if told:

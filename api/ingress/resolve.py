@@ -7,7 +7,6 @@ cache is bounded and forgets everything when it is full.
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,12 +14,12 @@ from uuid import UUID
 
 from sqlalchemy import Engine, text
 
+from api.urls import CUSTOM_PREFIX, NAME, TOKEN_PREFIX
 from shared.clock import database_clock
 from shared.errors import Forbidden, NotFound
 
 TTL_SECONDS = 1.0
 MAX_ENTRIES = 20_000
-NAME = re.compile(r"[A-Za-z0-9._~-]{1,200}")
 
 _FIND = """
 SELECT c.id, c.user_id, c.active_status AND u.is_active AND u.deleted_at IS NULL, c.timeout_duration, c.cache_period
@@ -61,9 +60,9 @@ class Resolver:
     def at_hand(self, url_path: str) -> Snapshot | None:
         """The callback that a trigger URL's path (`/t/…`, `/c/…`) names, if that is known without asking PostgreSQL."""
         kind = url_path[:3]
-        if kind not in ("/t/", "/c/"):
+        if kind not in (TOKEN_PREFIX, CUSTOM_PREFIX):
             return None
-        expires, snapshot = self._cache.get((kind == "/t/", url_path[3:]), (0.0, None))
+        expires, snapshot = self._cache.get((kind == TOKEN_PREFIX, url_path[3:]), (0.0, None))
         return snapshot if self._monotonic() < expires else None
 
     def _find(self, is_token: bool, name: str) -> Snapshot:

@@ -14,14 +14,15 @@ import orjson
 from flask import Blueprint, Request, Response, jsonify, request
 
 from api import environ
-from api.deferred import Deferred, defer, is_abandoned
+from api.deferred import Deferred, defer
 from api.ingress.deduplicate import key_of
+from api.ingress.parts import IngressParts, parts
 from api.ingress.record import NewTrigger
 from api.ingress.reply import Reply, preferred_wait_seconds
 from api.ingress.resolve import Snapshot, must_be_active
 from api.ingress.status import read_status
-from api.services import services
-from shared.errors import NotFound, Unavailable
+from api.urls import CUSTOM_PREFIX, TOKEN_PREFIX
+from shared.errors import NotFound
 from shared.ids import new_id
 
 METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
@@ -32,28 +33,30 @@ HOP_HEADERS = frozenset(
 ingress = Blueprint("ingress", __name__)
 
 
-@ingress.route("/t/<token>", methods=METHODS, provide_automatic_options=False)
+@ingress.route(TOKEN_PREFIX + "<token>", methods=METHODS, provide_automatic_options=False)
 def by_token(token: str) -> Response:
     """ANY /t/{triggerToken}: record a call of a callback's trigger URL."""
-    return _accept(_known() or services().resolver.by_token(token), f"/t/{token}")
+    own = parts()
+    return _accept(own, _known() or own.resolver.by_token(token), own.urls.by_token(token))
 
 
-@ingress.route("/c/<path>", methods=METHODS, provide_automatic_options=False)
+@ingress.route(CUSTOM_PREFIX + "<path>", methods=METHODS, provide_automatic_options=False)
 def by_path(path: str) -> Response:
     """ANY /c/{customPath}: the same, by a path that the user chose."""
-    return _accept(_known() or services().resolver.by_path(path), f"/c/{path}")
+    own = parts()
+    return _accept(own, _known() or own.resolver.by_path(path), own.urls.by_path(path))
 
 
-@ingress.get("/t/<token>/<trigger_id>")
+@ingress.get(TOKEN_PREFIX + "<token>/<trigger_id>")
 def status_by_token(token: str, trigger_id: str) -> Response:
     """GET /t/{triggerToken}/{triggerId}: status and times of one trigger, nothing else."""
-    return _status(services().resolver.by_token(token), trigger_id)
+    return _status(parts().resolver.by_token(token), trigger_id)
 
 
-@ingress.get("/c/<path>/<trigger_id>")
+@ingress.get(CUSTOM_PREFIX + "<path>/<trigger_id>")
 def status_by_path(path: str, trigger_id: str) -> Response:
     """GET /c/{customPath}/{triggerId}: the same, by the custom path."""
-    return _status(services().resolver.by_path(path), trigger_id)
+    return _status(parts().resolver.by_path(path), trigger_id)
 
 
 def _known() -> Snapshot | None:
@@ -62,20 +65,20 @@ def _known() -> Snapshot | None:
     return found
 
 
-def _accept(snapshot: Snapshot, url_path: str) -> Response:
+def _accept(own: IngressParts, snapshot: Snapshot, trigger_url: str) -> Response:
     must_be_active(snapshot)
-    if is_abandoned():
-        raise Unavailable("The callback could not be looked up in time.")
     # past Flask's proxies, of which each look costs as much as a small function
     called: Request = request._get_current_object()  # type: ignore[attr-defined]
-    own = services()
+    patience = called.environ.get(environ.PATIENCE)
+    if patience is not None:
+        patience.hold()  # from here on the trigger may be recorded, and the caller is told how that ends
     wait_seconds = preferred_wait_seconds(called.headers.get("prefer"), snapshot.timeout_ms)
     trigger = _new_trigger(called, snapshot, own.settings.idempotency_seconds, awaited=wait_seconds > 0)
     loop = called.environ.get(environ.LOOP)
     committed = own.recorder.record(trigger) if loop is None else own.recorder.record_on(loop, trigger)
     reply = Reply(
         outcomes=own.outcomes,
-        status_base=own.settings.base_url + url_path,
+        trigger_url=trigger_url,
         request_id=called.environ[environ.REQUEST_ID],
         user_id=snapshot.user_id,
         wait_seconds=wait_seconds,
@@ -138,7 +141,7 @@ def _status(snapshot: Snapshot, trigger_id: str) -> Response:
         wanted = UUID(trigger_id)
     except ValueError:
         raise NotFound("This is not a trigger's id.") from None
-    status = read_status(services().engine, snapshot.callback_id, wanted)
+    status = read_status(parts().engine, snapshot.callback_id, wanted)
     if status is None:
         raise NotFound("This callback has no such trigger.")
     response = jsonify(status)

@@ -1,11 +1,34 @@
-"""The management API: one file per resource."""
+"""The management API: one thin face a noun, parse → call → answer."""
 
-from api.management.actions import actions
-from api.management.callbacks import callbacks
-from api.management.executions import executions
-from api.management.replays import replays
-from api.management.stored_items import stored_items
-from api.management.triggers import triggers
-from api.management.users import users
+from __future__ import annotations
 
-RESOURCES = (callbacks, actions, triggers, executions, replays, stored_items, users)
+from api.management import (
+    actions,
+    callbacks,
+    executions,
+    logs,
+    replay_jobs,
+    replays,
+    sessions,
+    stored_items,
+    triggers,
+    users,
+)
+from api.management.face import Face
+
+FACES: tuple[Face, ...] = tuple(
+    module.face
+    for module in (
+        sessions,
+        users,
+        callbacks,
+        actions,
+        triggers,
+        executions,
+        logs,
+        replays,
+        replay_jobs,
+        stored_items,
+    )
+)
+"""In the order in which the API's description lists them."""

@@ -1,32 +1,16 @@
-"""The caller's own account: GET /api/v1/users/me."""
+"""/api/v1/users/me: the caller's own account."""
 
 from __future__ import annotations
 
-from typing import Any
+from api.management.face import Face
+from api.resources import users
+from api.resources.users import ShownUser
+from api.work import Work
 
-from flask_openapi import APIBlueprint
-from sqlalchemy import select
-from sqlalchemy.orm import Session
-
-from api.auth.caller import authenticate, caller
-from api.services import services
-from shared.models import User
-
-users = APIBlueprint("users", __name__, url_prefix="/api/v1/users")
-users.before_request(authenticate)
+face = Face("users", "Your own account.")
 
 
-@users.get("/me")
-def me() -> dict[str, Any]:
+@face.route("GET", "/users/me")
+def get_me(work: Work) -> ShownUser:
     """Who is calling."""
-    with Session(services().engine) as session:
-        user = session.scalars(select(User).where(User.id == caller().user_id)).one()
-        return {
-            "id": user.id,
-            "email": user.email,
-            "displayName": user.display_name,
-            "role": user.role,
-            "isActive": user.is_active,
-            "totpEnabled": user.secret is not None,
-            "createdAt": user.created_at,
-        }
+    return users.find(work, work.owner)

@@ -5,15 +5,14 @@ from __future__ import annotations
 import secrets
 
 import click
-from sqlalchemy import delete, func, select
-from sqlalchemy.orm import Session
 
-from api.auth.passwords import hash_password
+from api.resources import sessions, users
+from api.work import Workshop
 from deploy.local.state import DataFolder
 from shared import config
+from shared.config import Settings
 from shared.db import make_engine
 from shared.errors import NotFound, StartupError
-from shared.models import User, UserSession
 
 
 @click.group()
@@ -27,23 +26,20 @@ def admin() -> None:
 def password(email: str | None, password: str | None) -> None:
     """Set a new password for EMAIL (default: the first admin) and end its sessions."""
     chosen = password or secrets.token_urlsafe(15)
-    engine = make_engine(_database_url(), "admin", pool_size=1)
-    with Session(engine) as session, session.begin():
-        wanted = func.lower(User.email) == email.lower() if email else User.role == "ADMIN"
-        user = session.scalar(
-            select(User).where(wanted, User.deleted_at.is_(None)).order_by(User.id).limit(1)
-        )
-        if user is None:
-            raise NotFound("There is no such account.", hint="Give the e-mail of an existing account.")
-        user.password = hash_password(chosen)
-        session.execute(delete(UserSession).where(UserSession.user_id == user.id))
-        click.echo(f"{user.email}  {chosen}")
-    engine.dispose()
-
-
-def _database_url() -> str:
-    """The configured database, or the embedded one of a running Pointsman."""
     settings = config.read()
+    engine = make_engine(_database_url(settings), "admin", pool_size=1)
+    with Workshop(engine, settings).open() as work:
+        user = users.find_by_email(work, email) if email else users.find_first_admin(work)
+        if user is None:
+            raise NotFound("There is no admin yet.", hint="Start Pointsman once: it makes the first one.")
+        users.set_password(work, user.id, chosen)
+        sessions.end_all(work, user.id)
+    engine.dispose()
+    click.echo(f"{user.email}  {chosen}")
+
+
+def _database_url(settings: Settings) -> str:
+    """The configured database, or the embedded one of a running Pointsman."""
     if settings.database_url is not None:
         return settings.postgres
     url = DataFolder(settings.data_dir).read("run.json").get("databaseUrl")

@@ -15,20 +15,14 @@ from uuid import UUID
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from api.auth.caller import KEY_PREFIX
-from api.auth.passwords import hash_password
-from shared.crypto import SecretBox, new_signing_secret, new_token, token_hash
-from shared.models import (
-    Action,
-    ActionType,
-    ApiKey,
-    Callback,
-    RateLimit,
-    Subscription,
-    SubscriptionPlan,
-    User,
-    UserRole,
-)
+from api.resources import actions, api_keys, callbacks, users
+from api.resources.actions import ActionChange, NewAction
+from api.resources.api_keys import NewApiKey
+from api.resources.callbacks import CallbackChange, NewCallback
+from api.resources.users import NewUser
+from api.work import Work
+from shared.errors import NotFound
+from shared.models import ActionType, RateLimit, Subscription, SubscriptionPlan, UserRole
 
 ADMIN_PLAN = "Admin"
 DEMO_NAME = "Demo"
@@ -43,19 +37,17 @@ class Admin:
     password: str | None
 
 
-def ensure_admin(session: Session, email: str, password: str | None) -> Admin:
+def ensure_admin(work: Work, email: str, password: str | None) -> Admin:
     """Find the first admin or make it, with a plan whose rate limits are switched off."""
-    admin = session.scalar(
-        select(User).where(User.role == UserRole.ADMIN, User.deleted_at.is_(None)).order_by(User.id).limit(1)
-    )
+    admin = users.find_first_admin(work)
     if admin is not None:
         return Admin(admin.id, admin.email, None)
     chosen = password or secrets.token_urlsafe(15)
-    user = User(email=email, password=hash_password(chosen), role=UserRole.ADMIN, display_name="Admin")
-    session.add(user)
-    session.flush()
-    session.add(Subscription(user_id=user.id, plan_id=_admin_plan(session).id))
-    return Admin(user.id, email, chosen if password is None else None)
+    admin = users.create(
+        work, NewUser(email=email, password=chosen, role=UserRole.ADMIN, display_name="Admin")
+    )
+    work.session.add(Subscription(user_id=admin.id, plan_id=_admin_plan(work.session).id))
+    return Admin(admin.id, email, chosen if password is None else None)
 
 
 def _admin_plan(session: Session) -> SubscriptionPlan:
@@ -78,70 +70,58 @@ def _admin_plan(session: Session) -> SubscriptionPlan:
 
 @dataclass(frozen=True, slots=True)
 class Demo:
-    """The demo callback. api_key: a read-only key to watch it, only when it was made just now."""
+    """The demo callback. api_key: a read-only key to watch it."""
 
     callback_id: UUID
-    trigger_token: str | None
+    trigger_url: str | None
     api_key: str | None
 
 
-def ensure_demo(
-    session: Session, box: SecretBox, user_id: UUID, receiver_url: str, known: dict[str, Any]
-) -> Demo | None:
+def ensure_demo(work: Work, owner: UUID, receiver_url: str, known: dict[str, Any]) -> Demo | None:
     """Make the demo callback once, or point an existing one at its receiver. None: the user deleted it."""
     if "callbackId" not in known:
-        return _make_demo(session, box, user_id, receiver_url)
-    callback = session.get(Callback, UUID(known["callbackId"]))
-    if callback is None or callback.deleted_at is not None:
+        return _make_demo(work, owner, receiver_url)
+    callback_id = UUID(known["callbackId"])
+    try:
+        callback = callbacks.find(work, owner, callback_id)
+    except NotFound:
         return None
     old_url = known.get("receiverUrl", receiver_url)
-    callback.callback_url = callback.callback_url.replace(old_url, receiver_url, 1)
-    for action in session.scalars(select(Action).where(Action.callback_id == callback.id)):
+    if old_url != receiver_url:
+        _follow(work, owner, callback, old_url, receiver_url)
+    return Demo(callback_id, callback.trigger_url, known.get("apiKey"))
+
+
+def _follow(work: Work, owner: UUID, callback: callbacks.ShownCallback, old_url: str, new_url: str) -> None:
+    if callback.callback_url.startswith(old_url):
+        moved = callback.callback_url.replace(old_url, new_url, 1)
+        callbacks.change(work, owner, callback.id, CallbackChange(callback_url=moved))
+    for action in actions.page(work, owner, callback.id).items:
         url = action.config.get("url")
         if isinstance(url, str) and url.startswith(old_url):
-            action.config = {**action.config, "url": url.replace(old_url, receiver_url, 1)}
-    return Demo(callback.id, callback.trigger_token, known.get("apiKey"))
+            config = {**action.config, "url": url.replace(old_url, new_url, 1)}
+            actions.change(work, owner, action.id, ActionChange(config=config))
 
 
-def _make_demo(session: Session, box: SecretBox, user_id: UUID, receiver_url: str) -> Demo:
+def _make_demo(work: Work, owner: UUID, receiver_url: str) -> Demo:
     """A parallel pair, then an ordered tail of two."""
-    callback = Callback(
-        name=DEMO_NAME,
-        callback_url=f"{receiver_url}/order",
-        trigger_token=secrets.token_urlsafe(24),
-        user_id=user_id,
-        tags=["demo"],
-        timeout_duration=5_000,
-        signing_secrets=[{"secret": box.encrypt(new_signing_secret()), "createdAt": None, "expiresAt": None}],
+    callback = callbacks.create(
+        work,
+        owner,
+        NewCallback(
+            name=DEMO_NAME, callback_url=f"{receiver_url}/order", tags=["demo"], timeout_duration=5_000
+        ),
     )
-    session.add(callback)
-    session.flush()
+    (primary,) = actions.page(work, owner, callback.id).items
+    actions.change(work, owner, primary.id, ActionChange(parallel=True))
     steps: tuple[tuple[str, ActionType, dict[str, Any], bool], ...] = (
-        ("primary", ActionType.HTTP_POST, {"target": "callback_url"}, True),
         ("audit", ActionType.HTTP_POST, {"url": f"{receiver_url}/audit"}, True),
         ("confirm", ActionType.HTTP_POST, {"url": f"{receiver_url}/confirm", "body": {"done": True}}, False),
         ("keep", ActionType.STORE, {"key": "last-order"}, False),
     )
-    for order, (name, kind, config, parallel) in enumerate(steps):
-        session.add(
-            Action(
-                callback_id=callback.id,
-                user_id=user_id,
-                type=kind,
-                name=name,
-                config=config,
-                parallel=parallel,
-                order=order,
-            )
+    for name, kind, config, parallel in steps:
+        actions.create(
+            work, owner, callback.id, NewAction(name=name, type=kind, config=config, parallel=parallel)
         )
-    key = new_token(KEY_PREFIX)
-    session.add(
-        ApiKey(
-            name="demo (read only)",
-            key=token_hash(key),
-            prefix=key[:12],
-            user_id=user_id,
-            permissions=["read"],
-        )
-    )
-    return Demo(callback.id, callback.trigger_token, key)
+    key = api_keys.create(work, owner, NewApiKey(name="demo (read only)", permissions=["read"]))
+    return Demo(callback.id, callback.trigger_url, key.key)

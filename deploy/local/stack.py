@@ -16,8 +16,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import httpx
-from sqlalchemy.orm import Session
+from pydantic import SecretStr
 
+from api.work import Workshop
 from deploy.local.bootstrap import Admin, Demo, ensure_admin, ensure_demo
 from deploy.local.console import Console
 from deploy.local.ports import free_port
@@ -28,7 +29,6 @@ from deploy.local.supervisor import STOP_SECONDS, Child, Supervisor, python_modu
 from deploy.local.valkey import EmbeddedValkey
 from migrations.migrate import upgrade
 from shared.config import PREFIX, Settings
-from shared.crypto import SecretBox
 from shared.db import make_engine
 from shared.errors import StartupError
 
@@ -136,15 +136,15 @@ class Stack:
     def _bootstrap(self, receiver_url: str | None) -> tuple[Admin, Demo | None]:
         """The first admin, and the demo where there is a receiver for it: on a developer's machine."""
         engine = make_engine(self.environment[PREFIX + "DATABASE_URL"], "bootstrap", pool_size=1)
-        box = SecretBox(self.environment[PREFIX + "SECRET_KEYS"])
+        keys = SecretStr(self.environment[PREFIX + "SECRET_KEYS"])
+        workshop = Workshop(engine, self.settings.model_copy(update={"secret_keys": keys}))
         password = self.settings.admin_password
         known = self.data.read("demo.json")
-        with Session(engine) as session, session.begin():
+        with workshop.open() as work:
             admin = ensure_admin(
-                session, self.settings.admin_email, password.get_secret_value() if password else None
+                work, self.settings.admin_email, password.get_secret_value() if password else None
             )
-            session.flush()
-            demo = receiver_url and ensure_demo(session, box, admin.user_id, receiver_url, known)
+            demo = receiver_url and ensure_demo(work, admin.user_id, receiver_url, known)
         engine.dispose()
         if demo and receiver_url:
             self.data.write("demo.json", self._demo_state(demo, receiver_url))
@@ -153,7 +153,7 @@ class Stack:
     def _demo_state(self, demo: Demo, receiver_url: str) -> dict[str, object]:
         return {
             "callbackId": str(demo.callback_id),
-            "triggerUrl": _trigger_url(self.settings, demo),
+            "triggerUrl": demo.trigger_url,
             "apiKey": demo.api_key,
             "receiverUrl": receiver_url,
             "receiverPort": int(receiver_url.rsplit(":", 1)[1]),
@@ -228,10 +228,6 @@ def _local_url(settings: Settings) -> str:
     return f"http://{host}:{settings.port}"
 
 
-def _trigger_url(settings: Settings, demo: Demo) -> str:
-    return f"{settings.base_url}/t/{demo.trigger_token}"
-
-
 def _first_admin(admin: Admin) -> str:
     return "\n".join(
         (
@@ -249,12 +245,12 @@ def _first_admin(admin: Admin) -> str:
 
 def _banner(settings: Settings, demo: Demo | None) -> str:
     lines = ["", f"  Pointsman is running at {settings.base_url}"]
-    if demo is not None and demo.trigger_token is not None:
+    if demo is not None and demo.trigger_url is not None:
         lines += [
             "",
             "  Trigger the demo callback:",
             "",
-            f"    curl -X POST {_trigger_url(settings, demo)} -H 'content-type: application/json' -d '{{\"order\": 42}}'",
+            f"    curl -X POST {demo.trigger_url} -H 'content-type: application/json' -d '{{\"order\": 42}}'",
             "",
             "  The answer's statusUrl shows how it went. To watch its steps live: .venv/bin/pointsman demo",
         ]

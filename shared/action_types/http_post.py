@@ -85,7 +85,7 @@ def check_headers(headers: dict[str, str]) -> dict[str, str]:
     return headers
 
 
-class Config(BaseModel):
+class HttpPostConfig(BaseModel):
     """`url`, or `{"target": "callback_url"}` for the callback's own URL (its primary action).
 
     headers: sent as they are. body: sent instead of the trigger's body; a string as it is, anything
@@ -110,10 +110,13 @@ class Config(BaseModel):
         return body
 
     @model_validator(mode="after")
-    def _one_target(self) -> Config:
+    def _one_target(self) -> HttpPostConfig:
         if (self.url is None) == (self.target is None):
             raise ValueError('give either "url" or {"target": "callback_url"}')
         return self
+
+
+Config = HttpPostConfig
 
 
 def redact(config: dict[str, Any]) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from shared.models.enums import (
     UserRole,
 )
 from shared.models.idempotency_keys import IdempotencyKey
+from shared.models.kept_answers import KeptAnswer
 from shared.models.logs import Log
 from shared.models.rate_limit_logs import RateLimitLog
 from shared.models.rate_limits import RateLimit
@@ -40,6 +41,7 @@ __all__ = [
     "Callback",
     "ExecutionStatus",
     "IdempotencyKey",
+    "KeptAnswer",
     "Log",
     "OnFailure",
     "RateLimit",

@@ -34,6 +34,8 @@ class Log(Base):
 
     __table_args__ = (
         Index(None, "callback_id", "id"),
+        Index(None, "user_id", "id"),
         Index("ix_logs_failures", "callback_id", "id", postgresql_where=text("NOT success")),
+        Index("ix_logs_failures_of_user", "user_id", "id", postgresql_where=text("NOT success")),
         {"postgresql_partition_by": "RANGE (id)"},
     )

@@ -21,7 +21,7 @@ class StoredItem(Base):
     __tablename__ = "stored_items"
 
     id: Mapped[Key]
-    user_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
+    user_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))
     callback_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("callbacks.id", ondelete="CASCADE"))
     action_id: Mapped[uuid.UUID]
     trigger_id: Mapped[uuid.UUID]
@@ -33,4 +33,5 @@ class StoredItem(Base):
     __table_args__ = (
         UniqueConstraint("trigger_id", "action_id"),
         Index(None, "callback_id", "id"),
+        Index(None, "user_id", "id"),
     )

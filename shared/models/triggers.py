@@ -38,5 +38,6 @@ class Trigger(Base):
 
     __table_args__ = (
         Index(None, "callback_id", "id"),
+        Index(None, "user_id", "id"),
         {"postgresql_partition_by": "RANGE (id)"},
     )

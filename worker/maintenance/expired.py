@@ -1,6 +1,6 @@
-"""Removes rows whose time is over: idempotency keys and sessions.
+"""Removes rows whose time is over: idempotency keys, kept answers and sessions.
 
-Both are checked against the clock wherever they are used, so this only frees room: in small batches, and never in
+All are checked against the clock wherever they are used, so this only frees room: in small batches, and never in
 the way of a key that is being taken at the moment.
 """
 
@@ -20,6 +20,12 @@ DELETE FROM idempotency_keys k USING (
   SELECT callback_id, key FROM idempotency_keys WHERE expires_at <= now() ORDER BY expires_at LIMIT %s
   FOR UPDATE SKIP LOCKED) old
 WHERE k.callback_id = old.callback_id AND k.key = old.key
+""",
+    """
+DELETE FROM kept_answers k USING (
+  SELECT user_id, method, path, key FROM kept_answers WHERE expires_at <= now() ORDER BY expires_at LIMIT %s
+  FOR UPDATE SKIP LOCKED) old
+WHERE k.user_id = old.user_id AND k.method = old.method AND k.path = old.path AND k.key = old.key
 """,
     """
 DELETE FROM sessions s USING (

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.ingress.deduplicate import MAX_KEY_CHARS, RequestKey, key_of
+from api.idempotency import MAX_KEY_CHARS
+from api.ingress.deduplicate import RequestKey, key_of
 from shared.errors import Refused
 
 

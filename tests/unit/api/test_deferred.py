@@ -14,7 +14,7 @@ from flask import Flask, Response
 
 from api import environ
 from api.deadlines import Deadlines
-from api.deferred import Answer, Deferred, defer, is_abandoned
+from api.deferred import Answer, Deferred, defer
 from shared.errors import RowRejected
 
 Wait = Callable[[Deferred], Answer]
@@ -136,10 +136,6 @@ def app() -> Flask:
     def deferred() -> Response:
         return defer(Deferred(done("stored"), tell, 1))
 
-    @app.get("/abandoned")
-    def abandoned() -> str:
-        return str(is_abandoned())
-
     return app
 
 
@@ -154,12 +150,6 @@ def test_under_the_shell_the_view_leaves_its_answer_behind(app: Flask) -> None:
     app.test_client().get("/deferred", environ_overrides={environ.DEFERRED: slot})
     (left,) = slot
     assert left.answer_here()[2] == b"stored"
-
-
-def test_a_view_can_ask_whether_anybody_still_waits(app: Flask) -> None:
-    client = app.test_client()
-    assert client.get("/abandoned").text == "False"
-    assert client.get("/abandoned", environ_overrides={environ.ABANDONED: True}).text == "True"
 
 
 @either_way

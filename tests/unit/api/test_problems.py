@@ -170,7 +170,7 @@ def app() -> Flask:
         try:
             Basket.model_validate({})
         except ValidationError as error:
-            return problems.on_invalid_request(error, "more", "that flask-openapi hands over")
+            raise problems.of_validation(error) from None
 
     return app
 

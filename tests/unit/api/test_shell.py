@@ -14,9 +14,10 @@ from flask import Flask, Response, request
 from structlog.testing import capture_logs
 
 from api import environ, server
-from api.deferred import Deferred, defer, is_abandoned
+from api.deferred import Deferred, defer
 from api.server import Shell
 from shared.config import Settings
+from shared.errors import Unavailable
 
 SETTINGS = Settings(max_body_bytes=1024, body_timeout_seconds=0.2, accept_timeout_seconds=0.5)
 
@@ -274,7 +275,9 @@ class Crowd:
             self.handled.append(name)
             if name == "busy":
                 self.free.wait(10)
-                if is_abandoned():
+                try:
+                    request.environ[environ.PATIENCE].hold()
+                except Unavailable:
                     self.abandoned.set()
             return name
 

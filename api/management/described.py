@@ -1,0 +1,57 @@
+"""How actions look in the API's description: one schema for each type, told apart by `type`.
+
+The models themselves take any config, so that an error can name the field of its type's config and the mend.
+"""
+
+from __future__ import annotations
+
+from functools import reduce
+from operator import or_
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, Field, create_model
+from pydantic.alias_generators import to_pascal
+
+from api.resources.actions import ActionChange, ActionPage, NewAction, ShownAction
+from shared.action_types import KINDS
+from shared.retry_policy import RetryPolicy
+
+
+def _by_type(prefix: str, base: type[BaseModel]) -> Any:
+    """The union of this model's forms, one for each type of action."""
+    forms: list[Any] = []
+    for kind, module in KINDS.items():
+        name = f"{prefix}{to_pascal(kind.lower())}Action"
+        fields: dict[str, Any] = {
+            "type": (Literal[kind], ...),
+            "config": (module.Config, ...),
+            "retry": (RetryPolicy | None, None),
+        }
+        forms.append(create_model(name, __base__=base, __doc__=f"{base.__doc__} Type {kind}.", **fields))
+    return Annotated[reduce(or_, forms), Field(discriminator="type")]
+
+
+_SHOWN = _by_type("Shown", ShownAction)
+_CONFIG: Any = reduce(or_, (module.Config for module in KINDS.values()))
+_DESCRIBED: dict[type[BaseModel], Any] = {
+    NewAction: _by_type("New", NewAction),
+    ShownAction: _SHOWN,
+    ActionPage: create_model(
+        "ActionPage",
+        __base__=ActionPage,
+        __doc__=ActionPage.__doc__,
+        items=(list[_SHOWN], ...),  # type: ignore[valid-type]
+    ),
+    ActionChange: create_model(
+        "ActionChange",
+        __base__=ActionChange,
+        __doc__=ActionChange.__doc__,
+        config=(_CONFIG | None, None),
+        retry=(RetryPolicy | None, None),
+    ),
+}
+
+
+def described(model: type[BaseModel]) -> Any:
+    """The type by which a model is described: mostly itself."""
+    return _DESCRIBED.get(model, model)

@@ -1,0 +1,185 @@
+"""How a route of the management API is served: admit → parse → call → answer, in one place for all of them.
+
+A face is one noun's routes. A view is a plain function that is told what it needs by the names of its parameters: `work`,
+`body`, `query` and the ids of its path; what it returns is the answer's model, None is 204.
+
+Invariants: the endpoint's policy is asked before anything else is looked at; a view runs in one unit of work, which is
+committed before the answer leaves; a POST that bears an `Idempotency-Key` happens once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, cast, get_type_hints
+from uuid import UUID
+
+import orjson
+from flask import Blueprint, Response, current_app, request
+from pydantic import BaseModel, ValidationError
+
+from api import environ
+from api.auth import actors
+from api.auth.policies import READ, WRITE, Policy, admit
+from api.idempotency import REPLAYED, check_key
+from api.problems import of_validation
+from api.resources.kept_answers import KeyedCall
+from api.resources.shapes import Shown
+from api.work import Work, Workshop
+from shared.errors import Invalid
+
+PREFIX = "/api/v1"
+EXTENSION = "pointsman.workshop"
+
+View = Callable[..., Shown | None]
+Answer = tuple[int, bytes]
+"""Status and body."""
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One method of one path. rule: the whole path, as Flask writes it. errors: statuses that only it may answer."""
+
+    face: Face
+    method: str
+    rule: str
+    policy: Policy
+    status: int
+    errors: tuple[int, ...]
+    view: View
+    answer: type[Shown] | None
+    body: type[BaseModel] | None
+    query: type[BaseModel] | None
+
+    @property
+    def name(self) -> str:
+        return self.view.__name__
+
+    @property
+    def takes_key(self) -> bool:
+        """Whether it takes an Idempotency-Key."""
+        return self.method == "POST" and not self.policy.is_anonymous
+
+
+@dataclass
+class Face:
+    """One noun's routes. about: a sentence for the API's description."""
+
+    noun: str
+    about: str
+    endpoints: list[Endpoint] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.blueprint = Blueprint(self.noun.replace(" ", "_"), __name__, url_prefix=PREFIX)
+
+    def route(
+        self,
+        method: str,
+        rule: str,
+        policy: Policy | None = None,
+        *,
+        status: int | None = None,
+        errors: tuple[int, ...] = (),
+    ) -> Callable[[View], View]:
+        """Register a view. By default GET needs `read`, everything else `write`; the status is 200, or 204 without an answer."""
+
+        def register(view: View) -> View:
+            hints = get_type_hints(view)
+            answer = hints["return"] if hints["return"] is not type(None) else None
+            endpoint = Endpoint(
+                face=self,
+                method=method,
+                rule=PREFIX + rule,
+                policy=policy or (READ if method == "GET" else WRITE),
+                status=status or (200 if answer else 204),
+                errors=errors,
+                view=view,
+                answer=answer,
+                body=hints.get("body"),
+                query=hints.get("query"),
+            )
+            self.endpoints.append(endpoint)
+            self.blueprint.add_url_rule(
+                rule, endpoint.name, partial(_serve, endpoint), methods=[method], strict_slashes=False
+            )
+            return view
+
+        return register
+
+
+def _serve(endpoint: Endpoint, **ids: UUID) -> Response:
+    """Answer the current request."""
+    shop = cast(Workshop, current_app.extensions[EXTENSION])
+    with shop.open(request.environ.get(environ.PATIENCE)) as work:
+        if not endpoint.policy.is_anonymous:
+            work.actor = actors.identify(work.session, _asked_by())
+        admit(endpoint.policy, work.actor)
+        answer, headers = _answer(endpoint, work, ids)
+    response = Response(answer[1], status=answer[0], content_type="application/json")
+    response.headers.extend(headers)
+    return response
+
+
+def _answer(endpoint: Endpoint, work: Work, ids: dict[str, UUID]) -> tuple[Answer, Iterable[tuple[str, str]]]:
+    call = _keyed_call(work) if endpoint.takes_key else None
+    if call is None:
+        return _rendered(endpoint, endpoint.view(work, **ids, **_inputs(endpoint))), ()
+    given_before = call.take(work)
+    if given_before is not None:
+        return given_before, (REPLAYED,)
+    shown = endpoint.view(work, **ids, **_inputs(endpoint))
+    call.keep(work, *_rendered(endpoint, shown, again=True))
+    return _rendered(endpoint, shown), ()
+
+
+def _rendered(endpoint: Endpoint, shown: Shown | None, *, again: bool = False) -> Answer:
+    if shown is None:
+        return endpoint.status, b""
+    return endpoint.status, orjson.dumps(shown.rendered(again=again), option=orjson.OPT_UTC_Z)
+
+
+def _asked_by() -> actors.Request:
+    return actors.Request(
+        authorization=request.headers.get("authorization", ""),
+        address=request.remote_addr,
+        request_id=request.environ.get(environ.REQUEST_ID),
+    )
+
+
+def _keyed_call(work: Work) -> KeyedCall | None:
+    sent = request.headers.get("idempotency-key")
+    if sent is None:
+        return None
+    digest = hashlib.sha256(request.query_string + b"\n" + request.get_data())
+    return KeyedCall(work.owner, request.method, request.path, check_key(sent), digest.digest())
+
+
+def _inputs(endpoint: Endpoint) -> dict[str, BaseModel]:
+    """The typed models that the view asks for; raises Invalid for what does not fit them."""
+    inputs: dict[str, BaseModel] = {}
+    try:
+        if endpoint.query is not None:
+            inputs["query"] = endpoint.query.model_validate(request.args.to_dict())
+        if endpoint.body is not None:
+            inputs["body"] = endpoint.body.model_validate(_json_body())
+    except ValidationError as error:
+        raise of_validation(error) from None
+    return inputs
+
+
+def _json_body() -> Any:
+    if not request.is_json:
+        raise Invalid("The body is not JSON.", hint="Send it with «Content-Type: application/json».")
+    try:
+        return orjson.loads(request.get_data())
+    except orjson.JSONDecodeError as error:
+        raise Invalid(f"The body is not JSON: {error}.", hint="Mend the body.") from None
+
+
+def path_ids(endpoint: Endpoint) -> list[str]:
+    """The names of the ids in an endpoint's path."""
+    named = inspect.signature(endpoint.view).parameters
+    return [name for name in named if name not in ("work", "body", "query")]

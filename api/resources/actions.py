@@ -1,0 +1,198 @@
+"""Actions: the outgoing steps of a callback.
+
+Invariant: a config, a `retry` or a type that could not run is refused here, with the field and the mend; the same check
+runs again before each attempt, since rows can change behind the API's back.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any
+from uuid import UUID
+
+from pydantic import AfterValidator, Field, JsonValue
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from api.resources import callbacks
+from api.resources.shapes import Given, Name, Page, Shown
+from api.work import Work
+from shared.action_types import KINDS, parse_config
+from shared.errors import Conflict, NotFound
+from shared.models import Action, ActionType, OnFailure
+from shared.retry_policy import parse_retry
+
+MAX_ACTIONS = 100  # of one callback: each becomes an execution row at every trigger
+MAX_ORDER = 1_000_000
+NULLABLE = frozenset({"name", "retry"})
+
+
+def _storable(value: Any) -> Any:
+    """Refuse what PostgreSQL's jsonb cannot hold, anywhere inside."""
+    match value:
+        case str() if "\x00" in value:
+            raise ValueError("a NUL character cannot be stored")
+        case list():
+            for item in value:
+                _storable(item)
+        case dict():
+            for key, item in value.items():
+                _storable(key)
+                _storable(item)
+    return value
+
+
+ActionConfig = Annotated[dict[str, JsonValue], AfterValidator(_storable)]
+Order = Annotated[int, Field(ge=0, le=MAX_ORDER)]
+
+
+class NewAction(Given):
+    """config has the shape of its type. order: default, behind the callback's last action."""
+
+    type: ActionType
+    name: Name | None = None
+    config: ActionConfig
+    order: Order | None = None
+    parallel: bool = False
+    enabled: bool = True
+    on_failure: OnFailure = OnFailure.STOP
+    retry: dict[str, JsonValue] | None = None
+
+
+class ActionChange(Given):
+    """Only what is given changes; it holds for every attempt that starts later."""
+
+    name: Name | None = None
+    config: ActionConfig | None = None
+    order: Order | None = None
+    parallel: bool | None = None
+    enabled: bool | None = None
+    on_failure: OnFailure | None = None
+    retry: dict[str, JsonValue] | None = None
+
+
+class ShownAction(Shown):
+    """An action, secrets masked."""
+
+    id: UUID
+    callback_id: UUID
+    type: ActionType
+    name: str | None
+    summary: str | None = Field(description="One line for people: what it does.")
+    config: dict[str, Any]
+    order: int
+    parallel: bool
+    enabled: bool
+    on_failure: OnFailure
+    retry: dict[str, Any] | None
+    created_at: datetime
+    updated_at: datetime
+
+
+class ActionPage(Page[ShownAction]):
+    """A callback's actions in the order in which they run: always all of them."""
+
+
+def create(work: Work, owner: UUID, callback_id: UUID, new: NewAction) -> ShownAction:
+    """Add an action to a callback. Conflict: it has MAX_ACTIONS."""
+    parse_config(new.type, new.config)
+    parse_retry(new.retry)
+    # locked, so that two additions do not pass the cap together
+    callback = callbacks.own(work.session, owner, callback_id, for_update=True)
+    last, count = _last_order(work.session, callback.id)
+    if count >= MAX_ACTIONS:
+        raise Conflict(
+            f"A callback has at most {MAX_ACTIONS} actions.",
+            code="too_many_actions",
+            hint="Delete one, or use a second callback.",
+        )
+    action = Action(
+        **new.model_dump(exclude={"order"}),
+        order=last + 1 if new.order is None else new.order,
+        callback_id=callback.id,
+        user_id=owner,
+    )
+    work.session.add(action)
+    shown = _show_fresh(work.session, action)
+    work.audit("action_created", action=action.id, callback=callback.id)
+    return shown
+
+
+def find(work: Work, owner: UUID, action_id: UUID) -> ShownAction:
+    """One action; raises NotFound."""
+    return _show(_own(work.session, owner, action_id))
+
+
+def page(work: Work, owner: UUID, callback_id: UUID) -> ActionPage:
+    """A callback's actions in the order in which they run."""
+    callback = callbacks.own(work.session, owner, callback_id)
+    rows = work.session.scalars(
+        select(Action)
+        .where(Action.callback_id == callback.id, Action.deleted_at.is_(None))
+        .order_by(Action.order, Action.id)
+    )
+    return ActionPage(items=[_show(action) for action in rows])
+
+
+def change(work: Work, owner: UUID, action_id: UUID, given: ActionChange) -> ShownAction:
+    """Change what is given; runs under way keep their steps and take the new config."""
+    changes = given.changes(nullable=NULLABLE)
+    if "retry" in changes:
+        parse_retry(changes["retry"])
+    action = _own(work.session, owner, action_id)
+    if "config" in changes:
+        parse_config(action.type, changes["config"])
+    for name, value in changes.items():
+        setattr(action, name, value)
+    work.audit("action_changed", action=action.id, fields=sorted(changes))
+    return _show_fresh(work.session, action)
+
+
+def delete(work: Work, owner: UUID, action_id: UUID) -> None:
+    """Delete an action with its executions."""
+    _own(work.session, owner, action_id).deleted_at = func.now()
+    work.audit("action_deleted", action=action_id)
+
+
+def _last_order(session: Session, callback_id: UUID) -> tuple[int, int]:
+    last, count = session.execute(
+        select(func.coalesce(func.max(Action.order), -1), func.count()).where(
+            Action.callback_id == callback_id, Action.deleted_at.is_(None)
+        )
+    ).one()
+    return last, count
+
+
+def _own(session: Session, owner: UUID, action_id: UUID) -> Action:
+    found = session.scalar(
+        select(Action).where(Action.id == action_id, Action.user_id == owner, Action.deleted_at.is_(None))
+    )
+    if found is None:
+        raise NotFound("You have no such action.")
+    callbacks.own(session, owner, found.callback_id)
+    return found
+
+
+def _show_fresh(session: Session, action: Action) -> ShownAction:
+    session.flush()
+    session.refresh(action)
+    return _show(action)
+
+
+def _show(action: Action) -> ShownAction:
+    kind = KINDS.get(action.type.value)
+    return ShownAction(
+        id=action.id,
+        callback_id=action.callback_id,
+        type=action.type,
+        name=action.name,
+        summary=kind.summarize(action.config) if kind else None,
+        config=kind.redact(action.config) if kind else {},
+        order=action.order,
+        parallel=action.parallel,
+        enabled=action.enabled,
+        on_failure=action.on_failure,
+        retry=action.retry,
+        created_at=action.created_at,
+        updated_at=action.updated_at,
+    )

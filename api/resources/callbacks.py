@@ -1,0 +1,238 @@
+"""Callbacks: what a user defines and the world triggers.
+
+Invariant: a callback is created together with its primary action, which delivers to `callbackUrl`; a deletion marks it,
+so that it is gone for everybody at once, and the purge removes its rows.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Annotated
+from uuid import UUID
+
+from pydantic import AfterValidator, ConfigDict, Field
+from sqlalchemy import func, select
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from api.resources.paging import newest
+from api.resources.shapes import Given, Name, Page, PageQuery, Shown, Tag, shown_once
+from api.urls import NAME
+from api.work import Work
+from shared.action_types.http_post import check_url
+from shared.clock import database_clock
+from shared.crypto import new_signing_secret
+from shared.errors import Conflict, Invalid, NotFound
+from shared.models import Action, ActionType, Callback
+
+MAX_TAGS = 20
+MAX_CACHE_SECONDS = 24 * 3600
+PRIMARY_NAME = "primary"
+PRIMARY_CONFIG = {"target": "callback_url"}
+NULLABLE = frozenset({"custom_path"})
+
+
+def _custom_path(value: str) -> str:
+    if not NAME.fullmatch(value):
+        raise ValueError("a custom path has 1 to 200 of the characters A–Z a–z 0–9 . _ ~ -")
+    return value
+
+
+Url = Annotated[str, AfterValidator(check_url)]
+CustomPath = Annotated[str, AfterValidator(_custom_path)]
+
+
+class NewCallback(Given):
+    """timeoutDuration in ms, cachePeriod in seconds."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"example": {"name": "orders", "callbackUrl": "https://example.com/hooks/orders"}}
+    )
+
+    name: Name
+    callback_url: Url
+    custom_path: CustomPath | None = None
+    timeout_duration: int = Field(30_000, ge=1)
+    cache_period: int = Field(0, ge=0, le=MAX_CACHE_SECONDS)
+    active_status: bool = True
+    tags: list[Tag] = Field(default_factory=list, max_length=MAX_TAGS)
+
+
+class CallbackChange(Given):
+    """Only what is given changes."""
+
+    model_config = ConfigDict(json_schema_extra={"example": {"activeStatus": False}})
+
+    name: Name | None = None
+    callback_url: Url | None = None
+    custom_path: CustomPath | None = None
+    timeout_duration: int | None = Field(None, ge=1)
+    cache_period: int | None = Field(None, ge=0, le=MAX_CACHE_SECONDS)
+    active_status: bool | None = None
+    tags: list[Tag] | None = Field(None, max_length=MAX_TAGS)
+
+
+class ShownCallback(Shown):
+    """A callback. Its signing secrets are never shown again."""
+
+    id: UUID
+    name: str
+    callback_url: str
+    active_status: bool
+    trigger_token: str | None
+    trigger_url: str | None
+    custom_path: str | None
+    custom_url: str | None
+    timeout_duration: int = Field(description="How long one attempt may take, in ms.")
+    cache_period: int = Field(description="How long an equal call is answered from the last one, in seconds.")
+    tags: list[str]
+    created_at: datetime
+    updated_at: datetime
+
+
+class CreatedCallback(ShownCallback):
+    """A new callback, with the secret that its deliveries are signed with."""
+
+    signing_secret: str | None = shown_once("Shown only in the first answer.")
+
+
+class CallbackPage(Page[ShownCallback]):
+    """Callbacks, newest first."""
+
+
+def create(work: Work, owner: UUID, new: NewCallback) -> CreatedCallback:
+    """Create a callback and its primary action. Conflict: the custom path is taken."""
+    _check_timeout(work, new.timeout_duration)
+    secret = new_signing_secret()
+    callback = Callback(
+        **new.model_dump(),
+        user_id=owner,
+        trigger_token=secrets.token_urlsafe(24),
+        signing_secrets=[
+            {
+                "secret": work.secrets.encrypt(secret),
+                "createdAt": database_clock.now().isoformat(),
+                "expiresAt": None,
+            }
+        ],
+    )
+    with _unique_path():
+        work.session.add(callback)
+        work.session.flush()
+    work.session.add(
+        Action(
+            callback_id=callback.id,
+            user_id=owner,
+            type=ActionType.HTTP_POST,
+            name=PRIMARY_NAME,
+            config=PRIMARY_CONFIG,
+        )
+    )
+    work.audit("callback_created", callback=callback.id)
+    return CreatedCallback(**_fields(work, _fresh(work.session, callback)), signing_secret=secret)
+
+
+def find(work: Work, owner: UUID, callback_id: UUID) -> ShownCallback:
+    """One callback; raises NotFound."""
+    return ShownCallback(**_fields(work, own(work.session, owner, callback_id)))
+
+
+def page(work: Work, owner: UUID, query: PageQuery) -> CallbackPage:
+    """The owner's callbacks, newest first."""
+    statement = select(Callback).where(Callback.user_id == owner, Callback.deleted_at.is_(None))
+    if query.cursor is not None:
+        statement = statement.where(Callback.id < query.cursor)
+    found = work.session.scalars(statement.order_by(Callback.id.desc()).limit(query.limit + 1)).all()
+    rows, next_cursor = newest(found, query.limit)
+    return CallbackPage(items=[ShownCallback(**_fields(work, row)) for row in rows], next_cursor=next_cursor)
+
+
+def change(work: Work, owner: UUID, callback_id: UUID, given: CallbackChange) -> ShownCallback:
+    """Change what is given; it holds for calls from a second later. Conflict: the custom path is taken."""
+    changes = given.changes(nullable=NULLABLE)
+    _check_timeout(work, changes.get("timeout_duration"))
+    callback = own(work.session, owner, callback_id)
+    for name, value in changes.items():
+        setattr(callback, name, value)
+    with _unique_path():
+        work.session.flush()
+    work.audit("callback_changed", callback=callback.id, fields=sorted(changes))
+    return ShownCallback(**_fields(work, _fresh(work.session, callback)))
+
+
+def delete(work: Work, owner: UUID, callback_id: UUID) -> None:
+    """Delete a callback with everything that belongs to it. Its trigger URL answers 404 within a second."""
+    callback = own(work.session, owner, callback_id)
+    callback.deleted_at = func.now()
+    callback.trigger_token = None
+    callback.custom_path = None
+    work.audit("callback_deleted", callback=callback.id)
+
+
+def own(session: Session, owner: UUID, callback_id: UUID, *, for_update: bool = False) -> Callback:
+    """The row of the owner's callback with this id; raises NotFound."""
+    statement = select(Callback).where(
+        Callback.id == callback_id, Callback.user_id == owner, Callback.deleted_at.is_(None)
+    )
+    found = session.scalar(statement.with_for_update() if for_update else statement)
+    if found is None:
+        raise NotFound("You have no such callback.")
+    return found
+
+
+def is_own(session: Session, owner: UUID, callback_id: UUID) -> bool:
+    """Whether the owner has a callback with this id."""
+    found = session.scalar(
+        select(Callback.id).where(
+            Callback.id == callback_id, Callback.user_id == owner, Callback.deleted_at.is_(None)
+        )
+    )
+    return found is not None
+
+
+def _fresh(session: Session, callback: Callback) -> Callback:
+    """The row as PostgreSQL has it now, times and defaults included."""
+    session.flush()
+    session.refresh(callback)
+    return callback
+
+
+def _fields(work: Work, callback: Callback) -> dict[str, object]:
+    token, path = callback.trigger_token, callback.custom_path
+    return {
+        "id": callback.id,
+        "name": callback.name,
+        "callback_url": callback.callback_url,
+        "active_status": callback.active_status,
+        "trigger_token": token,
+        "trigger_url": None if token is None else work.urls.by_token(token),
+        "custom_path": path,
+        "custom_url": None if path is None else work.urls.by_path(path),
+        "timeout_duration": callback.timeout_duration,
+        "cache_period": callback.cache_period,
+        "tags": callback.tags,
+        "created_at": callback.created_at,
+        "updated_at": callback.updated_at,
+    }
+
+
+def _check_timeout(work: Work, timeout_ms: int | None) -> None:
+    limit = work.settings.max_timeout_ms
+    if timeout_ms is not None and timeout_ms > limit:
+        raise Invalid(f"timeoutDuration: {timeout_ms} ms is more than the allowed {limit} ms.")
+
+
+@contextmanager
+def _unique_path() -> Iterator[None]:
+    """Turn a clash of custom paths into Conflict."""
+    try:
+        yield
+    except IntegrityError as error:
+        if "custom_path" not in str(error.orig):
+            raise
+        raise Conflict(
+            "This custom path is taken.", code="custom_path_taken", hint="Choose another customPath."
+        ) from None

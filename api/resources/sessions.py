@@ -1,0 +1,75 @@
+"""Sessions: who is logged in.
+
+Invariant: a token is shown once and kept as its hash only. A wrong password and an unknown e-mail look alike, in words
+and in time.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from pydantic import ConfigDict, Field
+from sqlalchemy import delete, func, select
+
+from api.auth.actors import SESSION_PREFIX
+from api.auth.passwords import matches
+from api.resources.shapes import Given, Shown
+from api.resources.users import MAX_EMAIL_CHARS, MAX_PASSWORD_CHARS
+from api.work import Work
+from shared.clock import database_clock
+from shared.crypto import new_token, token_hash
+from shared.errors import Unauthorized
+from shared.models import User, UserSession
+
+SESSION_DAYS = 7
+
+
+class NewSession(Given):
+    """Who logs in."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"example": {"email": "admin@localhost", "password": "correct horse"}}
+    )
+
+    email: str = Field(max_length=MAX_EMAIL_CHARS)
+    password: str = Field(max_length=MAX_PASSWORD_CHARS)
+
+
+class CreatedSession(Shown):
+    """The token of a new session, to be sent as `Authorization: Bearer`."""
+
+    token: str
+    expires_at: datetime
+
+
+def create(work: Work, new: NewSession) -> CreatedSession:
+    """Log in; raises Unauthorized."""
+    user = work.session.scalar(
+        select(User).where(
+            func.lower(User.email) == new.email.strip().lower(), User.is_active, User.deleted_at.is_(None)
+        )
+    )
+    if not matches(new.password, user.password if user else None) or user is None:
+        raise Unauthorized(
+            "E-mail or password is wrong.", code="wrong_credentials", hint="Check both, and Caps Lock."
+        )
+    token = new_token(SESSION_PREFIX)
+    expires_at = database_clock.now() + timedelta(days=SESSION_DAYS)
+    work.session.add(UserSession(user_id=user.id, token_hash=token_hash(token), expires_at=expires_at))
+    work.audit("logged_in", user_logged_in=user.id)
+    return CreatedSession(token=token, expires_at=expires_at)
+
+
+def end(work: Work, owner: UUID, session_id: UUID) -> None:
+    """End one session of the owner. One that has ended already stays so."""
+    work.session.execute(
+        delete(UserSession).where(UserSession.id == session_id, UserSession.user_id == owner)
+    )
+    work.audit("logged_out", session=session_id)
+
+
+def end_all(work: Work, owner: UUID) -> None:
+    """End all sessions of the owner."""
+    work.session.execute(delete(UserSession).where(UserSession.user_id == owner))
+    work.audit("sessions_ended", owner=owner)

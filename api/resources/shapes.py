@@ -1,0 +1,91 @@
+"""What the typed models have in common: camelCase in JSON, snake_case in Python.
+
+What comes in refuses unknown fields and never repeats a value in its errors; what goes out is made of rows that were
+checked when they were written.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Generic, TypeVar
+from uuid import UUID
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic.alias_generators import to_camel
+
+from shared.errors import Invalid
+
+MAX_NAME_CHARS = 200
+SHOWN_ONCE = "x-shown-once"
+"""In the schema of a field that only the first answer holds."""
+
+
+class Given(BaseModel):
+    """What a caller gives."""
+
+    model_config = ConfigDict(
+        alias_generator=to_camel, populate_by_name=True, extra="forbid", hide_input_in_errors=True
+    )
+
+    def changes(self, *, nullable: frozenset[str] = frozenset()) -> dict[str, Any]:
+        """Only the fields that were given; raises Invalid for a null where there must be a value."""
+        given = self.model_dump(exclude_unset=True)
+        for name, value in given.items():
+            if value is None and name not in nullable:
+                raise Invalid(f"{to_camel(name)} cannot be null.")
+        return given
+
+
+class Shown(BaseModel):
+    """What the API shows."""
+
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, frozen=True)
+
+    def rendered(self, *, again: bool = False) -> dict[str, Any]:
+        """As it stands in JSON, values still as Python has them. again: without what is shown only once."""
+        left_out = {
+            name
+            for name, field in type(self).model_fields.items()
+            if again and isinstance(field.json_schema_extra, dict) and SHOWN_ONCE in field.json_schema_extra
+        }
+        return self.model_dump(by_alias=True, exclude=left_out, warnings=False)
+
+
+class PageQuery(BaseModel):
+    """Which part of a list: at most `limit` items after `cursor`, newest first."""
+
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True)
+
+    limit: int = Field(50, ge=1, le=200)
+    cursor: UUID | None = None
+
+
+Item = TypeVar("Item", bound=Shown)
+
+
+class Page(Shown, Generic[Item]):
+    """A part of a list, newest first."""
+
+    items: list[Item]
+    next_cursor: UUID | None = Field(
+        None, description="Ask again with it as `cursor`; null: there is no more."
+    )
+    partial: bool = Field(
+        False,
+        exclude_if=lambda partial: not partial,
+        description="True: the search stopped before the page was full. What is missing follows with `cursor`.",
+    )
+
+
+def _no_control_characters(value: str) -> str:
+    if any(ord(character) < 32 or ord(character) == 127 for character in value):
+        raise ValueError("control characters are not allowed")
+    return value
+
+
+Name = Annotated[str, Field(min_length=1, max_length=MAX_NAME_CHARS), AfterValidator(_no_control_characters)]
+Tag = Annotated[str, Field(min_length=1, max_length=50), AfterValidator(_no_control_characters)]
+
+
+def shown_once(description: str) -> Any:
+    """A field that only the first answer holds, and no repetition of it."""
+    return Field(None, description=description, json_schema_extra={SHOWN_ONCE: True})

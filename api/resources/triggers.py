@@ -1,0 +1,189 @@
+"""Triggers: recorded calls of trigger URLs, with what became of them.
+
+Invariant: a trigger is never changed. Its status is its run's, or its log row's once it has settled.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, cast
+from uuid import UUID
+
+from pydantic import AwareDatetime, Field, SkipValidation
+from sqlalchemy import Row, Select, and_, case, exists, select
+from sqlalchemy.orm import Session
+
+from api.resources import callbacks, executions
+from api.resources.content import Encoding, shown
+from api.resources.history import Scope, Status
+from api.resources.paging import walk
+from api.resources.shapes import Page, PageQuery, Shown
+from api.work import Work
+from shared.db import cursor_of
+from shared.errors import Conflict, NotFound
+from shared.ids import first_id_of
+from shared.models import Callback, Log, Run, Trigger
+from shared.settle import cancel as settle_as_cancelled
+
+MAX_SHOWN_BODY_BYTES = 64 * 1024
+
+
+class TriggerQuery(PageQuery):
+    """Which triggers: of one callback, with one status, received from `from` until before `to` (ISO 8601, with a zone)."""
+
+    callback_id: UUID | None = None
+    status: Status | None = None
+    from_: AwareDatetime | None = Field(None, alias="from")
+    to: AwareDatetime | None = None
+
+
+class ShownTrigger(Shown):
+    """A recorded call, and how far it is."""
+
+    id: UUID
+    callback_id: UUID
+    status: Status
+    reason: str | None = Field(description="Why it ended without running, or without success; else null.")
+    received_at: datetime
+    finished_at: datetime | None
+    method: str
+    path: str
+    content_type: str | None
+    replay_of: UUID | None
+
+
+class RecordedRequest(Shown):
+    """The call as it was recorded. A body of more than 64 KiB is left out, its size is not."""
+
+    query: str
+    headers: SkipValidation[list[tuple[str, str]]]
+    source_ip: str | None
+    body: Any
+    body_encoding: Encoding | None
+    body_bytes: int
+
+
+class TriggerDetail(ShownTrigger):
+    """A trigger with the recorded request and its executions in the order of their steps."""
+
+    request: RecordedRequest
+    executions: list[executions.ShownExecution]
+
+
+class TriggerPage(Page[ShownTrigger]):
+    """Triggers, newest first."""
+
+
+_status = case(
+    (Run.trigger_id.is_not(None), Run.status.cast(Log.event.type)),
+    (Log.success, "SUCCESS"),
+    else_="FAILED",
+)
+_CALLBACK_LIVES = exists().where(Callback.id == Trigger.callback_id, Callback.deleted_at.is_(None))
+
+
+def find(work: Work, owner: UUID, trigger_id: UUID) -> TriggerDetail:
+    """One trigger with everything; raises NotFound."""
+    row = own(work.session, owner, trigger_id)
+    recorded = work.session.scalars(select(Trigger).where(Trigger.id == trigger_id)).one()
+    return TriggerDetail(
+        **_fields(row),
+        request=_show_request(recorded),
+        executions=executions.of_trigger(work, owner, trigger_id),
+    )
+
+
+def page(work: Work, owner: UUID, query: TriggerQuery) -> TriggerPage:
+    """The owner's triggers, newest first."""
+    if query.callback_id is not None and not callbacks.is_own(work.session, owner, query.callback_id):
+        return TriggerPage(items=[])
+    scope = Scope(
+        owner,
+        query.callback_id,
+        before=query.cursor,
+        first=_first_id(query.from_),
+        end=_first_id(query.to),
+    )
+    keys = walk(work.session, [scope.by_status(query.status)], query.limit)
+    rows = work.session.execute(_select(keys.ids).order_by(Trigger.id.desc())).all() if keys.ids else []
+    items = [ShownTrigger(**_fields(row)) for row in rows if query.status in (None, row.status)]
+    return TriggerPage(items=items, **keys.around)
+
+
+def cancel(work: Work, owner: UUID, trigger_id: UUID) -> ShownTrigger:
+    """End a waiting or running trigger. Conflict: it has settled."""
+    own(work.session, owner, trigger_id)
+    if not settle_as_cancelled(cursor_of(work.session), owner, trigger_id):
+        raise Conflict(
+            "This trigger has settled already.", code="trigger_settled", hint="There is nothing to cancel."
+        )
+    work.tell_settled([trigger_id])
+    work.audit("trigger_cancelled", trigger=trigger_id)
+    return show(work.session, owner, trigger_id)
+
+
+def show(session: Session, owner: UUID, trigger_id: UUID) -> ShownTrigger:
+    """A trigger as a list shows it; raises NotFound."""
+    return ShownTrigger(**_fields(own(session, owner, trigger_id)))
+
+
+def own(session: Session, owner: UUID, trigger_id: UUID) -> Row[Any]:
+    """The row of the owner's trigger with this id; raises NotFound."""
+    found = session.execute(
+        _select([trigger_id]).where(Trigger.user_id == owner, _CALLBACK_LIVES)
+    ).one_or_none()
+    if found is None:
+        raise NotFound("You have no such trigger.")
+    return found
+
+
+def _first_id(moment: datetime | None) -> UUID | None:
+    return None if moment is None else first_id_of(moment)
+
+
+def _select(ids: list[UUID]) -> Select[Any]:
+    """These triggers with run and log. Every table is told the ids, so that only their partitions are read."""
+    return (
+        select(
+            Trigger.id,
+            Trigger.callback_id,
+            _status.label("status"),
+            Log.details,
+            Log.created_at.label("finished_at"),
+            Trigger.received_at,
+            Trigger.method,
+            Trigger.path,
+            Trigger.content_type,
+            Trigger.replay_of,
+        )
+        .outerjoin(Run, and_(Run.trigger_id == Trigger.id, Run.trigger_id.in_(ids)))
+        .outerjoin(Log, and_(Log.id == Trigger.id, Log.id.in_(ids)))
+        .where(Trigger.id.in_(ids))
+    )
+
+
+def _fields(row: Row[Any]) -> dict[str, Any]:
+    return {
+        "id": row.id,
+        "callback_id": row.callback_id,
+        "status": row.status,
+        "reason": (row.details or {}).get("reason"),
+        "received_at": row.received_at,
+        "finished_at": row.finished_at,
+        "method": row.method,
+        "path": row.path,
+        "content_type": row.content_type,
+        "replay_of": row.replay_of,
+    }
+
+
+def _show_request(trigger: Trigger) -> RecordedRequest:
+    encoding, value = shown(trigger.body) if len(trigger.body) <= MAX_SHOWN_BODY_BYTES else (None, None)
+    return RecordedRequest(
+        query=trigger.query,
+        headers=cast(list[tuple[str, str]], trigger.headers),
+        source_ip=trigger.source_ip,
+        body=value,
+        body_encoding=encoding,
+        body_bytes=len(trigger.body),
+    )

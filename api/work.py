@@ -1,0 +1,161 @@
+"""The unit of work of one management call: who acts, one transaction, and what follows its commit.
+
+Invariants: everything that a call changes is committed together or not at all; right before COMMIT the caller is asked
+for (api/patience.py), so that whoever was told 503 finds nothing changed; what after_commit() was given runs only after
+the commit, and its failure changes nothing any more. No Flask: the API, the start-up and the command line open their
+work here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Literal
+from uuid import UUID
+
+import structlog
+from sqlalchemy import Engine
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.orm import Session
+
+from api.patience import Patience, outcome_unknown
+from api.urls import Urls
+from shared.config import Settings
+from shared.crypto import SecretBox
+from shared.errors import Unauthorized
+from shared.models import UserRole
+
+log = structlog.get_logger("work")
+
+Tell = Callable[[Iterable[UUID]], None]
+"""Takes the ids of triggers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """On whose behalf something is done, and what may be done.
+
+    through: a session, an API key, or this machine's own shell; through_id: which session or key. address: the
+    caller's. permissions: what the token allows and the user's role grants.
+    """
+
+    user_id: UUID
+    role: UserRole
+    permissions: frozenset[str]
+    through: Literal["session", "key", "shell"]
+    through_id: UUID | None = None
+    address: str | None = None
+    request_id: str | None = None
+
+
+@dataclass(slots=True)
+class Work:
+    """One call's work. actor: None until somebody is known to be calling, and for anonymous routes."""
+
+    shop: Workshop
+    session: Session
+    actor: Actor | None = None
+    _followers: list[Callable[[], None]] = field(default_factory=list)
+
+    @property
+    def settings(self) -> Settings:
+        return self.shop.settings
+
+    @property
+    def secrets(self) -> SecretBox:
+        return self.shop.secrets
+
+    @property
+    def urls(self) -> Urls:
+        return self.shop.urls
+
+    @property
+    def owner(self) -> UUID:
+        """Whose data this work is about: the actor's own."""
+        if self.actor is None:
+            raise Unauthorized("Nobody is known to be calling.")
+        return self.actor.user_id
+
+    def after_commit(self, do: Callable[[], None]) -> None:
+        """Do this once the work is committed, and never if it is not."""
+        self._followers.append(do)
+
+    def hint(self, trigger_ids: Iterable[UUID]) -> None:
+        """Tell workers of new runs, once they are committed. A hint that is lost is the sweep's to repair."""
+        ids = list(trigger_ids)
+        self.after_commit(lambda: self.shop.hint(ids))
+
+    def tell_settled(self, trigger_ids: Iterable[UUID]) -> None:
+        """Tell callers that wait for these triggers, once their end is committed."""
+        ids = list(trigger_ids)
+        self.after_commit(lambda: self.shop.tell_settled(ids))
+
+    def audit(self, event: str, **what: object) -> None:
+        """Note who did this, once it is committed: a line in the log. what: ids and numbers, never a secret."""
+        actor = self.actor
+        who: dict[str, object] = {}
+        if actor is not None:
+            who = {
+                "user": str(actor.user_id),
+                "through": actor.through,
+                "through_id": actor.through_id and str(actor.through_id),
+                "address": actor.address,
+                "request": actor.request_id,
+            }
+        fields = {name: str(value) if isinstance(value, UUID) else value for name, value in what.items()}
+        self.after_commit(lambda: log.info(event, **who, **fields))
+
+    def follow_up(self) -> None:
+        """Do what was to follow the commit. Called once, by whoever committed."""
+        for do in self._followers:
+            try:
+                do()
+            except Exception as error:  # noqa: BLE001 - the change is made; its caller must hear so
+                log.warning("follow_up_failed", error=type(error).__name__)
+
+
+def _nobody(_trigger_ids: Iterable[UUID]) -> None:
+    """Where no worker and no caller listens, as at the start: the sweep finds what is new."""
+
+
+class Workshop:
+    """Opens work in one process. hint and tell_settled: whom a commit is told to."""
+
+    def __init__(
+        self, engine: Engine, settings: Settings, *, hint: Tell = _nobody, tell_settled: Tell = _nobody
+    ) -> None:
+        self._engine = engine
+        self.settings = settings
+        self.urls = Urls(settings.base_url)
+        self.hint = hint
+        self.tell_settled = tell_settled
+
+    @cached_property
+    def secrets(self) -> SecretBox:
+        return SecretBox(self.settings.keys)
+
+    @contextmanager
+    def open(self, patience: Patience | None = None, actor: Actor | None = None) -> Iterator[Work]:
+        """A unit of work that commits at the end of the block and rolls back on any error.
+
+        Raises Unavailable when the caller has been told 503 meanwhile, or when PostgreSQL goes away during COMMIT.
+        """
+        with Session(self._engine) as session:
+            work = Work(self, session, actor)
+            yield work
+            session.flush()
+            if patience is not None:
+                patience.hold()
+            _commit(session)
+        work.follow_up()
+
+
+def _commit(session: Session) -> None:
+    try:
+        session.commit()
+    except DBAPIError as error:
+        if not error.connection_invalidated:
+            raise
+        raise outcome_unknown("PostgreSQL went away during the commit") from error
