@@ -155,6 +155,16 @@ REQUIRED: dict[str, dict[str, Callable[[Rows], Any]]] = {
         "start": _first("failed"),
         "received_to": _soon,
     },
+    "kept_answers": {
+        "user_id": _parent("users"),
+        "method": _word,
+        "path": _word,
+        "key": _word,
+        "request_hash": _bytes,
+        "status": _number,
+        "answer": _word,
+        "expires_at": _soon,
+    },
     "sessions": {"id": _id, "user_id": _parent("users"), "token_hash": _word, "expires_at": _soon},
 }
 """What each table demands: the columns without a default that cannot be NULL."""

@@ -1,4 +1,4 @@
-"""Each action type has two halves, each with its functions, and nobody forgot a registry line."""
+"""Each kind of thing is in its registry, with the functions that its siblings have: nobody forgot a line."""
 
 from __future__ import annotations
 
@@ -9,10 +9,15 @@ from types import ModuleType
 import pytest
 from pydantic import BaseModel
 
-from shared import action_types
+from api import management, resources
+from api.management.face import Face
+from deploy import cli
+from deploy.cli.main import COMMANDS
+from shared import action_types, config
 from shared.models.enums import ActionType
-from worker import actions
+from worker import actions, maintenance
 from worker.actions.contract import Outcome
+from worker.app import make_duties
 
 ENGINE_SIDE = {"contract", "storage"}  # what the I/O halves share; no action types
 
@@ -62,3 +67,39 @@ def test_the_io_half_has_its_functions(kind: str) -> None:
     assert not inspect.iscoroutinefunction(module.prepare)
     assert not inspect.iscoroutinefunction(module.classify)
     assert inspect.get_annotations(module.classify, eval_str=True)["return"] is Outcome
+
+
+def files_in(package: ModuleType, *others: str) -> set[str]:
+    assert package.__file__ is not None
+    found = {path.stem for path in Path(package.__file__).parent.glob("*.py")}
+    return found - {"__init__", "__main__", *others}
+
+
+FACE_SIDE = {"face", "openapi", "described"}  # what all faces share
+RESOURCE_SIDE = {"shapes", "paging", "history", "content", "kept_answers"}  # what resources share; no nouns
+WITHOUT_A_ROUTE = {"api_keys"}  # made by the start-up only
+
+
+def test_every_face_is_served() -> None:
+    faces = {name: getattr(management, name).face for name in files_in(management, *FACE_SIDE)}
+    assert all(isinstance(face, Face) for face in faces.values())
+    assert sorted(face.noun for face in management.FACES) == sorted(face.noun for face in faces.values())
+    assert {name.replace("_", " ") for name in faces} == {face.noun for face in management.FACES}
+
+
+def test_every_noun_has_one_home_and_one_face() -> None:
+    nouns = files_in(resources, *RESOURCE_SIDE)
+    assert nouns - WITHOUT_A_ROUTE == files_in(management, *FACE_SIDE)
+    assert nouns >= WITHOUT_A_ROUTE
+
+
+def test_every_duty_is_done() -> None:
+    sources = {name: f"worker.maintenance.{name}" for name in files_in(maintenance, "duty", "sweep")}
+    settings = config.Settings()
+    done = {type(duty) for duty in make_duties(settings, None, lambda _ids, _seconds: True, lambda: 1)}  # type: ignore[arg-type]
+    assert {one.__module__ for one in done} == set(sources.values())
+    assert len({duty.name for duty in done}) == len(sources)
+
+
+def test_every_command_is_listed() -> None:
+    assert {f"deploy.cli.{name}" for name in files_in(cli, "main")} == set(COMMANDS.values())

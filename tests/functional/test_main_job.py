@@ -286,7 +286,10 @@ def test_stored_items_can_be_read_back(pointsman: Running, receiver: Receiver) -
 
     items = pointsman.api.get("/api/v1/stored-items", params={"callbackId": callback["id"]}).json()["items"]
 
-    by_key = {item["key"]: item for item in items}
+    assert [set(item) & {"value", "valueEncoding"} for item in items] == [set(), set()], (
+        "lists carry no values"
+    )
+    by_key = {item["key"]: pointsman.api.get(f"/api/v1/stored-items/{item['id']}").json() for item in items}
     assert by_key["fixed"]["value"] == {"a": [1, 2]}
     assert (by_key["body"]["valueEncoding"], by_key["body"]["triggerId"]) == ("base64", trigger_id)
 

@@ -20,7 +20,6 @@ from shared import metrics
 from shared.db import OwnedConnection, array
 from shared.errors import ClaimLost
 from shared.group_commit import GroupCommit
-from shared.ids import new_id
 from shared.json_text import to_json
 from shared.settle import SETTLE, Settlement
 from shared.settle import columns as settle_columns
@@ -28,6 +27,7 @@ from shared.statements import PLANNED_ONCE, Batch, Statement, batch
 from worker.actions.contract import Action
 from worker.engine.rows import ACTIONS_BY_ID, read_actions
 from worker.engine.state import Execution, Run, Status
+from worker.engine.switch_off import switch_off
 
 MAX_BATCH_ROWS = 200
 MAX_BATCH_BYTES = 8 * 1024 * 1024
@@ -35,8 +35,6 @@ MAX_QUEUE_ROWS = 100_000
 MAX_QUEUE_BYTES = 512 * 1024 * 1024
 CALL_SECONDS = 10.0
 ENTRY_BYTES = 500
-
-SWITCHED_OFF_EVENT = "action.disabled"
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,23 +133,6 @@ UPDATE runs r SET status = 'PENDING', worker_id = NULL, hint_count = 0, losses =
 FROM unnest(%s::uuid[], %s::float8[]) AS p(trigger_id, delay)
 WHERE r.trigger_id = p.trigger_id AND r.trigger_id = ANY(%s::uuid[])
 """
-_SWITCH_OFF = """
-WITH gone AS (
-  SELECT DISTINCT ON (a.id) a.id, x.trigger_id
-  FROM unnest(%(actions)s::uuid[], %(triggers)s::uuid[]) AS g(action_id, trigger_id)
-  JOIN action_executions x ON x.trigger_id = g.trigger_id AND x.action_id = g.action_id
-    AND x.trigger_id = ANY(%(triggers)s::uuid[])
-  JOIN actions a ON a.id = g.action_id AND a.updated_at <= x.started_at
-  ORDER BY a.id),
-off AS (
-  UPDATE actions a SET enabled = false, updated_at = now() FROM gone
-  WHERE a.id = gone.id AND a.enabled AND a.deleted_at IS NULL RETURNING a.id, a.callback_id, gone.trigger_id)
-INSERT INTO logs (id, callback_id, user_id, event, details, status_code, success)
-SELECT l.id, off.callback_id, c.user_id, %(event)s, jsonb_build_object('reason', 'gone', 'actionId', off.id,
-  'triggerId', off.trigger_id), 410, false
-FROM off JOIN unnest(%(each)s::uuid[], %(ids)s::uuid[]) AS l(action_id, id) ON l.action_id = off.id
-JOIN callbacks c ON c.id = off.callback_id
-"""  # what was changed since the attempt began is not what the receiver spoke of
 _RELEASE = """
 UPDATE action_executions SET status = 'PENDING', next_attempt_at = NULL, updated_at = now(),
   history = history || jsonb_build_object('attempt', attempt, 'outcome', %s::text, 'startedAt', started_at)
@@ -208,7 +189,7 @@ class Journal:
             rows = [row for entry in live for row in _rows_of(entry, actions)]
             if rows:
                 statements.tell(_UPDATE, *_columns(rows))
-            _switch_off(statements, live)
+            switch_off(statements, _gone(live))
             _end_runs(statements, live)
         alive = {id(entry) for entry in live}
         metrics.claims_lost.inc(len(entries) - len(live))
@@ -320,26 +301,14 @@ def _columns(rows: Sequence[_Row]) -> tuple[str, ...]:
     return tuple(array(getattr(row, name) for row in rows) for name in _Row.__slots__)
 
 
-def _switch_off(statements: Batch, live: Sequence[Entry]) -> None:
-    """Disable the actions whose receiver asked never to be called again, with a log row for each."""
-    gone = [
+def _gone(live: Sequence[Entry]) -> list[tuple[UUID, UUID]]:
+    """Actions whose receiver asked never to be called again, each with the trigger that it said so to."""
+    return [
         (execution.action_id, entry.run.id)
         for entry in live
         for execution in entry.changed
         if execution.outcome is not None and execution.outcome.gone
     ]
-    if gone:
-        ids = {action_id: new_id() for action_id, _ in gone}  # of the log row that each may get
-        statements.execute(
-            _SWITCH_OFF,
-            {
-                "actions": array(action_id for action_id, _ in sorted(gone)),
-                "triggers": array(trigger_id for _, trigger_id in sorted(gone)),
-                "each": array(ids),
-                "ids": array(ids.values()),
-                "event": SWITCHED_OFF_EVENT,
-            },
-        )
 
 
 def _end_runs(statements: Batch, live: Sequence[Entry]) -> None:

@@ -232,6 +232,7 @@ CASCADES = {
     ("sessions", "user_id", "users"),
     ("replay_jobs", "user_id", "users"),
     ("replay_jobs", "callback_id", "callbacks"),
+    ("kept_answers", "user_id", "users"),
 }
 
 

@@ -56,6 +56,7 @@ ALL_TABLES = {
         "stored_items",
         "sessions",
         "replay_jobs",
+        "kept_answers",
     ),
 }
 UPGRADE = "import sys; from migrations.migrate import upgrade; upgrade(sys.argv[1])"
@@ -198,9 +199,16 @@ class TestHotTables:
     @pytest.mark.parametrize(
         ("table", "indexed"),
         [
-            ("triggers", {"(id)", "(callback_id, id)"}),
+            ("triggers", {"(id)", "(callback_id, id)", "(user_id, id)"}),
             ("runs", {"(trigger_id)", "(hint_at)"}),
-            ("logs", {"(id)", "(callback_id, id)", "(callback_id, id) WHERE (NOT success)"}),
+            (
+                "logs",
+                {
+                    "(id)",
+                    *("(callback_id, id)", "(callback_id, id) WHERE (NOT success)"),
+                    *("(user_id, id)", "(user_id, id) WHERE (NOT success)"),
+                },
+            ),
             ("action_executions", {"(trigger_id, id)", "(trigger_id, action_id)", "(action_id, id)"}),
         ],
     )
