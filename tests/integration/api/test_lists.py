@@ -1,0 +1,331 @@
+"""Lists by keyset: whatever the filter, all that is wanted comes once, newest first, and no page reads without bound."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from api.resources import callbacks, executions, logs, stored_items, triggers
+from api.resources.executions import ExecutionQuery
+from api.resources.logs import LogQuery
+from api.resources.paging import MAX_READ
+from api.resources.shapes import Page, PageQuery
+from api.resources.stored_items import StoredItemQuery
+from api.resources.triggers import TriggerQuery
+from api.work import Work, Workshop
+from shared.config import Settings
+from shared.crypto import new_key
+from shared.db import make_engine
+from shared.ids import new_id
+from tests.history import fill
+from tests.rows import Rows
+
+MANY = MAX_READ + 50
+
+
+@dataclass
+class Tenant:
+    """A user whose callbacks, actions and triggers a test makes."""
+
+    rows: Rows
+    id: UUID = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.id = UUID(self.rows.insert("users")["id"])
+
+    def callback(self) -> UUID:
+        return UUID(self.rows.insert("callbacks", user_id=self.id)["id"])
+
+    def action(self, callback_id: UUID) -> UUID:
+        return UUID(self.rows.insert("actions", callback_id=callback_id, user_id=self.id)["id"])
+
+    def trigger(self, callback_id: UUID, action_id: UUID, status: str) -> tuple[UUID, UUID]:
+        """A trigger with one execution; the ids of both."""
+        trigger_id = new_id()
+        execution_id = UUID(int=trigger_id.int ^ 1)
+        names = {"callback_id": callback_id, "user_id": self.id}
+        self.rows.insert("triggers", id=trigger_id, **names)
+        self.rows.insert(
+            "action_executions",
+            trigger_id=trigger_id,
+            id=execution_id,
+            action_id=action_id,
+            status=status,
+            **names,
+        )
+        if status in ("PENDING", "RUNNING"):
+            self.rows.insert("runs", trigger_id=trigger_id, status=status, **names)
+        else:
+            self.rows.insert(
+                "logs", id=trigger_id, event="trigger.settled", success=status == "SUCCESS", **names
+            )
+        return trigger_id, execution_id
+
+    def item(self, callback_id: UUID, key: str) -> UUID:
+        row = self.rows.insert("stored_items", user_id=self.id, callback_id=callback_id, key=key)
+        return UUID(row["id"])
+
+
+@pytest.fixture
+def rows(connect: Callable[..., Any]) -> Rows:
+    return Rows(connect().cursor())
+
+
+@pytest.fixture
+def work(own_database_url: str) -> Iterator[Work]:
+    engine = make_engine(own_database_url, "test", pool_size=1)
+    shop = Workshop(engine, Settings(secret_keys=new_key()))
+    with shop.open() as work:
+        yield work
+    engine.dispose()
+
+
+Listed = Callable[[UUID | None], Page[Any]]
+
+
+def all_of(listed: Listed) -> tuple[list[UUID], list[bool]]:
+    """The ids of all pages, one behind the other, and which pages were partial."""
+    ids: list[UUID] = []
+    partial: list[bool] = []
+    cursor = None
+    while True:
+        page = listed(cursor)
+        ids += [item.id for item in page.items]
+        partial.append(page.partial)
+        assert len(partial) < 50, "the pages end"
+        cursor = page.next_cursor
+        if cursor is None:
+            return ids, partial
+
+
+STATUSES = ("PENDING", "RUNNING", "SUCCESS", "FAILED")
+
+
+@dataclass
+class TwoTenants:
+    """Each has two callbacks with triggers in each status, made in turns; one of the callbacks is deleted."""
+
+    mine: Tenant
+    kept: UUID
+    deleted: UUID
+    action: UUID
+    made: list[tuple[UUID, UUID, str]]
+    """Of the kept callback: trigger, execution and status, newest first."""
+
+
+@pytest.fixture
+def two_tenants(rows: Rows) -> TwoTenants:
+    mine, other = Tenant(rows), Tenant(rows)
+    made: list[tuple[UUID, UUID, str]] = []
+    kept, deleted, others = mine.callback(), mine.callback(), other.callback()
+    action, deleted_action, others_action = (
+        mine.action(kept),
+        mine.action(deleted),
+        other.action(others),
+    )
+    for number in range(24):
+        status = STATUSES[number % 4]
+        made.append((*mine.trigger(kept, action, status), status))
+        mine.trigger(deleted, deleted_action, status)
+        other.trigger(others, others_action, status)
+    for _ in range(30):  # the newest are of the deleted callback: more than a page of them
+        mine.trigger(deleted, deleted_action, "FAILED")
+    rows.cursor.execute("UPDATE callbacks SET deleted_at = now() WHERE id = %s", (str(deleted),))
+    made.sort(reverse=True)
+    return TwoTenants(mine, kept, deleted, action, made)
+
+
+@pytest.mark.parametrize("status", [None, *STATUSES])
+@pytest.mark.parametrize("of_callback", [False, True], ids=["all", "of a callback"])
+def test_triggers_come_once_and_newest_first(
+    work: Work, two_tenants: TwoTenants, status: Any, of_callback: bool
+) -> None:
+    """Fails when a deleted callback's rows end a list early, or another tenant's stand in it."""
+    callback_id = two_tenants.kept if of_callback else None
+    found, partial = all_of(
+        lambda cursor: triggers.page(
+            work,
+            two_tenants.mine.id,
+            TriggerQuery(limit=4, cursor=cursor, status=status, callback_id=callback_id),
+        )
+    )
+    assert found == [trigger for trigger, _, is_status in two_tenants.made if status in (None, is_status)]
+    assert not any(partial)
+
+
+@pytest.mark.parametrize("status", [None, *STATUSES])
+@pytest.mark.parametrize("of_action", [False, True], ids=["all", "of an action"])
+def test_executions_come_once_and_newest_first(
+    work: Work, two_tenants: TwoTenants, status: Any, of_action: bool
+) -> None:
+    """Fails when the executions of a deleted callback end the list early: empty pages, although thousands follow."""
+    action_id = two_tenants.action if of_action else None
+    found, partial = all_of(
+        lambda cursor: executions.page(
+            work,
+            two_tenants.mine.id,
+            ExecutionQuery(limit=4, cursor=cursor, status=status, action_id=action_id),
+        )
+    )
+    assert found == [one for _, one, is_status in two_tenants.made if status in (None, is_status)]
+    assert not any(partial)
+
+
+def test_another_tenants_callback_and_action_list_nothing(
+    work: Work, two_tenants: TwoTenants, rows: Rows
+) -> None:
+    stranger = Tenant(rows)
+    assert triggers.page(work, stranger.id, TriggerQuery(callback_id=two_tenants.kept)).items == []
+    assert executions.page(work, stranger.id, ExecutionQuery(action_id=two_tenants.action)).items == []
+    query = StoredItemQuery(callback_id=two_tenants.kept)
+    assert stored_items.page(work, stranger.id, query).items == []
+
+
+@pytest.mark.parametrize("success", [None, True, False])
+def test_logs_come_once_and_newest_first(
+    work: Work, two_tenants: TwoTenants, rows: Rows, success: bool | None
+) -> None:
+    names = {"callback_id": two_tenants.kept, "user_id": two_tenants.mine.id}
+    event = UUID(rows.insert("logs", event="action.disabled", success=False, **names)["id"])
+    wanted = sorted(
+        [
+            (event, False),
+            *((t, s == "SUCCESS") for t, _, s in two_tenants.made if s in ("SUCCESS", "FAILED")),
+        ],
+        reverse=True,
+    )
+    found, _ = all_of(
+        lambda cursor: logs.page(
+            work, two_tenants.mine.id, two_tenants.kept, LogQuery(limit=4, cursor=cursor, success=success)
+        )
+    )
+    assert found == [one for one, is_good in wanted if success in (None, is_good)]
+
+
+@pytest.mark.parametrize("key", [None, "wanted"])
+def test_stored_items_come_once_and_newest_first(
+    work: Work, two_tenants: TwoTenants, key: str | None
+) -> None:
+    mine = two_tenants.mine
+    made: list[tuple[UUID, str]] = []
+    for number in range(12):
+        name = "wanted" if number % 3 else "other"
+        made.append((mine.item(two_tenants.kept, name), name))
+        mine.item(two_tenants.deleted, name)
+    wanted = [one for one, name in sorted(made, reverse=True) if key in (None, name)]
+    for callback_id in (None, two_tenants.kept):
+        found, _ = all_of(
+            lambda cursor, of=callback_id: stored_items.page(  # type: ignore[misc]
+                work, mine.id, StoredItemQuery(limit=3, cursor=cursor, key=key, callback_id=of)
+            )
+        )
+        assert found == wanted
+
+
+@dataclass
+class Haystack:
+    """More triggers of one outcome than a page may read, newer than the few with the other."""
+
+    tenant: Tenant
+    callback: UUID
+    action: UUID
+    needles: list[tuple[UUID, UUID]]
+    """Triggers and their executions, newest first."""
+
+
+@pytest.fixture
+def haystack(rows: Rows) -> Haystack:
+    """MANY failures, and behind them five triggers that succeeded."""
+    tenant = Tenant(rows)
+    callback = tenant.callback()
+    action = tenant.action(callback)
+    fill(rows.cursor, callback, tenant.id, action, MANY, days_ago=0)
+    rows.cursor.execute("UPDATE logs SET success = false")
+    rows.cursor.execute("UPDATE action_executions SET status = 'FAILED'")
+    fill(rows.cursor, callback, tenant.id, action, 5, days_ago=1)
+    rows.cursor.execute(
+        "SELECT trigger_id, id FROM action_executions WHERE status = 'SUCCESS' ORDER BY id DESC"
+    )
+    needles = [(row[0], row[1]) for row in rows.cursor.fetchall()]
+    return Haystack(tenant, callback, action, needles)
+
+
+def test_a_rare_status_is_searched_in_bounded_pages(work: Work, haystack: Haystack) -> None:
+    """Fails when a page reads on until it is full, or when it says that there is no more although it stopped."""
+    owner = haystack.tenant.id
+    lists: dict[str, tuple[Listed, list[UUID]]] = {
+        "triggers": (
+            lambda cursor: triggers.page(work, owner, TriggerQuery(limit=3, cursor=cursor, status="SUCCESS")),
+            [trigger for trigger, _ in haystack.needles],
+        ),
+        "executions": (
+            lambda cursor: executions.page(
+                work, owner, ExecutionQuery(limit=3, cursor=cursor, status="SUCCESS")
+            ),
+            [execution for _, execution in haystack.needles],
+        ),
+        "executions of an action": (
+            lambda cursor: executions.page(
+                work,
+                owner,
+                ExecutionQuery(limit=3, cursor=cursor, status="SUCCESS", action_id=haystack.action),
+            ),
+            [execution for _, execution in haystack.needles],
+        ),
+        "logs": (
+            lambda cursor: logs.page(
+                work, owner, haystack.callback, LogQuery(limit=3, cursor=cursor, success=True)
+            ),
+            [trigger for trigger, _ in haystack.needles],
+        ),
+    }
+    for name, (listed, wanted) in lists.items():
+        first = listed(None)
+        assert (list(first.items), first.partial) == ([], True), name
+        assert first.next_cursor is not None, name
+        assert all_of(listed) == (wanted, [True, False, False]), name
+
+
+def test_failures_and_what_is_in_motion_are_one_list(work: Work, haystack: Haystack) -> None:
+    """Fails when the end of one of the two indexes is taken for the end of the other."""
+    old = haystack.tenant
+    trigger_id, execution_id = old.trigger(haystack.callback, haystack.action, "FAILED")
+    # a run that began before all failures, with an execution that has failed and others that go on
+    ancient_trigger, ancient_execution = haystack.needles[-1]
+    old.rows.cursor.execute("DELETE FROM logs WHERE id = %s", (str(ancient_trigger),))
+    names = {"callback_id": haystack.callback, "user_id": old.id}
+    old.rows.insert("runs", trigger_id=ancient_trigger, status="RUNNING", **names)
+    old.rows.cursor.execute(
+        "UPDATE action_executions SET status = 'FAILED' WHERE id = %s", (str(ancient_execution),)
+    )
+
+    found, partial = [], []
+    cursor = None
+    while True:
+        page = executions.page(work, old.id, ExecutionQuery(limit=200, cursor=cursor, status="FAILED"))
+        found += [item.id for item in page.items]
+        partial.append(page.partial)
+        cursor = page.next_cursor
+        if cursor is None:
+            break
+
+    assert found[0] == execution_id
+    assert found[-1] == ancient_execution
+    assert len(found) == len(set(found)) == MANY + 2
+    assert found == sorted(found, reverse=True)
+    assert trigger_id != ancient_trigger
+
+
+def test_any_uuid_is_a_cursor(work: Work, two_tenants: TwoTenants) -> None:
+    for cursor in (UUID(int=0), UUID(int=2**128 - 1)):
+        executions.page(work, two_tenants.mine.id, ExecutionQuery(cursor=cursor))
+        triggers.page(work, two_tenants.mine.id, TriggerQuery(cursor=cursor))
+
+
+def test_deleting_a_callback_hides_it_from_its_own_list(work: Work, two_tenants: TwoTenants) -> None:
+    found = callbacks.page(work, two_tenants.mine.id, PageQuery())
+    assert [one.id for one in found.items] == [two_tenants.kept]
