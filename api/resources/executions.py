@@ -64,27 +64,32 @@ def find(work: Work, owner: UUID, execution_id: UUID) -> ShownExecution:
 
 def page(work: Work, owner: UUID, query: ExecutionQuery) -> ExecutionPage:
     """The owner's executions, newest first."""
+    callback_id = None
     if query.action_id is not None:
-        if not _is_own_action(work.session, owner, query.action_id):
+        callback_id = _callback_of(work.session, owner, query.action_id)
+        if callback_id is None:
             return ExecutionPage(items=[])
+    if query.action_id is not None and query.status in (None, "SUCCESS"):
         keys = walk(work.session, [_of_action(query, query.action_id)], query.limit)
-        triggers = [trigger_range(one) for one in keys.ids]
+        next_cursor = keys.next_cursor
     else:
-        scope = Scope(owner, through=query.cursor and trigger_range(query.cursor)[1])
+        scope = Scope(owner, callback_id, through=query.cursor and trigger_range(query.cursor)[1])
         keys = walk(work.session, _sources(scope, query.status), query.limit, _executions_of(owner, query))
-        triggers = [(row.walked, row.walked) for row in keys.rows]
-    rows = []
-    if keys.ids:
-        lowest, highest = min(low for low, _ in triggers), max(high for _, high in triggers)
-        statement = _select().where(
-            ActionExecution.trigger_id.between(lowest, highest), ActionExecution.id.in_(keys.ids)
-        )
-        rows = list(work.session.execute(statement.order_by(ActionExecution.id.desc())).all())
-    around = keys.around
-    if keys.stopped_at is not None and query.action_id is None:  # it names a trigger; the cursor an execution
-        around["next_cursor"] = trigger_range(keys.stopped_at)[0]
-    items = [_show(row) for row in rows if query.status in (None, row[0].status.value)]
-    return ExecutionPage(items=items, **around)
+        # where the search stopped, it names a trigger; the cursor is below all of that one's executions
+        next_cursor = trigger_range(keys.stopped_at)[0] if keys.stopped_at else keys.next_cursor
+    items = [row for row in _read(work.session, keys.ids) if query.status in (None, row.status.value)]
+    return ExecutionPage(items=items, next_cursor=next_cursor, partial=keys.stopped_at is not None)
+
+
+def _read(session: Session, ids: list[UUID]) -> list[ShownExecution]:
+    """These executions, newest first."""
+    if not ids:
+        return []
+    lowest, highest = trigger_range(min(ids))[0], trigger_range(max(ids))[1]
+    statement = _select().where(
+        ActionExecution.trigger_id.between(lowest, highest), ActionExecution.id.in_(ids)
+    )
+    return [_show(row) for row in session.execute(statement.order_by(ActionExecution.id.desc()))]
 
 
 def of_trigger(work: Work, owner: UUID, trigger_id: UUID) -> list[ShownExecution]:
@@ -144,6 +149,8 @@ def _executions_of(owner: UUID, query: ExecutionQuery) -> Any:
         wanted: list[ColumnElement[bool]] = [ActionExecution.trigger_id == walked.c.id]
         if query.status is not None:
             wanted.append(ActionExecution.status == query.status)
+        if query.action_id is not None:
+            wanted.append(ActionExecution.action_id == query.action_id)
         if query.cursor is not None:
             wanted.append(ActionExecution.id < query.cursor)
         deleted = select(Action.id).where(Action.user_id == owner, Action.deleted_at.is_not(None))
@@ -155,16 +162,16 @@ def _executions_of(owner: UUID, query: ExecutionQuery) -> Any:
     return expand
 
 
-def _is_own_action(session: Session, owner: UUID, action_id: UUID) -> bool:
-    found = session.scalar(
-        select(Action.id).where(
+def _callback_of(session: Session, owner: UUID, action_id: UUID) -> UUID | None:
+    """The callback of the owner's action, None when they have no such action."""
+    return session.scalar(
+        select(Action.callback_id).where(
             Action.id == action_id,
             Action.user_id == owner,
             Action.deleted_at.is_(None),
             not_deleted(Action.callback_id, owner),
         )
     )
-    return found is not None
 
 
 def _show(row: Row[ActionExecution, str | None]) -> ShownExecution:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, FromClause, Row, Select, desc, literal_column, select, union_all
+from sqlalchemy import ColumnElement, FromClause, Row, Select, literal_column, select, union_all
 from sqlalchemy.orm import Session
 
 MAX_READ = 20_000
@@ -81,12 +81,8 @@ def walk(
     the ids themselves.
     """
     merged = union_all(*(source.wanted() for source in sources)) if len(sources) > 1 else sources[0].wanted()
-    ids = merged.order_by(_ID.desc()).limit(MAX_READ).subquery() if expand else None
-    if expand is not None and ids is not None:
-        statement = expand(ids)
-    else:
-        found = merged.subquery()
-        statement = select(found.c.id, found.c.id.label("walked")).order_by(desc(found.c.id))
+    found = merged.order_by(_ID.desc()).subquery()
+    statement = expand(found) if expand else _themselves(found)
     rows = session.execute(statement.limit(limit + 1)).all()
     if len(rows) > limit and len(sources) == 1:
         return Keys(rows[:limit], has_more=True)
@@ -97,6 +93,11 @@ def walk(
     if len(seen) > limit:
         return Keys(seen[:limit], has_more=True)
     return Keys(seen, stopped_at=stopped_at)
+
+
+def _themselves(found: FromClause) -> Entries:
+    statement: Entries = select(found.c.id, found.c.id.label("walked"))
+    return statement.order_by(found.c.id.desc())
 
 
 def newest(rows: Sequence[Any], limit: int) -> tuple[Sequence[Any], UUID | None]:

@@ -291,33 +291,44 @@ def test_a_rare_status_is_searched_in_bounded_pages(work: Work, haystack: Haysta
 
 
 def test_failures_and_what_is_in_motion_are_one_list(work: Work, haystack: Haystack) -> None:
-    """Fails when the end of one of the two indexes is taken for the end of the other."""
-    old = haystack.tenant
-    trigger_id, execution_id = old.trigger(haystack.callback, haystack.action, "FAILED")
-    # a run that began before all failures, with an execution that has failed and others that go on
-    ancient_trigger, ancient_execution = haystack.needles[-1]
-    old.rows.cursor.execute("DELETE FROM logs WHERE id = %s", (str(ancient_trigger),))
-    names = {"callback_id": haystack.callback, "user_id": old.id}
-    old.rows.insert("runs", trigger_id=ancient_trigger, status="RUNNING", **names)
-    old.rows.cursor.execute(
-        "UPDATE action_executions SET status = 'FAILED' WHERE id = %s", (str(ancient_execution),)
+    """Fails when the end of one of the two indexes is taken for the end of the other.
+
+    The hay are failed triggers without a failed execution, which are read and not listed.
+    """
+    cursor, owner = haystack.tenant.rows.cursor, haystack.tenant.id
+    cursor.execute("UPDATE action_executions SET status = 'SUCCESS'")
+    cursor.execute(
+        "SELECT trigger_id, id FROM action_executions WHERE user_id = %s ORDER BY id DESC", (str(owner),)
     )
+    made = cursor.fetchall()
+    names = {"callback_id": haystack.callback, "user_id": owner}
 
-    found, partial = [], []
-    cursor = None
-    while True:
-        page = executions.page(work, old.id, ExecutionQuery(limit=200, cursor=cursor, status="FAILED"))
-        found += [item.id for item in page.items]
-        partial.append(page.partial)
-        cursor = page.next_cursor
-        if cursor is None:
-            break
+    def in_motion(number: int) -> UUID:
+        """The number-th newest trigger, given a run beside its failed execution, and no log row."""
+        trigger_id, execution_id = made[number]
+        cursor.execute("DELETE FROM logs WHERE id = %s", (trigger_id,))
+        haystack.tenant.rows.insert("runs", trigger_id=trigger_id, status="RUNNING", **names)
+        cursor.execute("UPDATE action_executions SET status = 'FAILED' WHERE id = %s", (execution_id,))
+        return UUID(str(execution_id))
 
-    assert found[0] == execution_id
-    assert found[-1] == ancient_execution
-    assert len(found) == len(set(found)) == MANY + 2
-    assert found == sorted(found, reverse=True)
-    assert trigger_id != ancient_trigger
+    def failed(number: int) -> UUID:
+        cursor.execute("UPDATE action_executions SET status = 'FAILED' WHERE id = %s", (made[number][1],))
+        return UUID(str(made[number][1]))
+
+    wanted = [
+        *(in_motion(number) for number in (0, 1, 5_000)),
+        *(failed(number) for number in (MAX_READ - 3, MAX_READ - 1, MAX_READ, MAX_READ + 2, MAX_READ + 3)),
+        *(in_motion(number) for number in (MAX_READ + 20, MANY + 2)),
+    ]
+
+    for limit in (2, 6, 7, 50):
+        found, partial = all_of(
+            lambda cursor, limit=limit: executions.page(  # type: ignore[misc]
+                work, owner, ExecutionQuery(limit=limit, cursor=cursor, status="FAILED")
+            )
+        )
+        assert found == wanted, limit
+    assert partial == [True, False]
 
 
 def test_any_uuid_is_a_cursor(work: Work, two_tenants: TwoTenants) -> None:
