@@ -12,7 +12,8 @@ MAX_ATTEMPTS = 30
 DEFAULT_ATTEMPTS = 8  # with the default schedule: over half a day
 MAX_DELAY_SECONDS = 7 * 24 * 3600
 
-Seconds = Annotated[float, Field(ge=0, le=MAX_DELAY_SECONDS, allow_inf_nan=False)]
+# strict: what is stored is shown as it came, so that a truth value or a text must not pass for a number
+Seconds = Annotated[float, Field(ge=0, le=MAX_DELAY_SECONDS, allow_inf_nan=False, strict=True)]
 
 
 class RetryPolicy(BaseModel):
@@ -24,10 +25,10 @@ class RetryPolicy(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
-    maxAttempts: int = Field(DEFAULT_ATTEMPTS, ge=1, le=MAX_ATTEMPTS)  # noqa: N815 - the JSON field's name
+    maxAttempts: int = Field(DEFAULT_ATTEMPTS, ge=1, le=MAX_ATTEMPTS, strict=True)  # noqa: N815 - the JSON field's name
     schedule: tuple[Seconds, ...] | None = Field(None, min_length=1, max_length=MAX_ATTEMPTS)
     initialSeconds: Seconds | None = None  # noqa: N815
-    factor: float = Field(2.0, ge=1, le=10, allow_inf_nan=False)
+    factor: float = Field(2.0, ge=1, le=10, allow_inf_nan=False, strict=True)
     capSeconds: Seconds = 3600.0  # noqa: N815
 
     @model_validator(mode="after")

@@ -24,25 +24,31 @@ from shared.retry_policy import parse_retry
 
 MAX_ACTIONS = 100  # of one callback: each becomes an execution row at every trigger
 MAX_ORDER = 1_000_000
+MAX_DEPTH = 32  # of a config
+FIRST_NUMBER_TOO_LARGE = 2**63
 NULLABLE = frozenset({"name", "retry"})
 
 
-def _storable(value: Any) -> Any:
-    """Refuse what PostgreSQL's jsonb cannot hold, anywhere inside."""
+def _storable(value: Any, depth: int = 0) -> Any:
+    """Refuse what PostgreSQL's jsonb cannot hold, or would not give back as it came, anywhere inside."""
+    if depth > MAX_DEPTH:
+        raise ValueError(f"it is nested more than {MAX_DEPTH} deep")
     match value:
         case str() if "\x00" in value:
             raise ValueError("a NUL character cannot be stored")
+        case int() | float() if abs(value) >= FIRST_NUMBER_TOO_LARGE:
+            raise ValueError("a number of more than 64 bits does not come back as it was; send it as text")
         case list():
             for item in value:
-                _storable(item)
+                _storable(item, depth + 1)
         case dict():
             for key, item in value.items():
                 _storable(key)
-                _storable(item)
+                _storable(item, depth + 1)
     return value
 
 
-ActionConfig = Annotated[dict[str, JsonValue], AfterValidator(_storable)]
+ActionConfig = Annotated[dict[str, JsonValue], AfterValidator(lambda value: _storable(value))]
 Order = Annotated[int, Field(ge=0, le=MAX_ORDER)]
 
 

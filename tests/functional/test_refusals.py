@@ -169,6 +169,14 @@ def test_a_callback_that_cannot_work_is_422_naming_the_field(
     assert field in problem["detail"]
 
 
+def nested(depth: int) -> Any:
+    """Lists in lists."""
+    value: Any = 1
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
 @pytest.mark.parametrize(
     ("action", "code"),
     [
@@ -179,6 +187,11 @@ def test_a_callback_that_cannot_work_is_422_naming_the_field(
         ({"type": "HTTP_POST", "config": {"url": "http://x"}, "retry": {"maxAttempts": 0}}, "bad_retry"),
         ({"type": "HTTP_POST", "config": {"url": "http://x", "body": "\u0000"}}, "invalid"),
         ({"type": "STORE", "config": {"surprise": 1}}, "bad_config"),
+        ({"type": "STORE", "config": {"value": 1e30}}, "invalid"),
+        ({"type": "STORE", "config": {"value": [-(2**63)]}}, "invalid"),
+        ({"type": "STORE", "config": {"value": nested(33)}}, "invalid"),
+        ({"type": "STORE", "config": {}, "retry": {"initialSeconds": True}}, "bad_retry"),
+        ({"type": "STORE", "config": {}, "retry": {"maxAttempts": "3"}}, "bad_retry"),
         ({"type": "SLACK", "config": {}}, "action_type_unavailable"),
         ({"type": "NONSENSE", "config": {}}, "invalid"),
     ],

@@ -321,7 +321,7 @@ def test_failures_and_what_is_in_motion_are_one_list(work: Work, haystack: Hayst
         *(in_motion(number) for number in (MAX_READ + 20, MANY + 2)),
     ]
 
-    for limit in (2, 6, 7, 50):
+    for limit in (2, 7, 8, 50):
         found, partial = all_of(
             lambda cursor, limit=limit: executions.page(  # type: ignore[misc]
                 work, owner, ExecutionQuery(limit=limit, cursor=cursor, status="FAILED")
