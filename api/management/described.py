@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from functools import reduce
 from operator import or_
+from types import ModuleType
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, create_model
@@ -27,8 +28,19 @@ def _by_type(prefix: str, base: type[BaseModel]) -> Any:
             "config": (module.Config, ...),
             "retry": (RetryPolicy | None, None),
         }
-        forms.append(create_model(name, __base__=base, __doc__=f"{base.__doc__} Type {kind}.", **fields))
+        form = create_model(name, __base__=base, __doc__=f"{base.__doc__} Type {kind}.", **fields)
+        form.model_config["json_schema_extra"] = {"examples": [_example(base, kind, module)]}
+        forms.append(form)
     return Annotated[reduce(or_, forms), Field(discriminator="type")]
+
+
+def _example(base: type[BaseModel], kind: str, module: ModuleType) -> dict[str, Any]:
+    """The base's example, with a config of this type."""
+    (config,) = module.Config.model_config["json_schema_extra"]["examples"]
+    extra: Any = base.model_config["json_schema_extra"]
+    (found,) = extra["examples"]
+    summary = {"summary": module.summarize(config)} if "summary" in found else {}
+    return {**found, "type": kind, "config": config, **summary}
 
 
 _SHOWN = _by_type("Shown", ShownAction)

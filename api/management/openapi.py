@@ -118,7 +118,18 @@ def _schemas(endpoints: Iterable[Endpoint]) -> tuple[Schemas, dict[str, Any]]:
                 used[model, mode] = described(model)
     inputs: Any = [(key, key[1], TypeAdapter(model)) for key, model in used.items()]
     found, definitions = TypeAdapter.json_schemas(inputs, ref_template=SCHEMAS + "{model}")
-    return {key: schema for (key, _mode), schema in found.items()}, definitions["$defs"]
+    components = definitions["$defs"]
+    for name, schema in components.items():
+        if name.endswith("Page"):
+            items = [_example(schema["properties"]["items"]["items"], components)]
+            schema["examples"] = [{"items": items, "nextCursor": None}]
+    return {key: schema for (key, _mode), schema in found.items()}, components
+
+
+def _example(of_item: dict[str, Any], components: dict[str, Any]) -> Any:
+    """The example of what a page lists."""
+    name = of_item.get("$ref") or of_item["oneOf"][-1]["$ref"]
+    return components[name.removeprefix(SCHEMAS)]["examples"][0]
 
 
 def _operation(endpoint: Endpoint, schemas: Schemas) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from api.resources import callbacks
-from api.resources.shapes import Given, Name, Page, Shown
+from api.resources.shapes import EXAMPLE_ID, EXAMPLE_OTHER_ID, EXAMPLE_TIME, Given, Name, Page, Shown, example
 from api.work import Work
 from shared.action_types import KINDS, parse_config
 from shared.errors import Conflict, NotFound
@@ -55,6 +55,8 @@ Order = Annotated[int, Field(ge=0, le=MAX_ORDER)]
 class NewAction(Given):
     """config has the shape of its type. order: default, behind the callback's last action."""
 
+    model_config = example(type="STORE", name="keep", config={"key": "last-order"}, onFailure="CONTINUE")
+
     type: ActionType
     name: Name | None = None
     config: ActionConfig
@@ -68,6 +70,8 @@ class NewAction(Given):
 class ActionChange(Given):
     """Only what is given changes; it holds for every attempt that starts later."""
 
+    model_config = example(enabled=False)
+
     name: Name | None = None
     config: ActionConfig | None = None
     order: Order | None = None
@@ -79,6 +83,22 @@ class ActionChange(Given):
 
 class ShownAction(Shown):
     """An action, secrets masked."""
+
+    model_config = example(
+        id=EXAMPLE_ID,
+        callbackId=EXAMPLE_OTHER_ID,
+        type="STORE",
+        name="keep",
+        summary="store the body as last-order",
+        config={"key": "last-order"},
+        order=1,
+        parallel=False,
+        enabled=True,
+        onFailure="CONTINUE",
+        retry=None,
+        createdAt=EXAMPLE_TIME,
+        updatedAt=EXAMPLE_TIME,
+    )
 
     id: UUID
     callback_id: UUID

@@ -10,16 +10,27 @@ import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import UUID
 
-from pydantic import AfterValidator, ConfigDict, Field
+from pydantic import AfterValidator, Field
 from sqlalchemy import func, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from api.resources.paging import newest
-from api.resources.shapes import Given, Name, Page, PageQuery, Shown, Tag, shown_once
+from api.resources.shapes import (
+    EXAMPLE_ID,
+    EXAMPLE_TIME,
+    Given,
+    Name,
+    Page,
+    PageQuery,
+    Shown,
+    Tag,
+    example,
+    shown_once,
+)
 from api.urls import NAME
 from api.work import Work
 from shared.action_types.http_post import check_url
@@ -48,9 +59,7 @@ CustomPath = Annotated[str, AfterValidator(_custom_path)]
 class NewCallback(Given):
     """timeoutDuration in ms, cachePeriod in seconds."""
 
-    model_config = ConfigDict(
-        json_schema_extra={"example": {"name": "orders", "callbackUrl": "https://example.com/hooks/orders"}}
-    )
+    model_config = example(name="orders", callbackUrl="https://example.com/hooks/orders", tags=["shop"])
 
     name: Name
     callback_url: Url
@@ -64,7 +73,7 @@ class NewCallback(Given):
 class CallbackChange(Given):
     """Only what is given changes."""
 
-    model_config = ConfigDict(json_schema_extra={"example": {"activeStatus": False}})
+    model_config = example(activeStatus=False)
 
     name: Name | None = None
     callback_url: Url | None = None
@@ -75,8 +84,27 @@ class CallbackChange(Given):
     tags: list[Tag] | None = Field(None, max_length=MAX_TAGS)
 
 
+_EXAMPLE: dict[str, Any] = {
+    "id": EXAMPLE_ID,
+    "name": "orders",
+    "callbackUrl": "https://example.com/hooks/orders",
+    "activeStatus": True,
+    "triggerToken": "3q2-7wAbCdEfGhIjKlMnOpQrStUvWxYz",
+    "triggerUrl": "https://hooks.example.com/t/3q2-7wAbCdEfGhIjKlMnOpQrStUvWxYz",
+    "customPath": None,
+    "customUrl": None,
+    "timeoutDuration": 30_000,
+    "cachePeriod": 0,
+    "tags": ["shop"],
+    "createdAt": EXAMPLE_TIME,
+    "updatedAt": EXAMPLE_TIME,
+}
+
+
 class ShownCallback(Shown):
     """A callback. Its signing secrets are never shown again."""
+
+    model_config = example(**_EXAMPLE)
 
     id: UUID
     name: str
@@ -95,6 +123,8 @@ class ShownCallback(Shown):
 
 class CreatedCallback(ShownCallback):
     """A new callback, with the secret that its deliveries are signed with."""
+
+    model_config = example(**_EXAMPLE, signingSecret="whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
 
     signing_secret: str | None = shown_once("Shown only in the first answer.")
 

@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 
 from api.resources.history import Scope, Status, not_deleted
 from api.resources.paging import Source, walk
-from api.resources.shapes import Page, PageQuery, Shown
+from api.resources.shapes import EXAMPLE_ID, EXAMPLE_OTHER_ID, EXAMPLE_TIME, Page, PageQuery, Shown, example
 from api.work import Work
 from shared.errors import NotFound
 from shared.ids import trigger_range
@@ -32,6 +32,29 @@ class ExecutionQuery(PageQuery):
 
 class ShownExecution(Shown):
     """An execution: its present or last attempt, and the attempts before it."""
+
+    model_config = example(
+        id=EXAMPLE_ID,
+        triggerId=EXAMPLE_OTHER_ID,
+        actionId=EXAMPLE_OTHER_ID,
+        actionName="primary",
+        type="HTTP_POST",
+        step=0,
+        status="SUCCESS",
+        attempt=1,
+        response={
+            "statusCode": 200,
+            "headers": {"content-type": "text/plain"},
+            "body": "ok",
+            "truncated": False,
+        },
+        error=None,
+        durationMs=12,
+        startedAt=EXAMPLE_TIME,
+        finishedAt=EXAMPLE_TIME,
+        nextAttemptAt=None,
+        history=[],
+    )
 
     id: UUID
     trigger_id: UUID

@@ -12,7 +12,7 @@ from sqlalchemy import select
 from api.resources import callbacks
 from api.resources.history import Scope
 from api.resources.paging import walk
-from api.resources.shapes import Page, PageQuery, Shown
+from api.resources.shapes import EXAMPLE_ID, EXAMPLE_TIME, Page, PageQuery, Shown, example
 from api.work import Work
 from shared.models import Log
 
@@ -25,6 +25,16 @@ class LogQuery(PageQuery):
 
 class ShownLog(Shown):
     """One settled trigger, whose id it bears, or one event."""
+
+    model_config = example(
+        id=EXAMPLE_ID,
+        event="trigger.settled",
+        success=True,
+        statusCode=200,
+        responseTime=14,
+        details={"reason": None, "steps": []},
+        createdAt=EXAMPLE_TIME,
+    )
 
     id: UUID
     event: str

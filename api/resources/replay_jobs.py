@@ -9,13 +9,22 @@ from datetime import datetime
 from typing import Literal
 from uuid import UUID
 
-from pydantic import AwareDatetime, ConfigDict, Field
+from pydantic import AwareDatetime, Field
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from api.resources import callbacks
 from api.resources.paging import newest
-from api.resources.shapes import Given, Page, PageQuery, Shown
+from api.resources.shapes import (
+    EXAMPLE_ID,
+    EXAMPLE_OTHER_ID,
+    EXAMPLE_TIME,
+    Given,
+    Page,
+    PageQuery,
+    Shown,
+    example,
+)
 from api.work import Work
 from shared.clock import database_clock
 from shared.errors import Conflict, Invalid, NotFound
@@ -30,11 +39,7 @@ class NewReplayJob(Given):
     start: as in a single replay.
     """
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "example": {"callbackId": "01938c5e-8a00-7000-8000-000000000000", "status": "FAILED"}
-        }
-    )
+    model_config = example(callbackId=EXAMPLE_ID, status="FAILED", from_="2026-01-01T00:00:00Z")
 
     callback_id: UUID
     status: Literal["FAILED", "SUCCESS"] = "FAILED"
@@ -45,6 +50,22 @@ class NewReplayJob(Given):
 
 class ShownReplayJob(Shown):
     """A job and its progress."""
+
+    model_config = example(
+        id=EXAMPLE_ID,
+        callbackId=EXAMPLE_OTHER_ID,
+        status="FAILED",
+        from_="2026-01-01T00:00:00Z",
+        to=EXAMPLE_TIME,
+        start="failed",
+        state="RUNNING",
+        total=1200,
+        replayed=50,
+        skipped=0,
+        error=None,
+        createdAt=EXAMPLE_TIME,
+        finishedAt=None,
+    )
 
     id: UUID
     callback_id: UUID

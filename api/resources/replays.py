@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any, Literal
 from uuid import UUID
 
-from pydantic import ConfigDict, Field
+from pydantic import Field
 from sqlalchemy import Row, select
 
 from api.resources import callbacks, executions, triggers
-from api.resources.shapes import Given
+from api.resources.shapes import Given, example
 from api.work import Work
 from shared.db import cursor_of
 from shared.errors import Conflict
@@ -20,7 +20,7 @@ from shared.replay import Start, replay
 class NewReplay(Given):
     """from: `failed` leaves out what succeeded, `start` runs everything again."""
 
-    model_config = ConfigDict(json_schema_extra={"example": {"from": "failed"}})
+    model_config = example(from_="failed")
 
     from_: Literal["failed", "start"] = Field("failed", alias="from")
 

@@ -9,12 +9,12 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from pydantic import ConfigDict, Field
+from pydantic import Field
 from sqlalchemy import delete, func, select
 
 from api.auth.actors import SESSION_PREFIX
 from api.auth.passwords import matches
-from api.resources.shapes import Given, Shown
+from api.resources.shapes import EXAMPLE_TIME, Given, Shown, example
 from api.resources.users import MAX_EMAIL_CHARS, MAX_PASSWORD_CHARS
 from api.work import Work
 from shared.clock import database_clock
@@ -28,9 +28,7 @@ SESSION_DAYS = 7
 class NewSession(Given):
     """Who logs in."""
 
-    model_config = ConfigDict(
-        json_schema_extra={"example": {"email": "admin@localhost", "password": "correct horse"}}
-    )
+    model_config = example(email="ada@example.com", password="correct horse battery staple")  # noqa: S106 - nobody's
 
     email: str = Field(max_length=MAX_EMAIL_CHARS)
     password: str = Field(max_length=MAX_PASSWORD_CHARS)
@@ -38,6 +36,8 @@ class NewSession(Given):
 
 class CreatedSession(Shown):
     """The token of a new session, to be sent as `Authorization: Bearer`."""
+
+    model_config = example(token="pms_9Xv2…", expiresAt=EXAMPLE_TIME)  # noqa: S106 - nobody's
 
     token: str
     expires_at: datetime

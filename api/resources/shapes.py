@@ -19,6 +19,17 @@ SHOWN_ONCE = "x-shown-once"
 """In the schema of a field that only the first answer holds."""
 
 
+EXAMPLE_ID = "01938c5e-8a00-7000-8000-00000000000a"
+EXAMPLE_OTHER_ID = "01938c5e-8a00-7000-8000-00000000000b"
+EXAMPLE_TIME = "2026-01-01T12:00:00.123456Z"
+
+
+def example(**fields: Any) -> ConfigDict:
+    """The example of a model in the API's description, by the names that stand in JSON (`from_` for `from`)."""
+    named = {name.rstrip("_"): value for name, value in fields.items()}
+    return ConfigDict(json_schema_extra={"examples": [named]})
+
+
 class Given(BaseModel):
     """What a caller gives."""
 

@@ -15,7 +15,7 @@ from api.resources import callbacks
 from api.resources.content import Encoding, shown
 from api.resources.history import not_deleted
 from api.resources.paging import Source, walk
-from api.resources.shapes import Page, PageQuery, Shown
+from api.resources.shapes import EXAMPLE_ID, EXAMPLE_OTHER_ID, EXAMPLE_TIME, Page, PageQuery, Shown, example
 from api.work import Work
 from shared.errors import NotFound
 from shared.models import Callback, StoredItem
@@ -28,8 +28,22 @@ class StoredItemQuery(PageQuery):
     key: str | None = None
 
 
+_EXAMPLE: dict[str, Any] = {
+    "id": EXAMPLE_ID,
+    "callbackId": EXAMPLE_OTHER_ID,
+    "actionId": EXAMPLE_OTHER_ID,
+    "triggerId": EXAMPLE_OTHER_ID,
+    "key": "last-order",
+    "contentType": "application/json",
+    "bytes": 13,
+    "createdAt": EXAMPLE_TIME,
+}
+
+
 class ListedStoredItem(Shown):
     """A stored item without its value."""
+
+    model_config = example(**_EXAMPLE)
 
     id: UUID
     callback_id: UUID
@@ -43,6 +57,8 @@ class ListedStoredItem(Shown):
 
 class ShownStoredItem(ListedStoredItem):
     """A stored item: its value as JSON if it is JSON, else as text, else in base64."""
+
+    model_config = example(**_EXAMPLE, value={"order": 42}, valueEncoding="json")
 
     value: Any
     value_encoding: Encoding

@@ -17,7 +17,7 @@ from api.resources import callbacks, executions
 from api.resources.content import Encoding, shown
 from api.resources.history import Scope, Status
 from api.resources.paging import walk
-from api.resources.shapes import Page, PageQuery, Shown
+from api.resources.shapes import EXAMPLE_ID, EXAMPLE_OTHER_ID, EXAMPLE_TIME, Page, PageQuery, Shown, example
 from api.work import Work
 from shared.db import cursor_of
 from shared.errors import Conflict, NotFound
@@ -37,8 +37,24 @@ class TriggerQuery(PageQuery):
     to: AwareDatetime | None = None
 
 
+_EXAMPLE: dict[str, Any] = {
+    "id": EXAMPLE_ID,
+    "callbackId": EXAMPLE_OTHER_ID,
+    "status": "SUCCESS",
+    "reason": None,
+    "receivedAt": EXAMPLE_TIME,
+    "finishedAt": EXAMPLE_TIME,
+    "method": "POST",
+    "path": "/t/3q2-7wAbCdEfGhIjKlMnOpQrStUvWxYz",
+    "contentType": "application/json",
+    "replayOf": None,
+}
+
+
 class ShownTrigger(Shown):
     """A recorded call, and how far it is."""
+
+    model_config = example(**_EXAMPLE)
 
     id: UUID
     callback_id: UUID
@@ -55,6 +71,15 @@ class ShownTrigger(Shown):
 class RecordedRequest(Shown):
     """The call as it was recorded. A body of more than 64 KiB is left out, its size is not."""
 
+    model_config = example(
+        query="",
+        headers=[["content-type", "application/json"]],
+        sourceIp="203.0.113.7",
+        body={"order": 42},
+        bodyEncoding="json",
+        bodyBytes=13,
+    )
+
     query: str
     headers: SkipValidation[list[tuple[str, str]]]
     source_ip: str | None
@@ -65,6 +90,19 @@ class RecordedRequest(Shown):
 
 class TriggerDetail(ShownTrigger):
     """A trigger with the recorded request and its executions in the order of their steps."""
+
+    model_config = example(
+        **_EXAMPLE,
+        request={
+            "query": "",
+            "headers": [["content-type", "application/json"]],
+            "sourceIp": "203.0.113.7",
+            "body": {"order": 42},
+            "bodyEncoding": "json",
+            "bodyBytes": 13,
+        },
+        executions=[],
+    )
 
     request: RecordedRequest
     executions: list[executions.ShownExecution]

@@ -12,7 +12,7 @@ from pydantic import Field
 from sqlalchemy import ColumnElement, func, select
 
 from api.auth.passwords import hash_password
-from api.resources.shapes import Given, Shown
+from api.resources.shapes import EXAMPLE_ID, EXAMPLE_TIME, Given, Shown, example
 from api.work import Work
 from shared.errors import NotFound
 from shared.models import User, UserRole
@@ -32,6 +32,16 @@ class NewUser(Given):
 
 class ShownUser(Shown):
     """An account."""
+
+    model_config = example(
+        id=EXAMPLE_ID,
+        email="ada@example.com",
+        displayName="Ada",
+        role="FREE",
+        isActive=True,
+        totpEnabled=False,
+        createdAt=EXAMPLE_TIME,
+    )
 
     id: UUID
     email: str

@@ -92,7 +92,12 @@ class HttpPostConfig(BaseModel):
     else as JSON. Without it the trigger's body and content type pass through unchanged.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        hide_input_in_errors=True,
+        json_schema_extra={"examples": [{"url": "https://example.com/hooks/orders"}]},
+    )
 
     url: str | None = None
     target: Literal["callback_url"] | None = None

@@ -15,7 +15,12 @@ MAX_KEY_CHARS = 128
 class StoreConfig(BaseModel):
     """key: a label of 1 to 128 characters. value: any JSON value kept instead of the trigger's body."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        hide_input_in_errors=True,
+        json_schema_extra={"examples": [{"key": "last-order"}]},
+    )
 
     key: str | None = Field(None, min_length=1, max_length=MAX_KEY_CHARS, pattern=r"^[^\x00-\x1f\x7f]+$")
     value: Any = None
