@@ -38,8 +38,10 @@ class Patience:
 
 def outcome_unknown(why: str) -> Unavailable:
     """The error for a call whose commit may or may not have happened."""
-    return Unavailable(
+    error = Unavailable(
         f"{why}: it is not known whether the change was made.",
         code="outcome_unknown",
-        hint="Look whether it was made, or send the request again with the same Idempotency-Key.",
+        hint="Look whether it was made. A POST that bore an Idempotency-Key can be sent again with it.",
     )
+    error.retry_after_seconds = None  # it would tell clients to repeat by themselves what may have been done
+    return error

@@ -12,6 +12,7 @@ import orjson
 import psycopg2
 import structlog
 from flask import Flask, Response, has_request_context, request
+from psycopg2.errors import LockNotAvailable
 from pydantic import ValidationError
 from sqlalchemy.exc import DataError, DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
@@ -81,6 +82,8 @@ def translate(error: Exception) -> PointsmanError:
                 code="unstorable",
                 hint="Remove NUL characters and oversized numbers.",
             )
+        case OperationalError() if isinstance(error.orig, LockNotAvailable):
+            return Unavailable("Somebody else holds what this call needs.")
         case OperationalError() | PoolTimeoutError():
             return Unavailable("PostgreSQL is not available.")
         case DBAPIError() if error.connection_invalidated:

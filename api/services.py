@@ -19,6 +19,7 @@ from api.urls import Urls
 from api.work import Workshop
 from shared.clock import database_clock
 from shared.config import Settings
+from shared.crypto import SecretBox
 from shared.db import make_engine
 from shared.hints import HintPublisher, HintSender
 from shared.queues import FRESH, make_celery
@@ -80,8 +81,8 @@ def make_services(settings: Settings) -> Services:
     def hint(trigger_ids: Iterable[UUID]) -> None:
         publisher.offer(FRESH, list(trigger_ids))
 
-    workshop = Workshop(engine, settings, hint=hint, tell_settled=outcomes.settled)
-    workshop.secrets  # noqa: B018 - keys that cannot be used stop the start, not the first call that needs them
+    secrets = SecretBox(settings.keys)
+    workshop = Workshop(engine, settings, secrets, hint=hint, tell_settled=outcomes.settled)
     return Services(
         settings=settings,
         engine=engine,

@@ -11,8 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cached_property
-from typing import Literal
+from typing import Literal, TypeVar
 from uuid import UUID
 
 import structlog
@@ -24,10 +23,12 @@ from api.patience import Patience, outcome_unknown
 from api.urls import Urls
 from shared.config import Settings
 from shared.crypto import SecretBox
-from shared.errors import Unauthorized
-from shared.models import UserRole
+from shared.errors import ConfigError, Unauthorized
+from shared.models import Base, UserRole
 
 log = structlog.get_logger("work")
+
+Row = TypeVar("Row", bound=Base)
 
 Tell = Callable[[Iterable[UUID]], None]
 """Takes the ids of triggers."""
@@ -37,26 +38,31 @@ Tell = Callable[[Iterable[UUID]], None]
 class Actor:
     """On whose behalf something is done, and what may be done.
 
-    through: a session, an API key, or this machine's own shell; through_id: which session or key. address: the
-    caller's. permissions: what the token allows and the user's role grants.
+    through: a session, an API key, no token at all, or this machine's own shell; the last two have no user.
+    through_id: which session or key. address: the caller's. permissions: what the token allows and the user's role
+    grants.
     """
 
-    user_id: UUID
-    role: UserRole
-    permissions: frozenset[str]
-    through: Literal["session", "key", "shell"]
+    through: Literal["session", "key", "nobody", "shell"]
+    user_id: UUID | None = None
+    role: UserRole | None = None
+    permissions: frozenset[str] = frozenset()
     through_id: UUID | None = None
     address: str | None = None
     request_id: str | None = None
 
 
+SHELL = Actor("shell")
+"""Whoever may start Pointsman or run its commands on this machine."""
+
+
 @dataclass(slots=True)
 class Work:
-    """One call's work. actor: None until somebody is known to be calling, and for anonymous routes."""
+    """One call's work."""
 
     shop: Workshop
     session: Session
-    actor: Actor | None = None
+    actor: Actor = SHELL
     _followers: list[Callable[[], None]] = field(default_factory=list)
 
     @property
@@ -74,9 +80,16 @@ class Work:
     @property
     def owner(self) -> UUID:
         """Whose data this work is about: the actor's own."""
-        if self.actor is None:
+        if self.actor.user_id is None:
             raise Unauthorized("Nobody is known to be calling.")
         return self.actor.user_id
+
+    def fresh(self, row: Row) -> Row:
+        """A row as PostgreSQL has it now: written, with its defaults and times."""
+        self.session.add(row)
+        self.session.flush()
+        self.session.refresh(row)
+        return row
 
     def after_commit(self, do: Callable[[], None]) -> None:
         """Do this once the work is committed, and never if it is not."""
@@ -95,17 +108,17 @@ class Work:
     def audit(self, event: str, **what: object) -> None:
         """Note who did this, once it is committed: a line in the log. what: ids and numbers, never a secret."""
         actor = self.actor
-        who: dict[str, object] = {}
-        if actor is not None:
-            who = {
-                "user": str(actor.user_id),
-                "through": actor.through,
-                "through_id": actor.through_id and str(actor.through_id),
-                "address": actor.address,
-                "request": actor.request_id,
-            }
-        fields = {name: str(value) if isinstance(value, UUID) else value for name, value in what.items()}
-        self.after_commit(lambda: log.info(event, **who, **fields))
+        who = {
+            "user": actor.user_id,
+            "through": actor.through,
+            "through_id": actor.through_id,
+            "address": actor.address,
+            "request": actor.request_id,
+        }
+        fields = {
+            name: str(value) if isinstance(value, UUID) else value for name, value in (who | what).items()
+        }
+        self.after_commit(lambda: log.info(event, **fields))
 
     def follow_up(self) -> None:
         """Do what was to follow the commit. Called once, by whoever committed."""
@@ -121,28 +134,42 @@ def _nobody(_trigger_ids: Iterable[UUID]) -> None:
 
 
 class Workshop:
-    """Opens work in one process. hint and tell_settled: whom a commit is told to."""
+    """Opens work in one process. secrets: None where no work seals any. hint, tell_settled: whom a commit is told to."""
 
     def __init__(
-        self, engine: Engine, settings: Settings, *, hint: Tell = _nobody, tell_settled: Tell = _nobody
+        self,
+        engine: Engine,
+        settings: Settings,
+        secrets: SecretBox | None = None,
+        *,
+        hint: Tell = _nobody,
+        tell_settled: Tell = _nobody,
     ) -> None:
         self._engine = engine
+        self._secrets = secrets
         self.settings = settings
         self.urls = Urls(settings.base_url)
         self.hint = hint
         self.tell_settled = tell_settled
 
-    @cached_property
+    @property
     def secrets(self) -> SecretBox:
-        return SecretBox(self.settings.keys)
+        if self._secrets is None:
+            raise ConfigError("This work needs POINTSMAN_SECRET_KEYS.")
+        return self._secrets
 
     @contextmanager
-    def open(self, patience: Patience | None = None, actor: Actor | None = None) -> Iterator[Work]:
+    def open(
+        self, patience: Patience | None = None, actor: Actor = SHELL, *, one_moment: bool = False
+    ) -> Iterator[Work]:
         """A unit of work that commits at the end of the block and rolls back on any error.
 
+        one_moment: for work that only reads: all that it reads is of the same moment, however many statements that takes.
         Raises Unavailable when the caller has been told 503 meanwhile, or when PostgreSQL goes away during COMMIT.
         """
         with Session(self._engine) as session:
+            if one_moment:
+                session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
             work = Work(self, session, actor)
             yield work
             session.flush()

@@ -38,7 +38,7 @@ class Unavailable(PointsmanError):
     code = "unavailable"
     hint = "Nothing was accepted. Send the request again after the seconds in Retry-After."
     retryable = True
-    retry_after_seconds = 2
+    retry_after_seconds: int | None = 2
 
 
 class Refused(PointsmanError):

@@ -46,6 +46,11 @@ def bearer_token(authorization: str) -> str:
     return token.strip()
 
 
+def nobody(request: Request) -> Actor:
+    """Whoever calls a route that asks for no token."""
+    return Actor("nobody", address=request.address, request_id=request.request_id)
+
+
 def identify(session: Session, request: Request) -> Actor:
     """The one whose token a request bears; raises Unauthorized."""
     token = bearer_token(request.authorization)
@@ -55,10 +60,10 @@ def identify(session: Session, request: Request) -> Actor:
         raise Unauthorized("This token is unknown, expired or was ended.")
     role = UserRole(row.role)
     return Actor(
+        through="key" if is_key else "session",
         user_id=row.user_id,
         role=role,
         permissions=permissions_of(role, frozenset(row.permissions) if is_key else None),
-        through="key" if is_key else "session",
         through_id=row.id,
         address=request.address,
         request_id=request.request_id,

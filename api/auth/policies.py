@@ -48,11 +48,11 @@ def permissions_of(role: UserRole, allowed: frozenset[str] | None = None) -> fro
     return granted if allowed is None else granted & allowed
 
 
-def admit(policy: Policy, actor: Actor | None) -> None:
+def admit(policy: Policy, actor: Actor) -> None:
     """Let this actor in; raises Unauthorized or Forbidden."""
     if policy.scope is None:
         return
-    if actor is None:
+    if actor.user_id is None:
         raise Unauthorized("Nobody is known to be calling.")
     if policy.session_only and actor.through != "session":
         raise Forbidden("This needs a session; an API key is not enough.", hint="Log in, and use that token.")

@@ -3,18 +3,19 @@
 A face is one noun's routes. A view is a plain function that is told what it needs by the names of its parameters: `work`,
 `body`, `query` and the ids of its path; what it returns is the answer's model, None is 204.
 
-Invariants: the endpoint's policy is asked before anything else is looked at; a view runs in one unit of work, which is
-committed before the answer leaves; a POST that bears an `Idempotency-Key` happens once.
+Invariants: the endpoint's policy is asked before anything else is looked at (OPTIONS, which Flask answers, tells anybody the
+methods of a path and nothing else); what a GET shows is of one moment; a view runs in one unit of work, which is
+committed before the answer leaves; a POST of somebody's that bears an `Idempotency-Key` happens once.
 """
 
 from __future__ import annotations
 
 import hashlib
-import inspect
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, cast, get_type_hints
+from typing import Any, Literal, cast, get_type_hints
 from uuid import UUID
 
 import orjson
@@ -35,8 +36,10 @@ PREFIX = "/api/v1"
 EXTENSION = "pointsman.workshop"
 
 View = Callable[..., Shown | None]
-Answer = tuple[int, bytes]
+Rendered = tuple[int, bytes]
 """Status and body."""
+Method = Literal["GET", "POST", "PATCH", "PUT", "DELETE"]
+NOT_IDS = frozenset({"work", "body", "query", "return"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +47,13 @@ class Endpoint:
     """One method of one path. rule: the whole path, as Flask writes it. errors: statuses that only it may answer."""
 
     face: Face
-    method: str
+    method: Method
     rule: str
     policy: Policy
     status: int
     errors: tuple[int, ...]
     view: View
-    answer: type[Shown] | None
+    shown: type[Shown] | None
     body: type[BaseModel] | None
     query: type[BaseModel] | None
 
@@ -59,9 +62,14 @@ class Endpoint:
         return self.view.__name__
 
     @property
+    def ids(self) -> list[str]:
+        """The names of the ids in its path."""
+        return re.findall(r"<uuid:(\w+)>", self.rule)
+
+    @property
     def takes_key(self) -> bool:
-        """Whether it takes an Idempotency-Key."""
-        return self.method == "POST" and not self.policy.is_anonymous
+        """Whether it takes an Idempotency-Key: where somebody asks for something to be made, and is told what."""
+        return self.method == "POST" and not self.policy.is_anonymous and self.shown is not None
 
 
 @dataclass
@@ -77,7 +85,7 @@ class Face:
 
     def route(
         self,
-        method: str,
+        method: Method,
         rule: str,
         policy: Policy | None = None,
         *,
@@ -88,19 +96,23 @@ class Face:
 
         def register(view: View) -> View:
             hints = get_type_hints(view)
-            answer = hints["return"] if hints["return"] is not type(None) else None
+            shown = hints["return"] if hints["return"] is not type(None) else None
             endpoint = Endpoint(
                 face=self,
                 method=method,
                 rule=PREFIX + rule,
                 policy=policy or (READ if method == "GET" else WRITE),
-                status=status or (200 if answer else 204),
+                status=status or (200 if shown else 204),
                 errors=errors,
                 view=view,
-                answer=answer,
+                shown=shown,
                 body=hints.get("body"),
                 query=hints.get("query"),
             )
+            if endpoint.ids != [name for name in hints if name not in NOT_IDS] or "<" in rule.replace(
+                "<uuid:", ""
+            ):
+                raise TypeError(f"The path {rule} and the parameters of {endpoint.name}() differ.")
             self.endpoints.append(endpoint)
             self.blueprint.add_url_rule(
                 rule, endpoint.name, partial(_serve, endpoint), methods=[method], strict_slashes=False
@@ -113,18 +125,21 @@ class Face:
 def _serve(endpoint: Endpoint, **ids: UUID) -> Response:
     """Answer the current request."""
     shop = cast(Workshop, current_app.extensions[EXTENSION])
-    with shop.open(request.environ.get(environ.PATIENCE)) as work:
-        if not endpoint.policy.is_anonymous:
-            work.actor = actors.identify(work.session, _asked_by())
+    with shop.open(request.environ.get(environ.PATIENCE), one_moment=endpoint.method == "GET") as work:
+        asked = _asked_by()
+        is_anonymous = endpoint.policy.is_anonymous
+        work.actor = actors.nobody(asked) if is_anonymous else actors.identify(work.session, asked)
         admit(endpoint.policy, work.actor)
-        answer, headers = _answer(endpoint, work, ids)
-    response = Response(answer[1], status=answer[0], content_type="application/json")
+        (status, body), headers = _answer(endpoint, work, ids)
+    response = Response(body, status=status, content_type="application/json" if body else None)
     response.headers.extend(headers)
     return response
 
 
-def _answer(endpoint: Endpoint, work: Work, ids: dict[str, UUID]) -> tuple[Answer, Iterable[tuple[str, str]]]:
-    call = _keyed_call(work) if endpoint.takes_key else None
+def _answer(
+    endpoint: Endpoint, work: Work, ids: dict[str, UUID]
+) -> tuple[Rendered, Iterable[tuple[str, str]]]:
+    call = _keyed_call(endpoint, work, ids) if endpoint.takes_key else None
     if call is None:
         return _rendered(endpoint, endpoint.view(work, **ids, **_inputs(endpoint))), ()
     given_before = call.take(work)
@@ -135,7 +150,7 @@ def _answer(endpoint: Endpoint, work: Work, ids: dict[str, UUID]) -> tuple[Answe
     return _rendered(endpoint, shown), ()
 
 
-def _rendered(endpoint: Endpoint, shown: Shown | None, *, again: bool = False) -> Answer:
+def _rendered(endpoint: Endpoint, shown: Shown | None, *, again: bool = False) -> Rendered:
     if shown is None:
         return endpoint.status, b""
     return endpoint.status, orjson.dumps(shown.rendered(again=again), option=orjson.OPT_UTC_Z)
@@ -149,12 +164,16 @@ def _asked_by() -> actors.Request:
     )
 
 
-def _keyed_call(work: Work) -> KeyedCall | None:
+def _keyed_call(endpoint: Endpoint, work: Work, ids: dict[str, UUID]) -> KeyedCall | None:
+    """The call that a key is for: named by what it is about, not by how its path was spelled."""
     sent = request.headers.get("idempotency-key")
     if sent is None:
         return None
+    path = endpoint.rule
+    for name, value in ids.items():
+        path = path.replace(f"<uuid:{name}>", str(value))
     digest = hashlib.sha256(request.query_string + b"\n" + request.get_data())
-    return KeyedCall(work.owner, request.method, request.path, check_key(sent), digest.digest())
+    return KeyedCall(work.owner, endpoint.method, path, check_key(sent), digest.digest())
 
 
 def _inputs(endpoint: Endpoint) -> dict[str, BaseModel]:
@@ -177,9 +196,3 @@ def _json_body() -> Any:
         return orjson.loads(request.get_data())
     except orjson.JSONDecodeError as error:
         raise Invalid(f"The body is not JSON: {error}.", hint="Mend the body.") from None
-
-
-def path_ids(endpoint: Endpoint) -> list[str]:
-    """The names of the ids in an endpoint's path."""
-    named = inspect.signature(endpoint.view).parameters
-    return [name for name in named if name not in ("work", "body", "query")]

@@ -11,14 +11,28 @@ from collections.abc import Iterable
 from http import HTTPStatus
 from typing import Any
 
+import orjson
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 from pydantic.alias_generators import to_camel
 
 from api.idempotency import MAX_KEY_CHARS
 from api.management.described import described
-from api.management.face import Endpoint, Face, path_ids
-from api.problems import CONTENT_TYPE
+from api.management.face import Endpoint, Face
+from api.problems import CONTENT_TYPE, problem
+from api.resources.shapes import Page
 from shared import VERSION
+from shared.errors import (
+    Conflict,
+    Forbidden,
+    Invalid,
+    NotFound,
+    PointsmanError,
+    Refused,
+    TooLarge,
+    TooSlow,
+    Unauthorized,
+    Unavailable,
+)
 
 SCHEMAS = "#/components/schemas/"
 SHOWN = "Shown"  # the prefix of the models that go out: inside words, which the description leaves away
@@ -26,41 +40,30 @@ UUID_SCHEMA = {"type": "string", "format": "uuid"}
 ABOUT = """Callbacks, actions, and what became of every trigger.
 
 Errors are problem documents (RFC 9457) with a stable `code` and a `hint`. Lists answer `{"items": […], "nextCursor": …}`,
-newest first. A POST that bears an `Idempotency-Key` happens once, however often it is sent, for 24 hours."""
+newest first. A POST of yours that bears an `Idempotency-Key` happens
+once, however often it is sent, for 24 hours."""
 
-ERRORS = {
-    400: "The request is no whole HTTP request, or its Idempotency-Key cannot be one.",
-    401: "There is no valid token.",
-    403: "The token may not do this.",
-    404: "You have nothing with this id.",
-    408: "The body did not arrive in time.",
-    409: "It clashes with something that exists, or with a request that had the same Idempotency-Key.",
-    413: "The body is too large.",
-    422: "A field has a value that cannot be used.",
-    503: "A server that Pointsman needs is away or full; nothing was changed.",
+ERRORS: dict[int, tuple[str, type[PointsmanError]]] = {
+    400: ("The request is no whole HTTP request, or its Idempotency-Key cannot be one.", Refused),
+    401: ("There is no valid token.", Unauthorized),
+    403: ("The token may not do this.", Forbidden),
+    404: ("You have nothing with this id.", NotFound),
+    408: ("The body did not arrive in time.", TooSlow),
+    409: (
+        "It clashes with something that exists, or its Idempotency-Key was used for another request.",
+        Conflict,
+    ),
+    413: ("The body is too large.", TooLarge),
+    422: ("A field has a value that cannot be used.", Invalid),
+    503: ("A server that Pointsman needs is away or full; nothing was changed.", Unavailable),
 }
+"""What each error status means, and the error that is its example."""
 
 
 class Problem(BaseModel):
     """What went wrong and what to do about it (RFC 9457)."""
 
-    model_config = ConfigDict(
-        extra="forbid",
-        alias_generator=to_camel,
-        json_schema_extra={
-            "examples": [
-                {
-                    "type": "urn:pointsman:problem:not_found",
-                    "title": "Not Found",
-                    "status": 404,
-                    "detail": "You have no such callback.",
-                    "code": "not_found",
-                    "hint": "Check the id and that it belongs to your account.",
-                    "requestId": "8c6f2f2d6d8f4f0f9a3f0a1b2c3d4e5f",
-                }
-            ]
-        },
-    )
+    model_config = ConfigDict(extra="forbid", alias_generator=to_camel)
 
     type: str
     title: str
@@ -95,7 +98,7 @@ def describe(faces: Iterable[Face], base_url: str) -> dict[str, Any]:
                     "description": "A session token from `POST /api/v1/auth/login`, or an API key.",
                 }
             },
-            "responses": {str(status): _error(status, text) for status, text in ERRORS.items()},
+            "responses": {str(status): _error(status, *error) for status, error in ERRORS.items()},
         },
     }
     renamed: dict[str, Any] = _rename(description, _public_names(components))
@@ -112,23 +115,24 @@ def _schemas(endpoints: Iterable[Endpoint]) -> tuple[Schemas, dict[str, Any]]:
     for endpoint in endpoints:
         for model, mode in (
             (endpoint.body, "validation"),
-            (endpoint.answer, "serialization"),
+            (endpoint.shown, "serialization"),
         ):
             if model is not None:
                 used[model, mode] = described(model)
     inputs: Any = [(key, key[1], TypeAdapter(model)) for key, model in used.items()]
     found, definitions = TypeAdapter.json_schemas(inputs, ref_template=SCHEMAS + "{model}")
     components = definitions["$defs"]
-    for name, schema in components.items():
-        if name.endswith("Page"):
-            items = [_example(schema["properties"]["items"]["items"], components)]
-            schema["examples"] = [{"items": items, "nextCursor": None}]
+    for model, _mode in used:
+        if issubclass(model, Page):
+            page = components[model.__name__]
+            items = [_example_of(page["properties"]["items"]["items"], components)]
+            page["examples"] = [{"items": items, "nextCursor": None}]
     return {key: schema for (key, _mode), schema in found.items()}, components
 
 
-def _example(of_item: dict[str, Any], components: dict[str, Any]) -> Any:
-    """The example of what a page lists."""
-    name = of_item.get("$ref") or of_item["oneOf"][-1]["$ref"]
+def _example_of(item: dict[str, Any], components: dict[str, Any]) -> Any:
+    """The example of what a page lists; of several forms, the first one's."""
+    name = item.get("$ref") or item["oneOf"][0]["$ref"]
     return components[name.removeprefix(SCHEMAS)]["examples"][0]
 
 
@@ -158,18 +162,24 @@ def _needs(endpoint: Endpoint) -> str:
         return ""
     if policy.session_only:
         return "Needs a session; an API key is not enough."
-    return f"Needs the permission `{policy.scope}`."
+    role = f" and the role {policy.role.value}" if policy.role is not None else ""
+    return f"Needs the permission `{policy.scope}`{role}."
 
 
 def _parameters(endpoint: Endpoint) -> list[dict[str, Any]]:
     parameters: list[dict[str, Any]] = [
-        {"name": name, "in": "path", "required": True, "schema": UUID_SCHEMA} for name in path_ids(endpoint)
+        {"name": name, "in": "path", "required": True, "schema": UUID_SCHEMA} for name in endpoint.ids
     ]
     if endpoint.query is not None:
         for name, schema in endpoint.query.model_json_schema(by_alias=True)["properties"].items():
             parameters.append({"name": name, "in": "query", "schema": _without_null(schema)})
     if endpoint.takes_key:
-        key = {"type": "string", "minLength": 1, "maxLength": MAX_KEY_CHARS, "pattern": "^[!-~]+$"}
+        key = {
+            "type": "string",
+            "minLength": 1,
+            "maxLength": MAX_KEY_CHARS,
+            "pattern": "^[!-~]([ -~]*[!-~])?$",
+        }
         about = "Makes the call safe to repeat: with the same key and body it happens once, for 24 hours."
         parameters.append({"name": "Idempotency-Key", "in": "header", "schema": key, "description": about})
     return parameters
@@ -186,8 +196,8 @@ def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
 
 def _responses(endpoint: Endpoint, schemas: Schemas) -> dict[str, Any]:
     done: dict[str, Any] = {"description": HTTPStatus(endpoint.status).phrase}
-    if endpoint.answer is not None:
-        done["content"] = {"application/json": {"schema": schemas[endpoint.answer, "serialization"]}}
+    if endpoint.shown is not None:
+        done["content"] = {"application/json": {"schema": schemas[endpoint.shown, "serialization"]}}
     if endpoint.takes_key:
         done["headers"] = {
             "Idempotent-Replayed": {
@@ -195,13 +205,11 @@ def _responses(endpoint: Endpoint, schemas: Schemas) -> dict[str, Any]:
                 "description": "The answer was given before, to a call with the same Idempotency-Key.",
             }
         }
-    statuses = {503, *endpoint.errors}
+    statuses = {400, 408, 413, 503, *endpoint.errors}  # a body may come, and be bad, with any method
     if not endpoint.policy.is_anonymous:
         statuses |= {401, 403}
-    if path_ids(endpoint):
+    if endpoint.ids:
         statuses.add(404)
-    if endpoint.method != "GET":
-        statuses |= {400, 408, 413}
     if endpoint.takes_key:
         statuses.add(409)
     if endpoint.body is not None or endpoint.query is not None:
@@ -210,12 +218,11 @@ def _responses(endpoint: Endpoint, schemas: Schemas) -> dict[str, Any]:
     return {str(endpoint.status): done, **errors}
 
 
-def _error(status: int, text: str) -> dict[str, Any]:
-    response: dict[str, Any] = {
-        "description": text,
-        "content": {CONTENT_TYPE: {"schema": {"$ref": f"{SCHEMAS}Problem"}}},
-    }
-    if status == HTTPStatus.SERVICE_UNAVAILABLE:
+def _error(status: int, text: str, kind: type[PointsmanError]) -> dict[str, Any]:
+    _, _, example = problem(status, kind.code, text, kind.hint, "8c6f2f2d6d8f4f0f9a3f0a1b2c3d4e5f")
+    content = {"schema": {"$ref": f"{SCHEMAS}Problem"}, "example": orjson.loads(example)}
+    response: dict[str, Any] = {"description": text, "content": {CONTENT_TYPE: content}}
+    if kind is Unavailable:
         seconds = {"schema": {"type": "integer"}, "description": "Seconds after which to try again."}
         response["headers"] = {"Retry-After": seconds}
     return response

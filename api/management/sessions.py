@@ -21,6 +21,6 @@ def log_in(work: Work, body: NewSession) -> CreatedSession:
 @face.route("POST", "/auth/logout", SESSION)
 def log_out(work: Work) -> None:
     """End the session whose token is sent."""
-    if work.actor is None or work.actor.through_id is None:
+    if work.actor.through_id is None:
         raise Unauthorized("There is no session.")
     sessions.end(work, work.owner, work.actor.through_id)

@@ -15,7 +15,17 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from api.resources import callbacks
-from api.resources.shapes import EXAMPLE_ID, EXAMPLE_OTHER_ID, EXAMPLE_TIME, Given, Name, Page, Shown, example
+from api.resources.shapes import (
+    EXAMPLE_ID,
+    EXAMPLE_OTHER_ID,
+    EXAMPLE_TIME,
+    Change,
+    Given,
+    Name,
+    Page,
+    Shown,
+    example,
+)
 from api.work import Work
 from shared.action_types import KINDS, parse_config
 from shared.errors import Conflict, NotFound
@@ -26,7 +36,6 @@ MAX_ACTIONS = 100  # of one callback: each becomes an execution row at every tri
 MAX_ORDER = 1_000_000
 MAX_DEPTH = 32  # of a config
 FIRST_NUMBER_TOO_LARGE = 2**63
-NULLABLE = frozenset({"name", "retry"})
 
 
 def _storable(value: Any, depth: int = 0) -> Any:
@@ -67,10 +76,11 @@ class NewAction(Given):
     retry: dict[str, JsonValue] | None = None
 
 
-class ActionChange(Given):
+class ActionChange(Change):
     """Only what is given changes; it holds for every attempt that starts later."""
 
     model_config = example(enabled=False)
+    NULLABLE = frozenset({"name", "retry"})
 
     name: Name | None = None
     config: ActionConfig | None = None
@@ -138,8 +148,7 @@ def create(work: Work, owner: UUID, callback_id: UUID, new: NewAction) -> ShownA
         callback_id=callback.id,
         user_id=owner,
     )
-    work.session.add(action)
-    shown = _show_fresh(work.session, action)
+    shown = _show(work.fresh(action))
     work.audit("action_created", action=action.id, callback=callback.id)
     return shown
 
@@ -162,7 +171,7 @@ def page(work: Work, owner: UUID, callback_id: UUID) -> ActionPage:
 
 def change(work: Work, owner: UUID, action_id: UUID, given: ActionChange) -> ShownAction:
     """Change what is given; runs under way keep their steps and take the new config."""
-    changes = given.changes(nullable=NULLABLE)
+    changes = given.changes()
     if "retry" in changes:
         parse_retry(changes["retry"])
     action = _own(work.session, owner, action_id)
@@ -171,7 +180,17 @@ def change(work: Work, owner: UUID, action_id: UUID, given: ActionChange) -> Sho
     for name, value in changes.items():
         setattr(action, name, value)
     work.audit("action_changed", action=action.id, fields=sorted(changes))
-    return _show_fresh(work.session, action)
+    return _show(work.fresh(action))
+
+
+def move(work: Work, owner: UUID, callback_id: UUID, old_url: str, new_url: str) -> None:
+    """Let the actions of a callback whose URL begins with old_url go to new_url; the rest of their configs stays."""
+    callback = callbacks.own(work.session, owner, callback_id)
+    for action in work.session.scalars(select(Action).where(Action.callback_id == callback.id)):
+        url = action.config.get("url")
+        if isinstance(url, str) and url.startswith(old_url):
+            action.config = {**action.config, "url": url.replace(old_url, new_url, 1)}
+            work.audit("action_moved", action=action.id)
 
 
 def delete(work: Work, owner: UUID, action_id: UUID) -> None:
@@ -197,12 +216,6 @@ def _own(session: Session, owner: UUID, action_id: UUID) -> Action:
         raise NotFound("You have no such action.")
     callbacks.own(session, owner, found.callback_id)
     return found
-
-
-def _show_fresh(session: Session, action: Action) -> ShownAction:
-    session.flush()
-    session.refresh(action)
-    return _show(action)
 
 
 def _show(action: Action) -> ShownAction:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import datetime
 from uuid import UUID
 
-from pydantic import Field
+from pydantic import AwareDatetime, Field
 
 from api.auth.actors import KEY_PREFIX
 from api.auth.policies import Scope
@@ -26,7 +26,7 @@ class NewApiKey(Given):
 
     name: Name
     permissions: list[Scope] = Field(min_length=1)
-    expires_at: datetime | None = None
+    expires_at: AwareDatetime | None = None
 
 
 class CreatedApiKey(Shown):
@@ -44,7 +44,7 @@ class CreatedApiKey(Shown):
 def create(work: Work, owner: UUID, new: NewApiKey) -> CreatedApiKey:
     """Make a key for the owner."""
     key = new_token(KEY_PREFIX)
-    row = ApiKey(
+    made = ApiKey(
         name=new.name,
         key=token_hash(key),
         prefix=key[:PREFIX_CHARS],
@@ -52,9 +52,7 @@ def create(work: Work, owner: UUID, new: NewApiKey) -> CreatedApiKey:
         permissions=list(new.permissions),
         expires_at=new.expires_at,
     )
-    work.session.add(row)
-    work.session.flush()
-    work.session.refresh(row)
+    row = work.fresh(made)
     work.audit("api_key_created", key=row.id)
     return CreatedApiKey(
         id=row.id,

@@ -22,6 +22,7 @@ from api.resources.paging import newest
 from api.resources.shapes import (
     EXAMPLE_ID,
     EXAMPLE_TIME,
+    Change,
     Given,
     Name,
     Page,
@@ -43,7 +44,6 @@ MAX_TAGS = 20
 MAX_CACHE_SECONDS = 24 * 3600
 PRIMARY_NAME = "primary"
 PRIMARY_CONFIG = {"target": "callback_url"}
-NULLABLE = frozenset({"custom_path"})
 
 
 def _custom_path(value: str) -> str:
@@ -70,10 +70,11 @@ class NewCallback(Given):
     tags: list[Tag] = Field(default_factory=list, max_length=MAX_TAGS)
 
 
-class CallbackChange(Given):
+class CallbackChange(Change):
     """Only what is given changes."""
 
     model_config = example(activeStatus=False)
+    NULLABLE = frozenset({"custom_path"})
 
     name: Name | None = None
     callback_url: Url | None = None
@@ -162,7 +163,7 @@ def create(work: Work, owner: UUID, new: NewCallback) -> CreatedCallback:
         )
     )
     work.audit("callback_created", callback=callback.id)
-    return CreatedCallback(**_fields(work, _fresh(work.session, callback)), signing_secret=secret)
+    return CreatedCallback(**_fields(work, work.fresh(callback)), signing_secret=secret)
 
 
 def find(work: Work, owner: UUID, callback_id: UUID) -> ShownCallback:
@@ -182,7 +183,7 @@ def page(work: Work, owner: UUID, query: PageQuery) -> CallbackPage:
 
 def change(work: Work, owner: UUID, callback_id: UUID, given: CallbackChange) -> ShownCallback:
     """Change what is given; it holds for calls from a second later. Conflict: the custom path is taken."""
-    changes = given.changes(nullable=NULLABLE)
+    changes = given.changes()
     _check_timeout(work, changes.get("timeout_duration"))
     callback = own(work.session, owner, callback_id)
     for name, value in changes.items():
@@ -190,7 +191,7 @@ def change(work: Work, owner: UUID, callback_id: UUID, given: CallbackChange) ->
     with _unique_path():
         work.session.flush()
     work.audit("callback_changed", callback=callback.id, fields=sorted(changes))
-    return ShownCallback(**_fields(work, _fresh(work.session, callback)))
+    return ShownCallback(**_fields(work, work.fresh(callback)))
 
 
 def delete(work: Work, owner: UUID, callback_id: UUID) -> None:
@@ -221,13 +222,6 @@ def is_own(session: Session, owner: UUID, callback_id: UUID) -> bool:
         )
     )
     return found is not None
-
-
-def _fresh(session: Session, callback: Callback) -> Callback:
-    """The row as PostgreSQL has it now, times and defaults included."""
-    session.flush()
-    session.refresh(callback)
-    return callback
 
 
 def _fields(work: Work, callback: Callback) -> dict[str, object]:

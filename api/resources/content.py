@@ -3,20 +3,43 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Iterable
 from typing import Any, Literal
 
 import orjson
 
 Encoding = Literal["json", "text", "base64"]
+MAX_DEPTH = 100  # what reads JSON goes deeper than what writes it: deeper than this it is shown as text
 
 
 def shown(content: bytes) -> tuple[Encoding, Any]:
     """How the value is encoded, and the value."""
     try:
-        return "json", orjson.loads(content)
+        value = orjson.loads(content)
     except orjson.JSONDecodeError:
         pass
+    else:
+        if not _is_deep(content, value):
+            return "json", value
     try:
         return "text", content.decode()
     except UnicodeDecodeError:
         return "base64", base64.b64encode(content).decode()
+
+
+def _is_deep(content: bytes, value: Any) -> bool:
+    """Whether lists and objects stand more than MAX_DEPTH deep in one another."""
+    if content.count(b"[") + content.count(b"{") <= MAX_DEPTH:
+        return False
+    level = [value]
+    for _ in range(MAX_DEPTH):
+        level = [inner for outer in level for inner in _inside(outer)]
+        if not level:
+            return False
+    return any(isinstance(one, list | dict) for one in level)
+
+
+def _inside(value: Any) -> Iterable[Any]:
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list) else ()

@@ -6,21 +6,22 @@ order is the executions' own, since an execution's id begins like its trigger's.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from pydantic import SkipValidation
-from sqlalchemy import ColumnElement, FromClause, Row, Select, and_, exists, select, true
+from sqlalchemy import ColumnElement, FromClause, Row, Select, select, true
 from sqlalchemy.orm import Session
 
-from api.resources.history import Scope, Status, not_deleted
-from api.resources.paging import Source, walk
+from api.resources.history import Past, Status, callback_lives, not_deleted
+from api.resources.paging import Source, Statement, only, walk
 from api.resources.shapes import EXAMPLE_ID, EXAMPLE_OTHER_ID, EXAMPLE_TIME, Page, PageQuery, Shown, example
 from api.work import Work
 from shared.errors import NotFound
 from shared.ids import trigger_range
-from shared.models import Action, ActionExecution, ActionType, Callback, ExecutionStatus
+from shared.models import Action, ActionExecution, ActionType, ExecutionStatus
 
 
 class ExecutionQuery(PageQuery):
@@ -77,9 +78,6 @@ class ExecutionPage(Page[ShownExecution]):
     """Executions, newest first."""
 
 
-_CALLBACK_LIVES = exists().where(Callback.id == ActionExecution.callback_id, Callback.deleted_at.is_(None))
-
-
 def find(work: Work, owner: UUID, execution_id: UUID) -> ShownExecution:
     """One execution; raises NotFound."""
     return _show(own(work.session, owner, execution_id))
@@ -96,32 +94,22 @@ def page(work: Work, owner: UUID, query: ExecutionQuery) -> ExecutionPage:
         keys = walk(work.session, [_of_action(query, query.action_id)], query.limit)
         next_cursor = keys.next_cursor
     else:
-        scope = Scope(owner, callback_id, through=query.cursor and trigger_range(query.cursor)[1])
-        keys = walk(work.session, _sources(scope, query.status), query.limit, _executions_of(owner, query))
+        past = Past(owner, callback_id, through=query.cursor and trigger_range(query.cursor)[1])
+        keys = walk(work.session, _sources(past, query.status), query.limit, _executions_of(query))
         # where the search stopped, it names a trigger; the cursor is below all of that one's executions
         next_cursor = trigger_range(keys.stopped_at)[0] if keys.stopped_at else keys.next_cursor
-    items = [row for row in _read(work.session, keys.ids) if query.status in (None, row.status.value)]
-    return ExecutionPage(items=items, next_cursor=next_cursor, partial=keys.stopped_at is not None)
-
-
-def _read(session: Session, ids: list[UUID]) -> list[ShownExecution]:
-    """These executions, newest first."""
-    if not ids:
-        return []
-    lowest, highest = trigger_range(min(ids))[0], trigger_range(max(ids))[1]
-    statement = _select().where(
-        ActionExecution.trigger_id.between(lowest, highest), ActionExecution.id.in_(ids)
+    statement = _select(owner).where(
+        ActionExecution.trigger_id.in_([row.trigger_id for row in keys.rows]),
+        ActionExecution.id.in_(keys.ids),
     )
-    return [_show(row) for row in session.execute(statement.order_by(ActionExecution.id.desc()))]
+    rows = work.session.execute(statement.order_by(ActionExecution.id.desc()))
+    return ExecutionPage(items=[_show(row) for row in rows], next_cursor=next_cursor, partial=keys.is_partial)
 
 
 def of_trigger(work: Work, owner: UUID, trigger_id: UUID) -> list[ShownExecution]:
     """A trigger's executions in the order of their steps."""
-    rows = work.session.execute(
-        _select()
-        .where(ActionExecution.user_id == owner, ActionExecution.trigger_id == trigger_id)
-        .order_by(ActionExecution.step, ActionExecution.id)
-    )
+    statement = _select(owner).where(ActionExecution.trigger_id == trigger_id)
+    rows = work.session.execute(statement.order_by(ActionExecution.step, ActionExecution.id))
     return [_show(row) for row in rows]
 
 
@@ -129,11 +117,10 @@ def own(session: Session, owner: UUID, execution_id: UUID) -> Row[ActionExecutio
     """The owner's execution with this id and its action's name; raises NotFound."""
     lowest, highest = trigger_range(execution_id)
     found = session.execute(
-        _select().where(
+        _select(owner).where(
             ActionExecution.trigger_id.between(lowest, highest),
             ActionExecution.id == execution_id,
-            ActionExecution.user_id == owner,
-            _CALLBACK_LIVES,
+            callback_lives(ActionExecution.callback_id),
         )
     ).first()
     if found is None:
@@ -141,46 +128,57 @@ def own(session: Session, owner: UUID, execution_id: UUID) -> Row[ActionExecutio
     return found
 
 
-def _select() -> Select[ActionExecution, str | None]:
-    return select(ActionExecution, Action.name).outerjoin(Action, Action.id == ActionExecution.action_id)
+def _select(owner: UUID) -> Select[ActionExecution, str | None]:
+    return (
+        select(ActionExecution, Action.name)
+        .outerjoin(Action, Action.id == ActionExecution.action_id)
+        .where(ActionExecution.user_id == owner)
+    )
 
 
-def _sources(scope: Scope, status: Status | None) -> list[Source]:
+def _sources(past: Past, status: Status | None) -> list[Source]:
     """Where triggers are that may have executions with this status."""
     if status in ("PENDING", "RUNNING"):
-        return [scope.in_motion()]
+        return [past.in_motion()]
     if status == "FAILED":  # a settled trigger with one of these is listed among the failures
-        return [scope.logs(success=False, settled_only=True), scope.in_motion()]
-    return [scope.triggers()]
+        return [past.logs(success=False, settled_only=True), past.in_motion()]
+    return [past.triggers()]
 
 
 def _of_action(query: ExecutionQuery, action_id: UUID) -> Source:
-    entries = select(ActionExecution.id.label("id"), ActionExecution.status).where(
-        ActionExecution.action_id == action_id
+    entries: Statement = select(
+        ActionExecution.id.label("id"), ActionExecution.trigger_id, ActionExecution.status
     )
+    entries = entries.where(*only(ActionExecution.action_id, action_id))
     if query.cursor is not None:
         entries = entries.where(
             ActionExecution.id < query.cursor, ActionExecution.trigger_id <= trigger_range(query.cursor)[1]
         )
-    return Source(entries, lambda columns: [columns.status == query.status] if query.status else [])
+    entries = entries.order_by(ActionExecution.action_id.desc(), ActionExecution.id.desc())
+    return Source(
+        entries,
+        lambda columns: [columns.status == query.status] if query.status else [],
+        carried=("trigger_id",),
+    )
 
 
-def _executions_of(owner: UUID, query: ExecutionQuery) -> Any:
-    """Makes the list of executions from the walked triggers."""
+def _executions_of(query: ExecutionQuery) -> Callable[[FromClause], Statement]:
+    """Makes the list of executions from the wanted triggers."""
 
-    def expand(walked: FromClause) -> Select[Any]:
-        wanted: list[ColumnElement[bool]] = [ActionExecution.trigger_id == walked.c.id]
+    def expand(found: FromClause) -> Statement:
+        wanted: list[ColumnElement[bool]] = [ActionExecution.trigger_id == found.c.id]
         if query.status is not None:
             wanted.append(ActionExecution.status == query.status)
         if query.action_id is not None:
             wanted.append(ActionExecution.action_id == query.action_id)
         if query.cursor is not None:
             wanted.append(ActionExecution.id < query.cursor)
-        deleted = select(Action.id).where(Action.user_id == owner, Action.deleted_at.is_not(None))
-        wanted.append(ActionExecution.action_id.not_in(deleted))
-        each = select(ActionExecution.id).where(and_(*wanted)).lateral("each")
-        statement: Select[Any] = select(each.c.id, walked.c.id.label("walked"))
-        return statement.select_from(walked).join(each, true()).order_by(walked.c.id.desc(), each.c.id.desc())
+        # the limit keeps PostgreSQL from joining the whole table: each trigger costs one look-up
+        of_trigger = select(ActionExecution.id).where(*wanted).order_by(ActionExecution.id.desc())
+        each = of_trigger.limit(query.limit + 1).lateral("each")
+        statement: Statement = select(each.c.id, found.c.id.label("entry"), found.c.id.label("trigger_id"))
+        joined = statement.select_from(found).join(each, true())
+        return joined.order_by(found.c.id.desc(), each.c.id.desc())
 
     return expand
 
@@ -189,10 +187,7 @@ def _callback_of(session: Session, owner: UUID, action_id: UUID) -> UUID | None:
     """The callback of the owner's action, None when they have no such action."""
     return session.scalar(
         select(Action.callback_id).where(
-            Action.id == action_id,
-            Action.user_id == owner,
-            Action.deleted_at.is_(None),
-            not_deleted(Action.callback_id, owner),
+            Action.id == action_id, Action.user_id == owner, not_deleted(Action.callback_id, owner)
         )
     )
 

@@ -14,6 +14,7 @@ from sqlalchemy import text
 
 from api.idempotency import key_reused
 from api.work import Work
+from shared.errors import Conflict, Invalid, Unavailable
 
 KEPT_SECONDS = 24 * 3600
 
@@ -55,10 +56,23 @@ class KeyedCall:
         wanted = {**self._name(), "request_hash": self.request_hash, "seconds": KEPT_SECONDS}
         if work.session.scalar(_TAKE, wanted):
             return None
-        request_hash, status, answer = work.session.execute(_FIND, self._name()).one()
+        found = work.session.execute(_FIND, self._name()).one_or_none()
+        if found is None:  # it expired while this work waited for its row, and was removed
+            raise Unavailable("The first call with this key has just been forgotten.")
+        request_hash, status, answer = found
         if bytes(request_hash) != self.request_hash:
             raise key_reused()
-        return status, work.secrets.decrypt(answer, remember=False).encode()
+        return status, self._opened(work, answer)
+
+    def _opened(self, work: Work, answer: str) -> bytes:
+        try:
+            return work.secrets.decrypt(answer, remember=False).encode()
+        except Invalid:  # the key that sealed it is gone
+            raise Conflict(
+                "This call was made. Its answer cannot be read any more.",
+                code="answer_unreadable",
+                hint="Look at what it made; do not repeat it.",
+            ) from None
 
     def keep(self, work: Work, status: int, answer: bytes) -> None:
         """Keep the answer, to be committed with what the call changed."""

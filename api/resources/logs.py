@@ -10,7 +10,7 @@ from pydantic import Field, SkipValidation
 from sqlalchemy import select
 
 from api.resources import callbacks
-from api.resources.history import Scope
+from api.resources.history import Past
 from api.resources.paging import walk
 from api.resources.shapes import EXAMPLE_ID, EXAMPLE_TIME, Page, PageQuery, Shown, example
 from api.work import Work
@@ -52,10 +52,11 @@ class LogPage(Page[ShownLog]):
 def page(work: Work, owner: UUID, callback_id: UUID, query: LogQuery) -> LogPage:
     """A callback's log, newest first: one row for each settled trigger and each notable event."""
     callback = callbacks.own(work.session, owner, callback_id)
-    source = Scope(owner, callback.id, before=query.cursor).logs(success=query.success, settled_only=False)
+    source = Past(owner, callback.id, before=query.cursor).logs(success=query.success, settled_only=False)
     keys = walk(work.session, [source], query.limit)
-    rows = work.session.scalars(select(Log).where(Log.id.in_(keys.ids)).order_by(Log.id.desc()))
-    return LogPage(items=[_show(row) for row in rows], **keys.around)
+    mine = select(Log).where(Log.id.in_(keys.ids), Log.user_id == owner)
+    rows = work.session.scalars(mine.order_by(Log.id.desc()))
+    return LogPage(items=[_show(row) for row in rows], next_cursor=keys.next_cursor, partial=keys.is_partial)
 
 
 def _show(log: Log) -> ShownLog:

@@ -1,8 +1,9 @@
 """Lists by keyset: newest first, by id, which holds the time.
 
-Invariant: a page reads at most MAX_READ entries of an index, whatever it looks for and however much there is. When it
-stops there, it answers what it has found with `partial`, and the next page goes on where it stopped: nothing is left
-out, nothing comes twice.
+Invariants: a page reads at most MAX_READ entries of each index that it walks, and what belongs to them, whatever it looks for
+and however much there is. If it stops there, it answers what it has found with `partial`, and the next page goes on where it
+stopped: nothing is left out, nothing comes twice. That is so for work of one moment (api/work.py): the page and where it stops
+are two questions.
 """
 
 from __future__ import annotations
@@ -16,40 +17,54 @@ from sqlalchemy import ColumnElement, FromClause, Row, Select, literal_column, s
 from sqlalchemy.orm import Session
 
 MAX_READ = 20_000
+_RANDOM_BITS = 80  # of a UUIDv7, behind its ms
 
-_ID: ColumnElement[UUID] = literal_column("id")
-
-
-Entries = Select[*tuple[Any, ...]]
+Statement = Select[*tuple[Any, ...]]
 """A SELECT of any columns."""
+
+
+def only(column: Any, value: Any) -> list[ColumnElement[bool]]:
+    """Column = value, said as a range.
+
+    With an equality PostgreSQL may as well walk an index of the ids alone and filter, through everybody's rows. Ordered by
+    the column and the id, only the index of both serves.
+    """
+    return [column >= value, column <= value]
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """An index to read from its newest entry on.
+    """An index to walk from its newest entry on.
 
-    entries: a SELECT of `id` and of what `conditions` look at, bounded by the index's own columns and by nothing else.
-    conditions: which of these entries are wanted, given the columns of the SELECT.
+    entries: a SELECT of `id` and of what `conditions` look at, in the index's order, bounded by its own columns and by
+    nothing else. conditions: which of these entries are wanted, given the columns of the SELECT. carried: columns that the
+    list needs beside `id`.
     """
 
-    entries: Entries
+    entries: Statement
     conditions: Callable[[Any], list[ColumnElement[bool]]] = lambda _columns: []
+    carried: tuple[str, ...] = ()
 
-    def wanted(self) -> Select[Any]:
-        """The ids that are wanted among the entries that a page may read."""
-        read = self.entries.order_by(_ID.desc()).limit(MAX_READ).subquery()
-        return select(read.c.id).where(*self.conditions(read.c))
+    def wanted(self) -> Statement:
+        """What is wanted among the entries that a page may read."""
+        read = self.entries.limit(MAX_READ).subquery()
+        columns = [read.c[name] for name in ("id", *self.carried)]
+        statement: Statement = select(*columns).where(*self.conditions(read.c))
+        return statement
 
-    def last(self, session: Session) -> UUID | None:
-        """The last entry that a page may read; None when it may read all."""
-        beyond = self.entries.order_by(_ID.desc()).offset(MAX_READ - 1).limit(1).subquery()
-        found: UUID | None = session.scalar(select(beyond.c.id))
-        return found
+    def end(self, session: Session) -> UUID | None:
+        """Above which id everything has been read, None if that is all.
+
+        A bound between two ms, since the last entry itself may be another tenant's.
+        """
+        last = self.entries.offset(MAX_READ - 1).limit(1).subquery()
+        found: UUID | None = session.scalar(select(last.c.id))
+        return None if found is None else UUID(int=((found.int >> _RANDOM_BITS) + 1) << _RANDOM_BITS)
 
 
 @dataclass(frozen=True, slots=True)
 class Keys:
-    """The keys of one page. stopped_at: the entry at which the search stopped although the page is not full."""
+    """The keys of one page. stopped_at: above which id everything was searched, although the page is not full."""
 
     rows: Sequence[Row[Any]]
     has_more: bool = False
@@ -64,39 +79,38 @@ class Keys:
         return self.stopped_at or (self.rows[-1].id if self.has_more else None)
 
     @property
-    def around(self) -> dict[str, Any]:
-        """The fields of a page beside its items."""
-        return {"next_cursor": self.next_cursor, "partial": self.stopped_at is not None}
+    def is_partial(self) -> bool:
+        return self.stopped_at is not None
 
 
 def walk(
     session: Session,
     sources: Sequence[Source],
     limit: int,
-    expand: Callable[[FromClause], Select[Any]] | None = None,
+    expand: Callable[[FromClause], Statement] | None = None,
 ) -> Keys:
     """The newest `limit` keys that these sources have.
 
-    expand: what is listed for each id of the sources, a SELECT of `id` and `walked` in the order of the list; by default
-    the ids themselves.
+    expand: what is listed for the wanted entries, a SELECT of `id` and `entry`, the id of the entry that it belongs to, in
+    the order of the list. By default the entries themselves.
     """
     merged = union_all(*(source.wanted() for source in sources)) if len(sources) > 1 else sources[0].wanted()
-    found = merged.order_by(_ID.desc()).subquery()
+    found = merged.order_by(literal_column("id").desc()).subquery()
     statement = expand(found) if expand else _themselves(found)
     rows = session.execute(statement.limit(limit + 1)).all()
     if len(rows) > limit and len(sources) == 1:
         return Keys(rows[:limit], has_more=True)
     # of several sources one may end where another goes on: what lies behind the first end is for the next page
-    ends = [end for source in sources if (end := source.last(session)) is not None]
+    ends = [end for source in sources if (end := source.end(session)) is not None]
     stopped_at = max(ends, default=None)
-    seen = [row for row in rows if stopped_at is None or row.walked >= stopped_at]
+    seen = [row for row in rows if stopped_at is None or row.entry >= stopped_at]
     if len(seen) > limit:
         return Keys(seen[:limit], has_more=True)
     return Keys(seen, stopped_at=stopped_at)
 
 
-def _themselves(found: FromClause) -> Entries:
-    statement: Entries = select(found.c.id, found.c.id.label("walked"))
+def _themselves(found: FromClause) -> Statement:
+    statement: Statement = select(*found.c, found.c.id.label("entry"))
     return statement.order_by(found.c.id.desc())
 
 

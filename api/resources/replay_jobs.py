@@ -5,11 +5,11 @@ Invariant: a user has at most MAX_OPEN_JOBS that have not ended; a job that has 
 
 from __future__ import annotations
 
-from datetime import datetime
-from typing import Literal
+from datetime import UTC, datetime
+from typing import Annotated, Literal
 from uuid import UUID
 
-from pydantic import AwareDatetime, Field
+from pydantic import AfterValidator, AwareDatetime, Field
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
@@ -31,6 +31,10 @@ from shared.errors import Conflict, Invalid, NotFound
 from shared.models import ExecutionStatus, ReplayJob, ReplayStart, ReplayState
 
 MAX_OPEN_JOBS = 10  # of one user
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+# nothing was received before it; and what PostgreSQL takes for a year before Christ it does not give back
+Moment = Annotated[AwareDatetime, AfterValidator(lambda moment: max(moment, EPOCH))]
 
 
 class NewReplayJob(Given):
@@ -43,8 +47,8 @@ class NewReplayJob(Given):
 
     callback_id: UUID
     status: Literal["FAILED", "SUCCESS"] = "FAILED"
-    from_: AwareDatetime | None = Field(None, alias="from")
-    to: AwareDatetime | None = None
+    from_: Moment | None = Field(None, alias="from")
+    to: Moment | None = None
     start: Literal["failed", "start"] | None = None
 
 
@@ -105,8 +109,7 @@ def create(work: Work, owner: UUID, new: NewReplayJob) -> ShownReplayJob:
         received_from=new.from_,
         received_to=received_to,
     )
-    work.session.add(job)
-    shown = _show_fresh(work.session, job)
+    shown = _show(work.fresh(job))
     work.audit("replay_job_created", job=job.id, callback=callback.id)
     return shown
 
@@ -134,7 +137,7 @@ def cancel(work: Work, owner: UUID, job_id: UUID) -> ShownReplayJob:
     job.state = ReplayState.CANCELLED
     job.finished_at = func.now()
     work.audit("replay_job_cancelled", job=job.id)
-    return _show_fresh(work.session, job)
+    return _show(work.fresh(job))
 
 
 def _refuse_too_many(session: Session, owner: UUID) -> None:
@@ -156,12 +159,6 @@ def _own(session: Session, owner: UUID, job_id: UUID, *, for_update: bool = Fals
     if found is None:
         raise NotFound("You have no such replay job.")
     return found
-
-
-def _show_fresh(session: Session, job: ReplayJob) -> ShownReplayJob:
-    session.flush()
-    session.refresh(job)
-    return _show(job)
 
 
 def _show(job: ReplayJob) -> ShownReplayJob:

@@ -57,7 +57,7 @@ def create(work: Work, new: NewSession) -> CreatedSession:
     token = new_token(SESSION_PREFIX)
     expires_at = database_clock.now() + timedelta(days=SESSION_DAYS)
     work.session.add(UserSession(user_id=user.id, token_hash=token_hash(token), expires_at=expires_at))
-    work.audit("logged_in", user_logged_in=user.id)
+    work.audit("logged_in", account=user.id)
     return CreatedSession(token=token, expires_at=expires_at)
 
 
@@ -72,4 +72,4 @@ def end(work: Work, owner: UUID, session_id: UUID) -> None:
 def end_all(work: Work, owner: UUID) -> None:
     """End all sessions of the owner."""
     work.session.execute(delete(UserSession).where(UserSession.user_id == owner))
-    work.audit("sessions_ended", owner=owner)
+    work.audit("sessions_ended", account=owner)

@@ -6,11 +6,12 @@ checked when they were written.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Generic, TypeVar
+from typing import Annotated, Any, ClassVar, Generic, TypeVar
 from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, GetJsonSchemaHandler
 from pydantic.alias_generators import to_camel
+from pydantic_core import CoreSchema
 
 from shared.errors import Invalid
 
@@ -37,13 +38,33 @@ class Given(BaseModel):
         alias_generator=to_camel, populate_by_name=True, extra="forbid", hide_input_in_errors=True
     )
 
-    def changes(self, *, nullable: frozenset[str] = frozenset()) -> dict[str, Any]:
-        """Only the fields that were given; raises Invalid for a null where there must be a value."""
+
+class Change(Given):
+    """What a caller changes: only what is given. NULLABLE: the fields whose value may be taken away, with null."""
+
+    NULLABLE: ClassVar[frozenset[str]] = frozenset()
+
+    def changes(self) -> dict[str, Any]:
+        """The fields that were given; raises Invalid for a null where there must be a value."""
         given = self.model_dump(exclude_unset=True)
         for name, value in given.items():
-            if value is None and name not in nullable:
+            if value is None and name not in self.NULLABLE:
                 raise Invalid(f"{to_camel(name)} cannot be null.")
         return given
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        """As it is meant: a field that is left away stays as it is, and only some may be null."""
+        schema = handler.resolve_ref_schema(handler(core_schema))
+        nullable = {to_camel(name) for name in cls.NULLABLE}
+        for name, field in schema["properties"].items():
+            field.pop("default", None)
+            if name not in nullable and "anyOf" in field:
+                choices = [choice for choice in field.pop("anyOf") if choice != {"type": "null"}]
+                field |= choices[0] if len(choices) == 1 else {"anyOf": choices}
+        return schema
 
 
 class Shown(BaseModel):

@@ -9,16 +9,16 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row, Select, exists, func, select
+from sqlalchemy import Select, func, select
 
 from api.resources import callbacks
 from api.resources.content import Encoding, shown
-from api.resources.history import not_deleted
-from api.resources.paging import Source, walk
+from api.resources.history import callback_lives, not_deleted
+from api.resources.paging import Source, Statement, only, walk
 from api.resources.shapes import EXAMPLE_ID, EXAMPLE_OTHER_ID, EXAMPLE_TIME, Page, PageQuery, Shown, example
 from api.work import Work
 from shared.errors import NotFound
-from shared.models import Callback, StoredItem
+from shared.models import StoredItem
 
 
 class StoredItemQuery(PageQuery):
@@ -68,18 +68,18 @@ class StoredItemPage(Page[ListedStoredItem]):
     """Stored items, newest first."""
 
 
-_LIVES = exists().where(Callback.id == StoredItem.callback_id, Callback.deleted_at.is_(None))
-
-
 def find(work: Work, owner: UUID, item_id: UUID) -> ShownStoredItem:
     """One stored item with its value; raises NotFound."""
     row = work.session.execute(
-        _select(StoredItem.content).where(StoredItem.id == item_id, StoredItem.user_id == owner, _LIVES)
+        _select(owner, StoredItem.content).where(
+            StoredItem.id == item_id, callback_lives(StoredItem.callback_id)
+        )
     ).first()
     if row is None:
         raise NotFound("You have no such stored item.")
-    encoding, value = shown(row.content)
-    return ShownStoredItem(**_fields(row), value=value, value_encoding=encoding)
+    fields = dict(row._mapping)
+    encoding, value = shown(fields.pop("content"))
+    return ShownStoredItem(**fields, value=value, value_encoding=encoding)
 
 
 def page(work: Work, owner: UUID, query: StoredItemQuery) -> StoredItemPage:
@@ -87,16 +87,16 @@ def page(work: Work, owner: UUID, query: StoredItemQuery) -> StoredItemPage:
     if query.callback_id is not None and not callbacks.is_own(work.session, owner, query.callback_id):
         return StoredItemPage(items=[])
     keys = walk(work.session, [_source(owner, query)], query.limit)
-    rows = work.session.execute(_select().where(StoredItem.id.in_(keys.ids)).order_by(StoredItem.id.desc()))
-    return StoredItemPage(items=[ListedStoredItem(**_fields(row)) for row in rows], **keys.around)
+    mine = _select(owner).where(StoredItem.id.in_(keys.ids))
+    rows = work.session.execute(mine.order_by(StoredItem.id.desc()))
+    items = [ListedStoredItem(**row._mapping) for row in rows]
+    return StoredItemPage(items=items, next_cursor=keys.next_cursor, partial=keys.is_partial)
 
 
 def _source(owner: UUID, query: StoredItemQuery) -> Source:
-    entries = select(StoredItem.id.label("id"), StoredItem.callback_id, StoredItem.key)
-    if query.callback_id is None:
-        entries = entries.where(StoredItem.user_id == owner)
-    else:
-        entries = entries.where(StoredItem.callback_id == query.callback_id)
+    column: Any = StoredItem.user_id if query.callback_id is None else StoredItem.callback_id
+    entries: Statement = select(StoredItem.id.label("id"), StoredItem.callback_id, StoredItem.key)
+    entries = entries.where(*only(column, query.callback_id or owner))
     if query.cursor is not None:
         entries = entries.where(StoredItem.id < query.cursor)
 
@@ -104,10 +104,11 @@ def _source(owner: UUID, query: StoredItemQuery) -> Source:
         wanted = [not_deleted(columns.callback_id, owner)]
         return [*wanted, columns.key == query.key] if query.key is not None else wanted
 
-    return Source(entries, conditions)
+    return Source(entries.order_by(column.desc(), StoredItem.id.desc()), conditions)
 
 
-def _select(*more: Any) -> Select[Any]:
+def _select(owner: UUID, *more: Any) -> Select[Any]:
+    """The owner's items without their values, and more columns."""
     return select(
         StoredItem.id,
         StoredItem.callback_id,
@@ -118,17 +119,4 @@ def _select(*more: Any) -> Select[Any]:
         func.octet_length(StoredItem.content).label("bytes"),
         StoredItem.created_at,
         *more,
-    )
-
-
-def _fields(row: Row[Any]) -> dict[str, Any]:
-    return {
-        "id": row.id,
-        "callback_id": row.callback_id,
-        "action_id": row.action_id,
-        "trigger_id": row.trigger_id,
-        "key": row.key,
-        "content_type": row.content_type,
-        "bytes": row.bytes,
-        "created_at": row.created_at,
-    }
+    ).where(StoredItem.user_id == owner)

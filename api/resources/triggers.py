@@ -10,19 +10,19 @@ from typing import Any, cast
 from uuid import UUID
 
 from pydantic import AwareDatetime, Field, SkipValidation
-from sqlalchemy import Row, Select, and_, case, exists, select
+from sqlalchemy import Row, Select, and_, case, select
 from sqlalchemy.orm import Session
 
 from api.resources import callbacks, executions
 from api.resources.content import Encoding, shown
-from api.resources.history import Scope, Status
+from api.resources.history import Past, Status, callback_lives
 from api.resources.paging import walk
 from api.resources.shapes import EXAMPLE_ID, EXAMPLE_OTHER_ID, EXAMPLE_TIME, Page, PageQuery, Shown, example
 from api.work import Work
 from shared.db import cursor_of
 from shared.errors import Conflict, NotFound
 from shared.ids import first_id_of
-from shared.models import Callback, Log, Run, Trigger
+from shared.models import Log, Run, Trigger
 from shared.settle import cancel as settle_as_cancelled
 
 MAX_SHOWN_BODY_BYTES = 64 * 1024
@@ -117,7 +117,6 @@ _status = case(
     (Log.success, "SUCCESS"),
     else_="FAILED",
 )
-_CALLBACK_LIVES = exists().where(Callback.id == Trigger.callback_id, Callback.deleted_at.is_(None))
 
 
 def find(work: Work, owner: UUID, trigger_id: UUID) -> TriggerDetail:
@@ -135,17 +134,17 @@ def page(work: Work, owner: UUID, query: TriggerQuery) -> TriggerPage:
     """The owner's triggers, newest first."""
     if query.callback_id is not None and not callbacks.is_own(work.session, owner, query.callback_id):
         return TriggerPage(items=[])
-    scope = Scope(
+    past = Past(
         owner,
         query.callback_id,
         before=query.cursor,
         first=_first_id(query.from_),
         end=_first_id(query.to),
     )
-    keys = walk(work.session, [scope.by_status(query.status)], query.limit)
-    rows = work.session.execute(_select(keys.ids).order_by(Trigger.id.desc())).all() if keys.ids else []
-    items = [ShownTrigger(**_fields(row)) for row in rows if query.status in (None, row.status)]
-    return TriggerPage(items=items, **keys.around)
+    keys = walk(work.session, [past.by_status(query.status)], query.limit)
+    rows = work.session.execute(_select(owner, keys.ids).order_by(Trigger.id.desc()))
+    items = [ShownTrigger(**_fields(row)) for row in rows]
+    return TriggerPage(items=items, next_cursor=keys.next_cursor, partial=keys.is_partial)
 
 
 def cancel(work: Work, owner: UUID, trigger_id: UUID) -> ShownTrigger:
@@ -168,7 +167,7 @@ def show(session: Session, owner: UUID, trigger_id: UUID) -> ShownTrigger:
 def own(session: Session, owner: UUID, trigger_id: UUID) -> Row[Any]:
     """The row of the owner's trigger with this id; raises NotFound."""
     found = session.execute(
-        _select([trigger_id]).where(Trigger.user_id == owner, _CALLBACK_LIVES)
+        _select(owner, [trigger_id]).where(callback_lives(Trigger.callback_id))
     ).one_or_none()
     if found is None:
         raise NotFound("You have no such trigger.")
@@ -179,8 +178,8 @@ def _first_id(moment: datetime | None) -> UUID | None:
     return None if moment is None else first_id_of(moment)
 
 
-def _select(ids: list[UUID]) -> Select[Any]:
-    """These triggers with run and log. Every table is told the ids, so that only their partitions are read."""
+def _select(owner: UUID, ids: list[UUID]) -> Select[Any]:
+    """These triggers of the owner with run and log. Every table is told the ids, so that only their partitions are read."""
     return (
         select(
             Trigger.id,
@@ -196,7 +195,7 @@ def _select(ids: list[UUID]) -> Select[Any]:
         )
         .outerjoin(Run, and_(Run.trigger_id == Trigger.id, Run.trigger_id.in_(ids)))
         .outerjoin(Log, and_(Log.id == Trigger.id, Log.id.in_(ids)))
-        .where(Trigger.id.in_(ids))
+        .where(Trigger.id.in_(ids), Trigger.user_id == owner)
     )
 
 

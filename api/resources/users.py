@@ -6,15 +6,17 @@ Invariant: an e-mail address belongs to one user, whatever its case; a password 
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Annotated
 from uuid import UUID
 
-from pydantic import Field
+from pydantic import Field, StringConstraints
 from sqlalchemy import ColumnElement, func, select
+from sqlalchemy.exc import IntegrityError
 
 from api.auth.passwords import hash_password
 from api.resources.shapes import EXAMPLE_ID, EXAMPLE_TIME, Given, Shown, example
 from api.work import Work
-from shared.errors import NotFound
+from shared.errors import Conflict, NotFound
 from shared.models import User, UserRole
 
 MAX_EMAIL_CHARS = 320
@@ -24,7 +26,7 @@ MAX_PASSWORD_CHARS = 1_000
 class NewUser(Given):
     """An account to be."""
 
-    email: str = Field(min_length=1, max_length=MAX_EMAIL_CHARS)
+    email: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_EMAIL_CHARS)]
     password: str = Field(min_length=1, max_length=MAX_PASSWORD_CHARS)
     display_name: str | None = None
     role: UserRole = UserRole.FREE
@@ -53,17 +55,22 @@ class ShownUser(Shown):
 
 
 def create(work: Work, new: NewUser) -> ShownUser:
-    """Create an account."""
+    """Create an account. Conflict: the e-mail address belongs to one already."""
     user = User(
         email=new.email,
         password=hash_password(new.password),
         role=new.role,
         display_name=new.display_name,
     )
-    work.session.add(user)
-    work.session.flush()
-    work.session.refresh(user)
-    work.audit("user_created", created=user.id, role=user.role.value)
+    try:
+        work.fresh(user)
+    except IntegrityError as error:
+        if "email" not in str(error.orig):
+            raise
+        raise Conflict(
+            "This e-mail address has an account.", code="email_taken", hint="Use another address, or log in."
+        ) from None
+    work.audit("user_created", account=user.id, role=user.role.value)
     return _show(user)
 
 
@@ -88,7 +95,7 @@ def find_first_admin(work: Work) -> ShownUser | None:
 def set_password(work: Work, user_id: UUID, password: str) -> None:
     """Give an account a new password. Its sessions go on: end them where that is not wanted."""
     _live(work, User.id == user_id).password = hash_password(password)
-    work.audit("password_set", changed=user_id)
+    work.audit("password_set", account=user_id)
 
 
 def _live(work: Work, condition: ColumnElement[bool]) -> User:

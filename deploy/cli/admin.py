@@ -9,7 +9,7 @@ import click
 from api.resources import sessions, users
 from api.work import Workshop
 from deploy.local.state import DataFolder
-from shared import config
+from shared import config, logs
 from shared.config import Settings
 from shared.db import make_engine
 from shared.errors import NotFound, StartupError
@@ -27,6 +27,7 @@ def password(email: str | None, password: str | None) -> None:
     """Set a new password for EMAIL (default: the first admin) and end its sessions."""
     chosen = password or secrets.token_urlsafe(15)
     settings = config.read()
+    logs.configure("warning", settings.log_format)
     engine = make_engine(_database_url(settings), "admin", pool_size=1)
     with Workshop(engine, settings).open() as work:
         user = users.find_by_email(work, email) if email else users.find_first_admin(work)

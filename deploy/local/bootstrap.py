@@ -26,6 +26,7 @@ from shared.models import ActionType, RateLimit, Subscription, SubscriptionPlan,
 
 ADMIN_PLAN = "Admin"
 DEMO_NAME = "Demo"
+DEMO_TIMEOUT_MS = 5_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,11 +97,7 @@ def _follow(work: Work, owner: UUID, callback: callbacks.ShownCallback, old_url:
     if callback.callback_url.startswith(old_url):
         moved = callback.callback_url.replace(old_url, new_url, 1)
         callbacks.change(work, owner, callback.id, CallbackChange(callback_url=moved))
-    for action in actions.page(work, owner, callback.id).items:
-        url = action.config.get("url")
-        if isinstance(url, str) and url.startswith(old_url):
-            config = {**action.config, "url": url.replace(old_url, new_url, 1)}
-            actions.change(work, owner, action.id, ActionChange(config=config))
+    actions.move(work, owner, callback.id, old_url, new_url)
 
 
 def _make_demo(work: Work, owner: UUID, receiver_url: str) -> Demo:
@@ -109,7 +106,10 @@ def _make_demo(work: Work, owner: UUID, receiver_url: str) -> Demo:
         work,
         owner,
         NewCallback(
-            name=DEMO_NAME, callback_url=f"{receiver_url}/order", tags=["demo"], timeout_duration=5_000
+            name=DEMO_NAME,
+            callback_url=f"{receiver_url}/order",
+            tags=["demo"],
+            timeout_duration=min(DEMO_TIMEOUT_MS, work.settings.max_timeout_ms),
         ),
     )
     (primary,) = actions.page(work, owner, callback.id).items

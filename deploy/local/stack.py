@@ -16,7 +16,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import httpx
-from pydantic import SecretStr
 
 from api.work import Workshop
 from deploy.local.bootstrap import Admin, Demo, ensure_admin, ensure_demo
@@ -29,6 +28,7 @@ from deploy.local.supervisor import STOP_SECONDS, Child, Supervisor, python_modu
 from deploy.local.valkey import EmbeddedValkey
 from migrations.migrate import upgrade
 from shared.config import PREFIX, Settings
+from shared.crypto import SecretBox
 from shared.db import make_engine
 from shared.errors import StartupError
 
@@ -136,8 +136,7 @@ class Stack:
     def _bootstrap(self, receiver_url: str | None) -> tuple[Admin, Demo | None]:
         """The first admin, and the demo where there is a receiver for it: on a developer's machine."""
         engine = make_engine(self.environment[PREFIX + "DATABASE_URL"], "bootstrap", pool_size=1)
-        keys = SecretStr(self.environment[PREFIX + "SECRET_KEYS"])
-        workshop = Workshop(engine, self.settings.model_copy(update={"secret_keys": keys}))
+        workshop = Workshop(engine, self.settings, SecretBox(self.environment[PREFIX + "SECRET_KEYS"]))
         password = self.settings.admin_password
         known = self.data.read("demo.json")
         with workshop.open() as work:

@@ -8,6 +8,8 @@ interrupted build leaves an invalid index, which the next try drops.
 
 from __future__ import annotations
 
+from typing import Any
+
 from alembic import op
 
 revision = "0008"
@@ -20,6 +22,7 @@ INDEXES = (
     ("ix_logs_user_id_id", "logs", ""),
     ("ix_logs_failures_of_user", "logs", " WHERE NOT success"),
 )
+PARTITIONS = "SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = %s::regclass"
 INVALID = """
 SELECT c.relname FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
 WHERE NOT i.indisvalid AND c.relname = %s AND i.indrelid = %s::regclass
@@ -28,24 +31,25 @@ WHERE NOT i.indisvalid AND c.relname = %s AND i.indrelid = %s::regclass
 
 def upgrade() -> None:
     with op.get_context().autocommit_block():
-        op.execute("SET lock_timeout = '3s'")
         for name, table, where in INDEXES:
-            partitions = _ask(
-                "SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = %s::regclass", table
-            )
-            for partition in partitions:
+            if _ask("SELECT to_regclass(%s)", name) != [None]:
+                continue  # built by an earlier try: partitions that came since have it from their parent
+            for partition in _ask(PARTITIONS, table):
                 _build(name.replace(table, partition, 1), partition, where)
-            op.execute(f"CREATE INDEX IF NOT EXISTS {name} ON {table} (user_id, id){where}")
+            # queries queue behind a lock that waits: rather fail and be repeated than stall the ingress
+            op.execute("SET lock_timeout = '3s'")
+            op.execute(f"CREATE INDEX {name} ON {table} (user_id, id){where}")
+            op.execute("RESET lock_timeout")
         _build("ix_stored_items_user_id_id", "stored_items", "")
         op.execute("DROP INDEX CONCURRENTLY IF EXISTS ix_stored_items_user_id")
-        op.execute("RESET lock_timeout")
 
 
 def _build(index: str, table: str, where: str) -> None:
+    """Build an index beside the traffic. It waits for those that began before it, and nobody waits for it."""
     for invalid in _ask(INVALID, index, table):
         op.execute(f"DROP INDEX CONCURRENTLY {invalid}")
     op.execute(f"CREATE INDEX CONCURRENTLY IF NOT EXISTS {index} ON {table} (user_id, id){where}")
 
 
-def _ask(question: str, *parameters: str) -> list[str]:
+def _ask(question: str, *parameters: str) -> list[Any]:
     return [row[0] for row in op.get_bind().exec_driver_sql(question, parameters)]

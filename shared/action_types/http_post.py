@@ -96,7 +96,10 @@ class HttpPostConfig(BaseModel):
         extra="forbid",
         frozen=True,
         hide_input_in_errors=True,
-        json_schema_extra={"examples": [{"url": "https://example.com/hooks/orders"}]},
+        json_schema_extra={
+            "examples": [{"url": "https://example.com/hooks/orders"}],
+            "oneOf": [{"required": ["url"]}, {"required": ["target"]}],
+        },
     )
 
     url: str | None = None

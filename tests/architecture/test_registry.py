@@ -6,6 +6,7 @@ import inspect
 from pathlib import Path
 from types import ModuleType
 
+import grimp
 import pytest
 from pydantic import BaseModel
 
@@ -103,3 +104,11 @@ def test_every_duty_is_done() -> None:
 
 def test_every_command_is_listed() -> None:
     assert {f"deploy.cli.{name}" for name in files_in(cli, "main")} == set(COMMANDS.values())
+
+
+def test_no_face_knows_another() -> None:
+    graph = grimp.build_graph("api")
+    faces = {f"api.management.{name}" for name in files_in(management, *FACE_SIDE)}
+    for face in faces:
+        assert not graph.find_modules_directly_imported_by(face) & faces
+    assert len(faces) > 5

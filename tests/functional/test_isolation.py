@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import httpx
+import jsonschema_rs
 import pytest
 
 from api.app import make_app
@@ -24,25 +25,26 @@ from tests.peers.receiver import Receiver
 from tests.rows import Rows
 from tests.running import Running
 
+ANY = ("GET", "POST", "PUT", "PATCH", "DELETE")
 PUBLIC = {
-    "/t/<token>",
-    "/c/<path>",
-    "/t/<token>/<trigger_id>",
-    "/c/<path>/<trigger_id>",
-    "/healthz",
-    "/readyz",
-    "/metrics",
-    "/api/v1/openapi.json",
-    "/api/v1/auth/login",
+    *(("/t/<token>", method) for method in ANY),
+    *(("/c/<path>", method) for method in ANY),
+    ("/t/<token>/<trigger_id>", "GET"),
+    ("/c/<path>/<trigger_id>", "GET"),
+    ("/healthz", "GET"),
+    ("/readyz", "GET"),
+    ("/metrics", "GET"),
+    ("/api/v1/openapi.json", "GET"),
+    ("/api/v1/auth/login", "POST"),
 }
 """Routes that ask for nobody."""
 
 NEW_CALLBACK = {"name": "a stranger's", "callbackUrl": "http://127.0.0.1:9/"}
 CALLS: dict[str, tuple[str, Any]] = {
-    "log_out": ("", None),
-    "get_me": ("", None),
-    "list_callbacks": ("", None),
-    "create_callback": ("", NEW_CALLBACK),
+    "log_out": ("own", None),
+    "get_me": ("own", None),
+    "list_callbacks": ("list", None),
+    "create_callback": ("own", NEW_CALLBACK),
     "get_callback": ("callback", None),
     "change_callback": ("callback", {"name": "taken"}),
     "delete_callback": ("callback", None),
@@ -51,25 +53,26 @@ CALLS: dict[str, tuple[str, Any]] = {
     "get_action": ("action", None),
     "change_action": ("action", {"enabled": False}),
     "delete_action": ("action", None),
-    "list_triggers": ("", None),
+    "list_triggers": ("list", {"callbackId": "callback"}),
     "get_trigger": ("trigger", None),
     "cancel_trigger": ("trigger", None),
     "replay_trigger": ("trigger", {"from": "start"}),
-    "list_executions": ("", None),
+    "list_executions": ("list", {"actionId": "action"}),
     "get_execution": ("execution", None),
     "retry_execution": ("execution", None),
     "list_logs": ("callback", None),
-    "create_replay_job": ("", {"callbackId": "callback"}),
-    "list_replay_jobs": ("", None),
+    "create_replay_job": ("body", {"callbackId": "callback"}),
+    "list_replay_jobs": ("list", None),
     "get_replay_job": ("job", None),
     "cancel_replay_job": ("job", None),
-    "list_stored_items": ("", None),
+    "list_stored_items": ("list", {"callbackId": "callback"}),
     "get_stored_item": ("item", None),
 }
-"""Each endpoint: whose id stands in its path, and the body of a call that would do something."""
+"""Each endpoint: what a call is about, and its body or, of a list, its query.
 
-OWN = {"get_me", "create_callback", "log_out"}
-"""What a stranger may do: it is about themselves."""
+A kind of thing: its id stands in the path. body: its id stands in the body. list: of the caller's own things, also when it is
+asked for another's. own: about the caller, who may.
+"""
 
 ENDPOINTS = {endpoint.name: endpoint for face in FACES for endpoint in face.endpoints}
 ASKING = sorted(name for name, endpoint in ENDPOINTS.items() if not endpoint.policy.is_anonymous)
@@ -83,11 +86,21 @@ class Owned:
 
     def request(self, endpoint: Endpoint) -> dict[str, Any]:
         """A call of this endpoint about this tenant's things, as arguments for httpx."""
-        kind, body = CALLS[endpoint.name]
-        path = endpoint.rule.replace("<uuid:id>", self.ids[kind]) if kind else endpoint.rule
-        if body == {"callbackId": "callback"}:
-            body = {"callbackId": self.ids["callback"]}
-        return {"method": endpoint.method, "url": path, **({} if body is None else {"json": body})}
+        kind, given = CALLS[endpoint.name]
+        path = endpoint.rule.replace("<uuid:id>", self.ids[kind]) if kind in self.ids else endpoint.rule
+        if given is not None:
+            given = {name: self.ids.get(str(value), value) for name, value in given.items()}
+        where = "params" if kind == "list" else "json"
+        return {"method": endpoint.method, "url": path, **({} if given is None else {where: given})}
+
+    def seen_by(self, owner: httpx.Client) -> dict[str, Any]:
+        """Everything that its owner sees of it."""
+        reading = [
+            endpoint
+            for endpoint in ENDPOINTS.values()
+            if endpoint.method == "GET" and endpoint.name != "get_me"
+        ]
+        return {endpoint.name: owner.request(**self.request(endpoint)).json() for endpoint in reading}
 
 
 @pytest.fixture(scope="module")
@@ -153,7 +166,14 @@ def tokens(pointsman: Running) -> Iterator[Tokens]:
         session("session", stranger, "2100-01-01T00:00:00Z")
         session("expired session", stranger, "2020-01-01T00:00:00Z")
         session("deactivated session", idle, "2100-01-01T00:00:00Z")
-        made["revoked key"], made["ended session"] = "pm_live_revoked", "pms_ended"
+        key("revoked key", stranger, everything)
+        cursor.execute("DELETE FROM api_keys WHERE key = %s", (token_hash(made["revoked key"]),))
+        session("ended session", stranger, "2100-01-01T00:00:00Z")
+        ended = {"authorization": f"Bearer {made['ended session']}"}
+        assert (
+            httpx.post(f"{pointsman.url}/api/v1/auth/logout", headers=ended, trust_env=False).status_code
+            == 204
+        )
         yield Tokens(made)
     connection.close()
 
@@ -191,7 +211,7 @@ def test_every_route_is_known_here() -> None:
     served = {(rule.rule, method) for rule in app.url_map.iter_rules() for method in rule.methods or ()}
     served = {(rule, method) for rule, method in served if method not in ("HEAD", "OPTIONS")}
     known = {(endpoint.rule, endpoint.method) for endpoint in ENDPOINTS.values() if endpoint.name in CALLS}
-    assert {one for one in served - known if one[0] not in PUBLIC} == set()
+    assert served - known == PUBLIC
     assert set(CALLS) == set(ASKING), "each is asked for, and nothing else stands here"
 
 
@@ -209,9 +229,11 @@ def test_another_tenant_finds_nothing(
 ) -> None:
     endpoint = ENDPOINTS[name]
     answer = client.request(**owned.request(endpoint), headers=tokens.headers(kind))
-    if name in OWN:
+    kind = CALLS[name][0]
+    if kind == "own":
         assert answer.is_success
-    elif CALLS[name] == ("", None):
+    elif kind == "list":
+        assert answer.status_code == 200
         assert all(one not in answer.text for one in owned.ids.values()), "a list of the stranger's own"
     else:
         assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
@@ -244,12 +266,29 @@ def test_each_get_reads_and_everything_else_writes() -> None:
             assert policy.scope == "read" if endpoint.method == "GET" else policy.scope in ("write", "admin")
 
 
-def test_nothing_of_the_owners_was_changed(pointsman: Running, owned: Owned) -> None:
-    """Runs behind the others: everything is still there, as it was."""
-    assert pointsman.api.get(f"/api/v1/callbacks/{owned.ids['callback']}").json()["name"] == "test"
-    assert pointsman.api.get(f"/api/v1/actions/{owned.ids['action']}").json()["enabled"] is True
-    listed = pointsman.api.get("/api/v1/triggers", params={"callbackId": owned.ids["callback"]}).json()
-    assert [trigger["id"] for trigger in listed["items"]] == [owned.ids["trigger"]]
+def test_nothing_of_the_owners_was_changed(
+    pointsman: Running, client: httpx.Client, owned: Owned, tokens: Tokens
+) -> None:
+    """Every call that would change something, by everybody who may not, and then everything is as it was."""
+    before = owned.seen_by(pointsman.api)
+    for kind in (*NOBODY, "read-only", "stranger", "session"):
+        for name in ASKING:
+            if ENDPOINTS[name].method != "GET" and CALLS[name][0] != "own":
+                client.request(**owned.request(ENDPOINTS[name]), headers=tokens.headers(kind))
+    after = owned.seen_by(pointsman.api)
+    assert after == before
+    assert before["get_callback"]["id"] == owned.ids["callback"], "there is something to see"
+
+
+def test_the_owner_is_answered_as_described(pointsman: Running, owned: Owned) -> None:
+    """What is there is shown, in the shape that the description gives it. Fails when a model says what is not so."""
+    description = pointsman.api.get("/api/v1/openapi.json").json()
+    for name, answer in owned.seen_by(pointsman.api).items():
+        path = ENDPOINTS[name].rule.replace("<uuid:id>", "{id}")
+        (content,) = description["paths"][path]["get"]["responses"]["200"]["content"].values()
+        schema = {**content["schema"], "components": description["components"]}
+        jsonschema_rs.validator_for(schema).validate(answer)
+        assert answer.get("items") != [], f"{name} has something to show"
 
 
 def test_a_strangers_lists_are_empty(pointsman: Running, receiver: Receiver, stranger: httpx.Client) -> None:

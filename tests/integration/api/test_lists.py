@@ -18,7 +18,6 @@ from api.resources.stored_items import StoredItemQuery
 from api.resources.triggers import TriggerQuery
 from api.work import Work, Workshop
 from shared.config import Settings
-from shared.crypto import new_key
 from shared.db import make_engine
 from shared.ids import new_id
 from tests.history import fill
@@ -78,8 +77,8 @@ def rows(connect: Callable[..., Any]) -> Rows:
 @pytest.fixture
 def work(own_database_url: str) -> Iterator[Work]:
     engine = make_engine(own_database_url, "test", pool_size=1)
-    shop = Workshop(engine, Settings(secret_keys=new_key()))
-    with shop.open() as work:
+    shop = Workshop(engine, Settings())
+    with shop.open(one_moment=True) as work:
         yield work
     engine.dispose()
 

@@ -14,7 +14,6 @@ from api.resources import users
 from api.resources.users import NewUser
 from api.work import Actor, Work, Workshop
 from shared.config import Settings
-from shared.crypto import new_key
 from shared.db import make_engine
 from shared.errors import Conflict, Unauthorized, Unavailable
 from shared.ids import new_id
@@ -31,7 +30,7 @@ def shop(own_database_url: str, told: dict[str, list[UUID]]) -> Iterator[Worksho
     engine = make_engine(own_database_url, "test", pool_size=2)
     yield Workshop(
         engine,
-        Settings(secret_keys=new_key()),
+        Settings(),
         hint=told["hint"].extend,
         tell_settled=told["settled"].extend,
     )
@@ -128,12 +127,12 @@ def test_a_commit_that_is_cut_off_says_that_nobody_knows(
 
 def test_what_was_done_is_in_the_log_with_who_did_it(shop: Workshop) -> None:
     actor = Actor(
-        new_id(), UserRole.ADMIN, frozenset(), "key", new_id(), address="203.0.113.7", request_id="r1"
+        "key", new_id(), UserRole.ADMIN, through_id=new_id(), address="203.0.113.7", request_id="r1"
     )
     with capture_logs() as lines, shop.open(actor=actor) as work:
         made = new_user(work)
     (line,) = [line for line in lines if line["event"] == "user_created"]
-    assert line["created"] == str(made)
+    assert line["account"] == str(made)
     assert (line["user"], line["through"], line["address"], line["request"]) == (
         str(actor.user_id),
         "key",

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
+import orjson
 import pytest
 from pydantic import BaseModel, TypeAdapter
+from pydantic.alias_generators import to_camel
 
 from api.management import FACES
 from api.management.described import described
 from api.management.face import Endpoint
-from api.management.openapi import Problem, describe
+from api.management.openapi import ERRORS, Problem, describe
 from api.problems import problem
+from api.resources.shapes import SHOWN_ONCE
 from shared.action_types import KINDS
 
 DESCRIPTION = describe(FACES, "https://hooks.example.com")
@@ -22,7 +25,6 @@ OPERATIONS: dict[str, dict[str, Any]] = {
     for methods in DESCRIPTION["paths"].values()
     for operation in methods.values()
 }
-BODILESS = {400, 401, 403, 404, 408, 409, 413, 422, 503}
 
 
 def named(schema: dict[str, Any]) -> list[dict[str, Any]]:
@@ -53,7 +55,7 @@ def test_every_reference_leads_somewhere() -> None:
 def test_an_operation_says_what_it_gives_and_takes(operation_id: str) -> None:
     operation = OPERATIONS[operation_id]
     assert operation["summary"]
-    assert operation["tags"]
+    assert set(operation["tags"]) <= {tag["name"] for tag in DESCRIPTION["tags"]} != set()
     (done,) = [status for status in operation["responses"] if status.startswith("2")]
     content = operation["responses"][done].get("content")
     assert (content is None) == (done == "204")
@@ -67,7 +69,7 @@ def test_an_operation_says_what_it_gives_and_takes(operation_id: str) -> None:
     ]:
         assert schema["examples"], schema["title"]
     errors = {int(status) for status in operation["responses"]} - {int(done)}
-    assert errors <= BODILESS
+    assert errors <= set(ERRORS)
     assert 503 in errors
     assert (operation["security"] == []) == (operation_id == "logIn")
     if operation["security"]:
@@ -75,20 +77,65 @@ def test_an_operation_says_what_it_gives_and_takes(operation_id: str) -> None:
 
 
 def models(endpoint: Endpoint) -> list[type[BaseModel]]:
-    return [model for model in (endpoint.body, endpoint.answer) if model is not None]
+    return [model for model in (endpoint.body, endpoint.shown) if model is not None]
 
 
 @pytest.mark.parametrize("name", sorted(ENDPOINTS))
 def test_each_model_takes_its_own_example(name: str) -> None:
-    """Fails when an example has a field that is not there, or lacks one that must be."""
+    """Fails when an example has a field or a config that is not there, or lacks one that must be."""
+    operation = OPERATIONS[to_camel(name)]
     for model in models(ENDPOINTS[name]):
-        schema = TypeAdapter(described(model)).json_schema(by_alias=True)
-        forms = schema.get("oneOf", [schema])
-        for form in forms:
-            form = schema["$defs"][form["$ref"].rsplit("/", 1)[1]] if "$ref" in form else form
-            for example in form.get("examples", []):
-                model.model_validate(example)
-                assert set(example) <= set(form["properties"])
+        mode = "requestBody" if model is ENDPOINTS[name].body else "responses"
+        content = (
+            operation["requestBody"]
+            if mode == "requestBody"
+            else operation["responses"][str(ENDPOINTS[name].status)]
+        )
+        for schema in named(content["content"]["application/json"]["schema"]):
+            (example,) = schema["examples"]
+            TypeAdapter(described(model)).validate_python(example)
+            assert set(example) <= set(schema["properties"])
+            assert set(schema.get("required", [])) <= set(example)
+
+
+@pytest.mark.parametrize("name", sorted(ENDPOINTS))
+def test_every_parameter_is_described(name: str) -> None:
+    endpoint, operation = ENDPOINTS[name], OPERATIONS[to_camel(name)]
+    by_place = {place: set[str]() for place in ("path", "query", "header")}
+    for parameter in operation.get("parameters", []):
+        by_place[parameter["in"]].add(parameter["name"])
+    fields = endpoint.query.model_fields.items() if endpoint.query else ()
+    assert by_place["query"] == {field.alias or name for name, field in fields}
+    assert by_place["path"] == set(endpoint.ids)
+    assert by_place["header"] == ({"Idempotency-Key"} if endpoint.takes_key else set())
+
+
+@pytest.mark.parametrize("status", sorted(ERRORS))
+def test_every_error_is_a_problem_with_an_example_of_its_own(status: int) -> None:
+    response = DESCRIPTION["components"]["responses"][str(status)]
+    assert set(response["content"]) == {"application/problem+json"}
+    example = Problem.model_validate(response["content"]["application/problem+json"]["example"])
+    assert example.status == status
+    assert example.hint
+
+
+def test_what_is_shown_once_stands_on_the_first_level_of_an_answer() -> None:
+    """Shown.rendered() leaves it out of a repeated answer only there."""
+    for model in {endpoint.shown for endpoint in ENDPOINTS.values() if endpoint.shown is not None}:
+        definitions = TypeAdapter(model).json_schema().get("$defs", {})
+        assert SHOWN_ONCE not in str(definitions), model
+
+
+@pytest.mark.parametrize(
+    ("change", "nullable"), [("CallbackChange", {"customPath"}), ("ActionChange", {"name", "retry"})]
+)
+def test_only_what_may_be_taken_away_may_be_null(change: str, nullable: set[str]) -> None:
+    """Fails when a generated client is told to send null for what it leaves as it is."""
+    properties = COMPONENTS[change]["properties"]
+    assert {
+        name for name, schema in properties.items() if {"type": "null"} in schema.get("anyOf", [])
+    } == nullable
+    assert [name for name, schema in properties.items() if "default" in schema] == []
 
 
 @pytest.mark.parametrize("kind", sorted(KINDS))
@@ -103,22 +150,21 @@ def test_configs_are_told_apart_by_type(kind: str) -> None:
 
 
 def test_a_problem_is_what_errors_look_like() -> None:
-    import orjson
-
     _, _, body = problem(404, "not_found", "No.", "Look.", "r1")
     assert Problem.model_validate(orjson.loads(body)).request_id == "r1"
 
 
-def test_keys_are_for_posts_that_somebody_makes() -> None:
-    taking = {
-        operation_id
-        for operation_id, operation in OPERATIONS.items()
-        if any(one["name"] == "Idempotency-Key" for one in operation.get("parameters", []))
+def test_keys_are_for_posts_of_somebody_who_is_told_something() -> None:
+    taking = {to_camel(name) for name, endpoint in ENDPOINTS.items() if endpoint.takes_key}
+    assert taking == {
+        "createCallback",
+        "createAction",
+        "replayTrigger",
+        "retryExecution",
+        "cancelTrigger",
+        "createReplayJob",
+        "cancelReplayJob",
     }
-    assert "createCallback" in taking
-    assert {
-        operation_id for operation_id in OPERATIONS if operation_id.startswith(("get", "list", "change"))
-    } & (taking | {"logIn"}) == set()
 
 
 def test_what_is_shown_once_need_not_be_there() -> None:
