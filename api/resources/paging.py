@@ -17,6 +17,7 @@ from sqlalchemy import ColumnElement, FromClause, Row, Select, literal_column, s
 from sqlalchemy.orm import Session
 
 MAX_READ = 20_000
+READ_FIRST = 500  # mostly enough for a page; told a larger number, PostgreSQL would rather read and sort all of a small tenant's
 _RANDOM_BITS = 80  # of a UUIDv7, behind its ms
 
 Statement = Select[*tuple[Any, ...]]
@@ -32,6 +33,10 @@ def only(column: Any, value: Any) -> list[ColumnElement[bool]]:
     return [column >= value, column <= value]
 
 
+Expand = Callable[[FromClause], Statement]
+"""Makes a list of something else from the entries that are wanted."""
+
+
 @dataclass(frozen=True, slots=True)
 class Source:
     """An index to walk from its newest entry on.
@@ -45,19 +50,19 @@ class Source:
     conditions: Callable[[Any], list[ColumnElement[bool]]] = lambda _columns: []
     carried: tuple[str, ...] = ()
 
-    def wanted(self) -> Statement:
-        """What is wanted among the entries that a page may read."""
-        read = self.entries.limit(MAX_READ).subquery()
+    def wanted(self, most: int) -> Statement:
+        """What is wanted among so many entries."""
+        read = self.entries.limit(most).subquery()
         columns = [read.c[name] for name in ("id", *self.carried)]
         statement: Statement = select(*columns).where(*self.conditions(read.c))
         return statement
 
-    def end(self, session: Session) -> UUID | None:
-        """Above which id everything has been read, None if that is all.
+    def end(self, session: Session, most: int) -> UUID | None:
+        """Above which id so many entries are everything, None if there are no more.
 
         A bound between two ms, since the last entry itself may be another tenant's.
         """
-        last = self.entries.offset(MAX_READ - 1).limit(1).subquery()
+        last = self.entries.offset(most - 1).limit(1).subquery()
         found: UUID | None = session.scalar(select(last.c.id))
         return None if found is None else UUID(int=((found.int >> _RANDOM_BITS) + 1) << _RANDOM_BITS)
 
@@ -87,21 +92,30 @@ def walk(
     session: Session,
     sources: Sequence[Source],
     limit: int,
-    expand: Callable[[FromClause], Statement] | None = None,
+    expand: Expand | None = None,
 ) -> Keys:
     """The newest `limit` keys that these sources have.
 
     expand: what is listed for the wanted entries, a SELECT of `id` and `entry`, the id of the entry that it belongs to, in
     the order of the list. By default the entries themselves.
     """
-    merged = union_all(*(source.wanted() for source in sources)) if len(sources) > 1 else sources[0].wanted()
+    keys = _search(session, sources, limit, expand, READ_FIRST)
+    return keys if keys.stopped_at is None else _search(session, sources, limit, expand, MAX_READ)
+
+
+def _search(
+    session: Session, sources: Sequence[Source], limit: int, expand: Expand | None, most: int
+) -> Keys:
+    """The newest keys among so many entries of each source."""
+    each = [source.wanted(most) for source in sources]
+    merged = union_all(*each) if len(each) > 1 else each[0]
     found = merged.order_by(literal_column("id").desc()).subquery()
     statement = expand(found) if expand else _themselves(found)
     rows = session.execute(statement.limit(limit + 1)).all()
     if len(rows) > limit and len(sources) == 1:
         return Keys(rows[:limit], has_more=True)
     # of several sources one may end where another goes on: what lies behind the first end is for the next page
-    ends = [end for source in sources if (end := source.end(session)) is not None]
+    ends = [end for source in sources if (end := source.end(session, most)) is not None]
     stopped_at = max(ends, default=None)
     seen = [row for row in rows if stopped_at is None or row.entry >= stopped_at]
     if len(seen) > limit:
