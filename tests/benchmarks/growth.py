@@ -12,9 +12,9 @@ import psycopg2
 
 from tests.benchmarks.bench import Bench
 from tests.benchmarks.figures import ratio, with_spread
+from tests.benchmarks.pointsman import Pointsman
 from tests.benchmarks.report import Table
 from tests.benchmarks.rounds import Throughput
-from tests.benchmarks.sides import Pointsman
 from tests.history import fill
 
 STAGES = (0.0, 0.2, 1.0)  # of the whole history
