@@ -20,6 +20,7 @@ from tests.benchmarks.bench import Bench
 from tests.benchmarks.compare import compare
 from tests.benchmarks.curve import curve
 from tests.benchmarks.growth import growth
+from tests.benchmarks.lists import lists
 from tests.benchmarks.memory import memory
 from tests.benchmarks.nginx import Nginx
 from tests.benchmarks.report import Report
@@ -34,6 +35,7 @@ SECTIONS: dict[str, Callable[[Bench], None]] = {
     "scaling": scaling,
     "scenarios": scenarios,
     "growth": growth,
+    "lists": lists,
     "memory": memory,
     "curve": curve,
 }
@@ -52,7 +54,9 @@ ROUNDS_BESIDE = 9  # an interval needs more of them than a median
 @click.option("--seconds", default=6, show_default=True, help="Length of one burst of load.")
 @click.option("--connections", default=64, show_default=True, help="Connections of the load generator.")
 @click.option("--idle", default=200, show_default=True, help="Triggers sent one at a time for idle latency.")
-@click.option("--history", default=5_000_000, show_default=True, help="Old executions that `growth` makes.")
+@click.option(
+    "--history", default=5_000_000, show_default=True, help="Old executions that `growth` and `lists` make."
+)
 @click.option(
     "--json", "json_path", type=click.Path(path_type=Path), help="Write everything that was measured."
 )
@@ -84,7 +88,7 @@ def main(
     """Measure Pointsman beside bare Flask + Celery pipelines, beside itself, and beside another version of itself.
 
     SECTIONS: compare (all sides in every figure), scaling (more processes), scenarios (other work), growth (old
-    executions and partitions in the tables), memory, curve (latency
+    executions and partitions in the tables), lists (of the management API, as a small tenant), memory, curve (latency
     against offered load). By default all of them, which takes about two hours.
     """
     _must_have_tools()
