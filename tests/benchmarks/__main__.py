@@ -89,7 +89,7 @@ def main(
 
     SECTIONS: compare (all sides in every figure), scaling (more processes), scenarios (other work), growth (old
     executions and partitions in the tables), lists (of the management API, as a small tenant), memory, curve (latency
-    against offered load). By default all of them, which takes about two hours.
+    against offered load). By default all of them, which takes about an hour.
     """
     _must_have_tools()
     if beside is not None and sections != ("compare",):

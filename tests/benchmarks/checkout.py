@@ -66,7 +66,8 @@ def checked_out(reference: str, folder: Path) -> Iterator[Checkout]:
     try:
         _git("worktree", "add", "--detach", str(folder), commit)
         there = folder.resolve()
-        checkout = Checkout(f"{reference} ({commit})", there, _interpreter(there))
+        name = commit if reference.startswith(commit) else f"{reference} ({commit})"
+        checkout = Checkout(name, there, _interpreter(there))
         checkout.must_import_itself()
         yield checkout
     finally:  # also when making it was interrupted half-way: what is not there is no error then
