@@ -69,16 +69,32 @@ def eventually(condition: Callable[[], Any], seconds: float, what: str) -> Any:
 
 
 class Running:
-    """One `pointsman run`. Use as a context manager; `environment` overrides settings."""
+    """One `pointsman run`. Use as a context manager; `environment` overrides settings.
 
-    def __init__(self, folder: Path, environment: Mapping[str, str] | None = None) -> None:
+    intervals: of repair; {} for those that Pointsman has by default. checkout: the folder of the code that is to run,
+    interpreter: what runs it; by default those of the tests.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        environment: Mapping[str, str] | None = None,
+        *,
+        intervals: Mapping[str, str] = QUICK,
+        checkout: Path | None = None,
+        interpreter: str = sys.executable,
+    ) -> None:
         self.folder = folder
+        self._checkout = checkout
+        self._interpreter = interpreter
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("POINTSMAN_")}
         self.environment = {
             **inherited,
-            **QUICK,
+            **intervals,
+            # before all else, since an editable install names another checkout
+            **({"PYTHONPATH": str(checkout)} if checkout else {}),
             "POINTSMAN_DATA_DIR": str(folder / "data"),
             "POINTSMAN_PORT": str(self.port),
             "POINTSMAN_ADMIN_EMAIL": ADMIN[0],
@@ -106,7 +122,8 @@ class Running:
         """Start and wait until it says that it is ready."""
         with self.log_path.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "deploy.cli", "run"],
+                [self._interpreter, "-m", "deploy.cli", "run"],
+                cwd=self._checkout,
                 env=self.environment,
                 stdout=log,
                 stderr=subprocess.STDOUT,

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import shlex
 import shutil
+import signal
 import sys
 import tempfile
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
+from types import FrameType
 
 import click
 from rich.console import Console
@@ -18,6 +20,7 @@ from tests.benchmarks.bench import Bench
 from tests.benchmarks.compare import compare
 from tests.benchmarks.curve import curve
 from tests.benchmarks.growth import growth
+from tests.benchmarks.lists import lists
 from tests.benchmarks.memory import memory
 from tests.benchmarks.nginx import Nginx
 from tests.benchmarks.report import Report
@@ -32,21 +35,28 @@ SECTIONS: dict[str, Callable[[Bench], None]] = {
     "scaling": scaling,
     "scenarios": scenarios,
     "growth": growth,
+    "lists": lists,
     "memory": memory,
     "curve": curve,
 }
 QUICK_HISTORY = 20_000
+ROUNDS = 3
+ROUNDS_BESIDE = 9  # an interval needs more of them than a median
 
 
 @click.command()
 @click.argument("sections", nargs=-1, type=click.Choice(list(SECTIONS)))
 @click.option(
-    "--rounds", default=3, show_default=True, help="How often each thing is measured; medians are shown."
+    "--rounds",
+    type=click.IntRange(1),
+    help=f"How often each thing is measured; medians are shown. [default: {ROUNDS}; {ROUNDS_BESIDE} with --beside]",
 )
 @click.option("--seconds", default=6, show_default=True, help="Length of one burst of load.")
 @click.option("--connections", default=64, show_default=True, help="Connections of the load generator.")
 @click.option("--idle", default=200, show_default=True, help="Triggers sent one at a time for idle latency.")
-@click.option("--history", default=5_000_000, show_default=True, help="Old executions that `growth` makes.")
+@click.option(
+    "--history", default=5_000_000, show_default=True, help="Old executions that `growth` and `lists` make."
+)
 @click.option(
     "--json", "json_path", type=click.Path(path_type=Path), help="Write everything that was measured."
 )
@@ -55,11 +65,16 @@ QUICK_HISTORY = 20_000
     "--plot", "plot_path", type=click.Path(path_type=Path), help="Draw `curve` into this PNG or SVG file."
 )
 @click.option(
+    "--beside",
+    metavar="REF",
+    help="Let `compare` measure this checkout by another version, a commit or a branch, instead of the bare pipelines.",
+)
+@click.option(
     "--quick", is_flag=True, help="Everything once and briefly: does it work? The figures mean little."
 )
 def main(
     sections: tuple[str, ...],
-    rounds: int,
+    rounds: int | None,
     seconds: int,
     connections: int,
     idle: int,
@@ -67,25 +82,32 @@ def main(
     json_path: Path | None,
     markdown_path: Path | None,
     plot_path: Path | None,
+    beside: str | None,
     quick: bool,
 ) -> None:
-    """Measure Pointsman beside a bare Flask + Celery pipeline and beside itself.
+    """Measure Pointsman beside bare Flask + Celery pipelines, beside itself, and beside another version of itself.
 
-    SECTIONS: compare (both sides in every figure), scaling (more processes), scenarios (other work), growth (old
-    executions in the tables), memory, curve (latency against offered load). By default all of them, which takes about
-    half an hour.
+    SECTIONS: compare (all sides in every figure), scaling (more processes), scenarios (other work), growth (old
+    executions and partitions in the tables), lists (of the management API, as a small tenant), memory, curve (latency
+    against offered load). By default all of them, which takes about an hour.
     """
     _must_have_tools()
+    if beside is not None and sections != ("compare",):
+        raise click.UsageError("--beside is for `compare`, alone.")
+    rounds = rounds or (ROUNDS if beside is None else ROUNDS_BESIDE)
     if quick:
         rounds, seconds, idle, history = 1, 2, 30, QUICK_HISTORY
     console = Console(width=None if sys.stdout.isatty() else 130)
-    report = Report(machine.describe(), shlex.join(["make", "bench", *sys.argv[1:]]))
+    signal.signal(signal.SIGTERM, _interrupt)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="pointsman-bench-")))
+        report = Report(machine.describe(folder), shlex.join(["make", "bench", *sys.argv[1:]]))
         nginx = stack.enter_context(Nginx(folder / "nginx"))
         sink = stack.enter_context(Sink())
         load = Load(seconds, connections, folder)
-        bench = Bench(folder, nginx, sink, load, rounds, idle, history, quick, plot_path, report, console)
+        bench = Bench(
+            folder, nginx, sink, load, rounds, idle, history, quick, plot_path, beside, report, console
+        )
         try:
             for name, section in SECTIONS.items():
                 if name in (sections or SECTIONS):
@@ -93,6 +115,11 @@ def main(
                     section(bench)
         finally:  # a section that fails does not take the others' findings with it
             _hand_over(report, console, json_path, markdown_path)
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    """End as Ctrl-C does, so that nothing is left behind."""
+    raise KeyboardInterrupt
 
 
 def _hand_over(report: Report, console: Console, json_path: Path | None, markdown_path: Path | None) -> None:

@@ -7,8 +7,10 @@ from dataclasses import asdict, dataclass
 from tests.benchmarks import paced
 from tests.benchmarks.bench import Bench
 from tests.benchmarks.figures import in_ms, percentile
+from tests.benchmarks.pipeline import Bare
+from tests.benchmarks.pointsman import Pointsman
 from tests.benchmarks.report import Table
-from tests.benchmarks.sides import Bare, Pointsman, Side
+from tests.benchmarks.sides import Side
 
 SHARES = (0.1, 0.25, 0.5, 0.7, 0.85, 1.0, 1.15)  # of what the side executed in a burst
 SECONDS = 6.0

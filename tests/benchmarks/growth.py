@@ -1,59 +1,94 @@
-"""Old executions in the tables, half of them of today: does what has happened make what happens dearer?
+"""What has gathered in the tables: does it make what happens dearer? Old executions, and partitions of 400 days.
 
-Two installations in turns, one of which is filled stage by stage. Both also keep what the runs themselves leave behind.
+Installations in turns: one that stays empty, one that is filled stage by stage, half of it of today, and one with a
+partition for each of 400 past days. All of them also keep what the bursts themselves leave behind.
 """
 
 from __future__ import annotations
 
 import statistics
+from contextlib import closing
 from dataclasses import asdict
 
 import psycopg2
 
+from shared.partitions import ensure_partitions, missing_partitions
 from tests.benchmarks.bench import Bench
 from tests.benchmarks.figures import ratio, with_spread
+from tests.benchmarks.pointsman import Pointsman
 from tests.benchmarks.report import Table
 from tests.benchmarks.rounds import Throughput
-from tests.benchmarks.sides import Pointsman
 from tests.history import fill
 
 STAGES = (0.0, 0.2, 1.0)  # of the whole history
 STEP = 250_000  # triggers made in one statement
+DAYS = 400  # more than the longest retention of any plan
+DAYS_AT_ONCE = 50  # in one transaction, which holds locks on all of their tables and indexes
+HEADINGS = (
+    "tables with",
+    "empty, executed/s",
+    "executed/s",
+    "ratio",
+    "CPU µs per trigger",
+    "PostgreSQL alone",
+)
 
 
 def growth(bench: Bench) -> None:
-    """Each stage: fill, tidy up as autovacuum would, then bursts in turns."""
-    rows, raw, there = [], [], 0
+    """Each stage: fill, then bursts in turns; and the same beside many partitions."""
+    rows, raw = [], []
     with (
         Pointsman(bench.folder / "growth-empty", bench.targets) as empty,
         Pointsman(bench.folder / "growth-filled", bench.targets) as filled,
     ):
         for side in (empty, filled):
             bench.warm_up(side)
+        there = 0
         for stage in STAGES:
             wanted = int(bench.history * stage)
             _fill(bench, filled, there, wanted)
             there = wanted
-            for side in (empty, filled):
-                side.do("VACUUM (ANALYZE)")
-                side.do("CHECKPOINT")
+            bench.settle(filled)
             name = f"{wanted:,} old executions"
-            pairs = [
-                (bench.burst(empty, f"empty beside {name}"), bench.burst(filled, name))
-                for _ in range(bench.rounds)
-            ]
+            pairs = bench.pairs(empty, filled, f"empty beside {name}", name)
             raw.append({"executions": wanted, "pairs": [[asdict(a), asdict(b)] for a, b in pairs]})
-            rows.append(_row(name, [pair[0] for pair in pairs], [pair[1] for pair in pairs]))
+            rows.append(_row(name, pairs))
+    with (
+        Pointsman(bench.folder / "growth-days", bench.targets) as empty,
+        Pointsman(bench.folder / "growth-partitions", bench.targets) as partitioned,
+    ):
+        name = f"{DAYS} days of partitions"
+        made = _make_partitions(partitioned)
+        for side in (empty, partitioned):
+            bench.warm_up(side)
+        pairs = bench.pairs(empty, partitioned, f"empty beside {name}", name)
+        _must_be_there(partitioned, made)
+        raw.append({"partitions": made, "pairs": [[asdict(a), asdict(b)] for a, b in pairs]})
+        rows.append(_row(name, pairs))
     bench.report.raw["growth"] = raw
-    headings = [
-        "tables with",
-        "empty, executed/s",
-        "executed/s",
-        "ratio",
-        "CPU µs per trigger",
-        "PostgreSQL alone",
-    ]
-    bench.report.tables.append(Table("Growth with history (one action)", headings, rows))
+    bench.report.tables.append(Table("Growth with history (one action)", HEADINGS, rows))
+
+
+def _make_partitions(side: Pointsman) -> int:
+    """Make the partitions of the past days; how many there are now."""
+    with closing(psycopg2.connect(side.running.database_url)) as connection:
+        for days in range(DAYS_AT_ONCE, DAYS + 1, DAYS_AT_ONCE):
+            with connection, connection.cursor() as cursor:
+                ensure_partitions(cursor, days_back=days)
+        with connection, connection.cursor() as cursor:
+            if missing := missing_partitions(cursor, days_back=DAYS):
+                raise RuntimeError(f"{len(missing)} partitions could not be made")
+    return _count_partitions(side)
+
+
+def _must_be_there(side: Pointsman, made: int) -> None:
+    """RuntimeError when a duty of the worker has dropped partitions meanwhile: then their cost was not measured."""
+    if (left := _count_partitions(side)) < made:
+        raise RuntimeError(f"of {made} partitions {left} are left")
+
+
+def _count_partitions(side: Pointsman) -> int:
+    return int(side.ask("SELECT count(*) FROM pg_inherits"))
 
 
 def _fill(bench: Bench, side: Pointsman, there: int, wanted: int) -> None:
@@ -75,8 +110,9 @@ def _fill(bench: Bench, side: Pointsman, there: int, wanted: int) -> None:
     connection.close()
 
 
-def _row(name: str, empty: list[Throughput], filled: list[Throughput]) -> list[str]:
-    executed = [[one.executed_per_second for one in side] for side in (empty, filled)]
+def _row(name: str, pairs: list[tuple[Throughput, Throughput]]) -> list[str]:
+    filled = [pair[1] for pair in pairs]
+    executed = [[pair[number].executed_per_second for pair in pairs] for number in (0, 1)]
     return [
         name,
         with_spread(executed[0]),

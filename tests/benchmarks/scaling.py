@@ -7,9 +7,10 @@ from dataclasses import asdict
 
 from tests.benchmarks.bench import Bench
 from tests.benchmarks.figures import ratio, with_spread
+from tests.benchmarks.pipeline import Bare
+from tests.benchmarks.pointsman import Pointsman
 from tests.benchmarks.report import Table
 from tests.benchmarks.rounds import Throughput
-from tests.benchmarks.sides import Bare, Pointsman
 
 PROCESSES = ((1, 1), (2, 1), (1, 2), (2, 2))  # workers, API processes
 
@@ -25,10 +26,7 @@ def scaling(bench: Bench) -> None:
             name = f"{workers} worker{'s' * (workers > 1)}, {api_processes} API process{'es' * (api_processes > 1)}"
             with Pointsman(folder, bench.targets, workers=workers, api_processes=api_processes) as pointsman:
                 bench.warm_up(pointsman)
-                pairs = [
-                    (bench.burst(bare, f"{bare.name} beside {name}"), bench.burst(pointsman, name))
-                    for _ in range(bench.rounds)
-                ]
+                pairs = bench.pairs(bare, pointsman, f"{bare.name} beside {name}", name)
             raw.append(
                 {
                     "workers": workers,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -11,38 +12,41 @@ import psycopg2
 import psycopg2.extras
 
 from tests.benchmarks.bench import Bench
+from tests.benchmarks.bodies import SMALL_BYTES, make_bodies
 from tests.benchmarks.figures import ratio, with_spread
+from tests.benchmarks.nginx import Nginx
+from tests.benchmarks.pointsman import Pointsman
 from tests.benchmarks.report import Table
 from tests.benchmarks.rounds import Throughput
-from tests.benchmarks.sides import Pointsman
-from tests.benchmarks.wrk import SMALL_BODY
 from tests.rows import Rows
 from tests.running import Running
 
 MOST = 0.9  # of the triggers, whose end is waited for where a last few retry for long
+KEPT_SECONDS = 16  # a second longer than the worker keeps an idle connection
 RETRY = {"maxAttempts": 12, "schedule": [1]}
 
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """One kind of work. failing: three of ten attempts get a 503 and are repeated after a second or a little more."""
+    """One kind of work. failing: three of ten attempts get a 503 and are repeated after a second or a little more.
+
+    encrypted: the receiver speaks TLS 1.3, with a certificate that the worker verifies.
+    """
 
     name: str
     actions: int = 1
     parallel: bool = False
     callbacks: int = 1
     users: int = 1
-    body_bytes: int = len(SMALL_BODY)
+    body_bytes: int = SMALL_BYTES
     failing: bool = False
+    encrypted: bool = False
 
-    @property
-    def body(self) -> str:
-        """JSON of about body_bytes."""
-        return (
-            SMALL_BODY
-            if self.body_bytes <= len(SMALL_BODY)
-            else '{"data": "%s"}' % ("x" * (self.body_bytes - 12))
-        )
+    def target(self, nginx: Nginx) -> str:
+        """Where its actions deliver to."""
+        if self.failing:
+            return nginx.failing_url
+        return nginx.https_url if self.encrypted else nginx.url
 
 
 ONE = Scenario("one action")
@@ -57,6 +61,7 @@ SCENARIOS = (
     Scenario("4 KiB bodies", body_bytes=4 * 1024),
     Scenario("16 KiB bodies", body_bytes=16 * 1024),
     Scenario("64 KiB bodies", body_bytes=64 * 1024),
+    Scenario("HTTPS receiver", encrypted=True),
     Scenario("30 % of attempts fail, retried (until nine tenths have ended)", failing=True),
 )
 
@@ -72,7 +77,8 @@ class Outcome:
 def scenarios(bench: Bench) -> None:
     """All scenarios in turns, and what each costs beside one action."""
     outcomes: dict[str, list[Outcome]] = {scenario.name: [] for scenario in SCENARIOS}
-    with Pointsman(bench.folder / "scenarios", bench.targets) as pointsman:
+    trust = {"SSL_CERT_FILE": str(bench.nginx.authority)}
+    with Pointsman(bench.folder / "scenarios", bench.targets, environment=trust) as pointsman:
         urls = {one.name: make_callbacks(pointsman.running, bench, one) for one in SCENARIOS}
         bench.warm_up(pointsman)
         for number in range(1, bench.rounds + 1):
@@ -97,7 +103,7 @@ def scenarios(bench: Bench) -> None:
 
 def make_callbacks(running: Running, bench: Bench, scenario: Scenario) -> list[str]:
     """The trigger URLs of a scenario's callbacks, each of which belongs to one of its users."""
-    target = bench.nginx.failing_url if scenario.failing else bench.nginx.url
+    target = scenario.target(bench.nginx)
     further = {"type": "HTTP_POST", "config": {"url": target}, "parallel": scenario.parallel}
     made = [running.callback(target, [further] * (scenario.actions - 1)) for _ in range(scenario.callbacks)]
     for callback in made:
@@ -126,8 +132,10 @@ def _give_away(running: Running, callback_ids: Sequence[str], users: int) -> Non
 def _measure(
     bench: Bench, pointsman: Pointsman, scenario: Scenario, urls: Sequence[str], label: str
 ) -> Outcome:
+    _let_connections_end(scenario)
     began: datetime = pointsman.ask("SELECT clock_timestamp()")
-    found = bench.burst(pointsman, label, urls, scenario.actions, scenario.body)
+    found = bench.burst(pointsman, label, urls, scenario.actions, make_bodies(scenario.body_bytes))
+    _let_connections_end(scenario)
     if not scenario.failing:
         return Outcome(found, found.executed_per_second)
     count, seconds = pointsman.ask(
@@ -138,6 +146,12 @@ def _measure(
         began,
     )
     return Outcome(found, MOST * float(count) / float(seconds))
+
+
+def _let_connections_end(scenario: Scenario) -> None:
+    """Before and after one that has a receiver of its own: connections kept to one crowd out those to the other."""
+    if scenario.encrypted:
+        time.sleep(KEPT_SECONDS)
 
 
 def _row(scenario: Scenario, found: Sequence[Outcome], one_action: Sequence[Outcome]) -> list[str]:

@@ -1,4 +1,4 @@
-"""The load: wrk, which posts a JSON body as fast as it can."""
+"""The load: wrk, which posts JSON bodies in turn as fast as it can, and tells what went wrong."""
 
 from __future__ import annotations
 
@@ -11,12 +11,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-SMALL_BODY = '{"order": 42, "customer": "c-1001", "amount": 1999, "currency": "EUR"}'
+from tests.benchmarks.bodies import make_bodies
+
+SMALL = make_bodies()
 SCRIPT = """
-local body, paths, requests, number = %s, {%s}, {}, 0
+local paths, requests, number = {%s}, {}, 0
 init = function(args)
-  for i, path in ipairs(paths) do
-    requests[i] = wrk.format("POST", path, {["content-type"] = "application/json"}, body)
+  for body in io.lines("%s") do
+    for _, path in ipairs(paths) do
+      requests[#requests + 1] = wrk.format("POST", path, {["content-type"] = "application/json"}, body)
+    end
   end
 end
 request = function()
@@ -24,18 +28,24 @@ request = function()
   return requests[number]
 end
 done = function(summary, latency, requests)
-  io.write(string.format("RESULT %%d %%d %%d %%d\\n", summary.requests, summary.duration,
-    summary.errors.status, summary.errors.connect + summary.errors.read + summary.errors.write + summary.errors.timeout))
+  local errors = summary.errors
+  io.write(string.format("RESULT %%d %%d %%d %%d %%d\\n", summary.requests, summary.duration, errors.status,
+    errors.connect + errors.read + errors.write, errors.timeout))
 end
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Burst:
-    """What wrk saw. accepted: answers with a 2xx. started: monotonic seconds. cpu_seconds: its own."""
+    """What wrk saw. accepted: answers with a 2xx. started: monotonic seconds. cpu_seconds: its own.
+
+    refused: other answers. broken: connections that failed or ended. late: requests without an answer in time.
+    """
 
     accepted: int
     refused: int
+    broken: int
+    late: int
     seconds: float
     started: float
     cpu_seconds: float
@@ -43,19 +53,20 @@ class Burst:
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """Posts for so many seconds over so many connections. folder: where its script lies. body: JSON without quotes of Lua."""
+    """Posts for so many seconds over so many connections. folder: where its script lies. bodies: sent in turn."""
 
     seconds: int
     connections: int
     folder: Path
-    body: str = SMALL_BODY
+    bodies: tuple[str, ...] = SMALL
 
     def post(self, urls: str | Sequence[str]) -> Burst:
         """Post to this URL, or to these of one server in turn."""
         targets = [urls] if isinstance(urls, str) else urls
         paths = ", ".join(f'"{urlsplit(url).path}"' for url in targets)
-        script = self.folder / "post.lua"
-        script.write_text(SCRIPT % (f"[[{self.body}]]", paths))
+        script, bodies = self.folder / "post.lua", self.folder / "bodies"
+        bodies.write_text("\n".join(self.bodies) + "\n")
+        script.write_text(SCRIPT % (paths, bodies))
         options = [
             "-t1",
             f"-c{self.connections}",
@@ -69,8 +80,8 @@ class Load:
         started = time.monotonic()
         ended = subprocess.run(["wrk", *options, targets[0]], capture_output=True, text=True, check=True)
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        found = re.search(r"RESULT (\d+) (\d+) (\d+) (\d+)", ended.stdout)
+        found = re.search(r"RESULT (\d+) (\d+) (\d+) (\d+) (\d+)", ended.stdout)
         assert found is not None, ended.stdout
-        requests, microseconds, bad, _broken = map(int, found.groups())
+        requests, microseconds, bad, broken, late = map(int, found.groups())
         cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-        return Burst(requests - bad, bad, microseconds / 1e6, started, cpu)
+        return Burst(requests - bad, bad, broken, late, microseconds / 1e6, started, cpu)
