@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -10,8 +11,9 @@ from uuid import uuid4
 import httpx
 import pytest
 
+from deploy.local.state import DataFolder
 from shared import db
-from shared.crypto import token_hash
+from shared.crypto import SecretBox, token_hash
 from tests.peers.receiver import Receiver
 from tests.rows import Rows
 from tests.running import ADMIN, Running
@@ -77,6 +79,19 @@ def test_a_key_names_a_call_of_its_user_and_its_path_only(pointsman: Running, ot
         assert (added.status_code, added.json()["callbackId"]) == (201, callback["id"])
 
 
+def test_a_path_in_another_spelling_is_the_same_call(pointsman: Running) -> None:
+    """Fails when the key belongs to what was typed: a proxy that adds a slash would double the call."""
+    callback = post(pointsman.api, "/callbacks", None, new_callback()).json()
+    key, action = uuid4().hex, {"type": "STORE", "config": {}}
+    paths = [
+        f"/callbacks/{one}/actions{slash}"
+        for one in (callback["id"], callback["id"].upper())
+        for slash in ("", "/")
+    ]
+    made = {post(pointsman.api, path, key, action).json()["id"] for path in paths}
+    assert len(made) == 1
+
+
 def test_equal_calls_at_the_same_time_happen_once(pointsman: Running) -> None:
     """Fails when the key is not taken in the transaction of the change, before it."""
     key, name = uuid4().hex, uuid4().hex
@@ -123,6 +138,10 @@ def test_answers_are_sealed_at_rest_and_forgotten_after_a_day(pointsman: Running
     assert hours == 24
     for secret in (name, first["triggerToken"], first["signingSecret"]):
         assert secret not in row
+    box = SecretBox(DataFolder(pointsman.folder / "data").secret_keys())
+    kept = box.decrypt(json.loads(row)["answer"])
+    assert first["id"] in kept
+    assert first["signingSecret"] not in kept, "what is shown once is not kept at all"
     pointsman.query(
         "UPDATE kept_answers SET expires_at = now() - interval '1 s' WHERE key = %s RETURNING key", key
     )

@@ -54,6 +54,22 @@ def test_a_change_that_was_answered_503_is_not_made(impatient: Running) -> None:
     assert impatient.api.get(f"/api/v1/callbacks/{callback['id']}").json()["name"] == "test"
 
 
+def test_a_commit_that_outlasts_the_limit_is_waited_for(impatient: Running) -> None:
+    """Fails when the caller is told 503 while its change is being committed."""
+    impatient.query(
+        "CREATE FUNCTION pause() RETURNS trigger LANGUAGE plpgsql AS"
+        " $$ BEGIN PERFORM pg_sleep(2); RETURN NULL; END $$; "
+        "CREATE CONSTRAINT TRIGGER at_commit AFTER UPDATE ON callbacks INITIALLY DEFERRED"
+        " FOR EACH ROW WHEN (NEW.name = 'slow to commit') EXECUTE FUNCTION pause(); SELECT 1"
+    )
+    callback = impatient.callback("http://127.0.0.1:9/")
+    path = f"/api/v1/callbacks/{callback['id']}"
+    answer = impatient.api.patch(path, json={"name": "slow to commit"})
+    assert (answer.status_code, answer.json()["name"]) == (200, "slow to commit")
+    assert answer.elapsed.total_seconds() > 2 * LIMIT_SECONDS * 0.9
+    assert impatient.api.get(path).json()["name"] == "slow to commit"
+
+
 def test_repeated_with_its_key_it_happens_once(impatient: Running) -> None:
     callback = impatient.callback("http://127.0.0.1:9/")
     path, headers = f"/callbacks/{callback['id']}/actions", {"idempotency-key": "once"}

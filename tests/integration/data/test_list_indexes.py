@@ -58,3 +58,23 @@ def test_a_build_that_was_cut_off_is_done_again(empty_database_url: str) -> None
         )
         assert set(counts) == {1}
         assert ask(cursor, "SELECT to_regclass('ix_stored_items_user_id')") == [None]
+
+
+def test_what_was_built_is_not_built_again(empty_database_url: str) -> None:
+    """Fails when a try that follows one that got far gives the partitions made in between a second, equal index."""
+    upgrade(empty_database_url)
+    with closing(db.connect(empty_database_url, "test", call_seconds=60)) as connection:
+        with connection.cursor() as cursor:
+            cursor.execute("UPDATE alembic_version SET version_num = '0007'")
+            cursor.execute("DROP TABLE kept_answers")
+            ensure_partitions(cursor, days_ahead=9)
+        connection.commit()
+
+        upgrade(empty_database_url)
+
+        with connection.cursor() as cursor:
+            doubled = ask(
+                cursor,
+                "SELECT tablename FROM pg_indexes WHERE indexdef LIKE '%%(user_id, id)' GROUP BY tablename HAVING count(*) > 1",
+            )
+            assert doubled == []

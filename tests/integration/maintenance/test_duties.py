@@ -387,12 +387,16 @@ def test_another_process_that_does_the_same_duty_is_not_disturbed(
 
 
 def test_what_has_expired_is_removed_and_nothing_else(world: World, connection: OwnedConnection) -> None:
-    for table, columns in (("idempotency_keys", {"callback_id": world.callback_id}), ("sessions", {})):
+    for table, columns in (
+        ("idempotency_keys", {"callback_id": world.callback_id}),
+        ("kept_answers", {"user_id": world.user_id}),
+        ("sessions", {}),
+    ):
         for moment in (NOW, LATER):
             world.rows.insert(table, expires_at=moment, **columns)
     duty = Expired()
-    assert duty.do(connection) == 2
-    for table in ("idempotency_keys", "sessions"):
+    assert duty.do(connection) == 3
+    for table in ("idempotency_keys", "kept_answers", "sessions"):
         assert world.ask(f"SELECT count(*), min(expires_at) > now() FROM {table}") == [(1, True)]
     assert duty.do(connection) == 0
 
