@@ -12,7 +12,7 @@ from sqlalchemy import Engine, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from shared.models.base import SCHEMA_REVISION
-from shared.settlements import redis_takes_writes
+from shared.redis.settlements import redis_takes_writes
 
 STALE_HEARTBEAT_SECONDS = 60
 STUCK_SECONDS = 120  # overdue by this much while nothing moves: workers beat and do nothing

@@ -20,7 +20,7 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from api import environ
 from shared.errors import Invalid, NotFound, PointsmanError, Refused, Unavailable
-from shared.group_commit import is_transient
+from shared.postgres.group_commit import is_transient
 
 CONTENT_TYPE = "application/problem+json"
 TYPE_BASE = "urn:pointsman:problem:"

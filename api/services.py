@@ -20,10 +20,10 @@ from api.work import Workshop
 from shared.clock import database_clock
 from shared.config import Settings
 from shared.crypto import SecretBox
-from shared.db import make_engine
-from shared.hints import HintPublisher, HintSender
-from shared.queues import FRESH, make_celery
-from shared.settlements import Listener
+from shared.postgres.connections import make_engine
+from shared.redis.hints import HintPublisher, HintSender
+from shared.redis.queues import FRESH, make_celery
+from shared.redis.settlements import Listener
 
 POOL_SIZE = 8
 READ_SECONDS = 5.0

@@ -15,10 +15,10 @@ from typing import Any
 from alembic import context
 from sqlalchemy import Connection, NullPool, create_engine, text
 
-from shared.db import sqlalchemy_url
 from shared.errors import ConfigError, Unavailable
 from shared.models import Base
-from shared.partitions import Partition
+from shared.postgres.connections import sqlalchemy_url
+from shared.postgres.partitions import Partition
 
 LOCK_WAIT_SECONDS = 300.0  # a long migration of another process; beyond it somebody should look
 POLL_SECONDS = 0.1
@@ -42,7 +42,7 @@ def migrate() -> None:
 
 
 def is_ours(name: str | None, type_: str, _parents: Any) -> bool:
-    """Leave partitions out of comparisons: `shared.partitions` makes them, not the migrations."""
+    """Leave partitions out of comparisons: `shared.postgres.partitions` makes them, not the migrations."""
     return type_ != "table" or name is None or Partition.named(name) is None
 
 

@@ -16,9 +16,9 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import NullPool, create_engine
 
-from shared.db import sqlalchemy_url
 from shared.errors import Unavailable
-from shared.partitions import ensure_partitions, missing_partitions
+from shared.postgres.connections import sqlalchemy_url
+from shared.postgres.partitions import ensure_partitions, missing_partitions
 
 PARTITION_WAIT_SECONDS = 30.0  # a lock on callbacks or users that somebody holds open
 

@@ -20,7 +20,7 @@ from psycopg2 import sql
 from deploy.local.postgres import EmbeddedPostgres
 from deploy.local.valkey import EmbeddedValkey
 from migrations.migrate import upgrade
-from shared import db
+from shared.postgres import connections
 from tests.peers.receiver import Receiver
 from tests.rows import Rows
 from tests.world import World
@@ -90,7 +90,7 @@ def empty_database_url(server: EmbeddedPostgres) -> Iterator[str]:
 def cursor(database_url: str) -> Iterator[Any]:
     """A cursor whose work is rolled back."""
     with (
-        closing(db.connect(database_url, "test", call_seconds=60)) as connection,
+        closing(connections.connect(database_url, "test", call_seconds=60)) as connection,
         connection.cursor() as cursor,
     ):
         yield cursor
@@ -102,7 +102,7 @@ def connect(own_database_url: str) -> Iterator[Callable[..., Any]]:
     opened = []
 
     def connect(autocommit: bool = True) -> Any:
-        connection = db.connect(own_database_url, "test", call_seconds=60)
+        connection = connections.connect(own_database_url, "test", call_seconds=60)
         opened.append(connection)
         connection.autocommit = autocommit
         return connection

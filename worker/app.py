@@ -16,8 +16,8 @@ from celery import Celery, bootsteps
 
 from shared.config import Settings
 from shared.crypto import SecretBox
-from shared.hints import HintSender
-from shared.queues import HINT_TASK, MAX_HINT_IDS, make_celery
+from shared.redis.hints import HintSender
+from shared.redis.queues import HINT_TASK, MAX_HINT_IDS, make_celery
 from worker.engine.engine import Engine
 from worker.hint_request import HintRequest
 from worker.maintenance.dead_workers import DeadWorkers

@@ -19,7 +19,7 @@ from typing import Any
 from uuid import UUID
 
 from api.idempotency import check_key
-from shared.db import array
+from shared.postgres.arrays import array
 
 CALLERS = "caller:"
 CACHE = "cache:"

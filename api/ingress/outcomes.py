@@ -21,8 +21,8 @@ from uuid import UUID
 import psycopg2
 import structlog
 
-from shared.db import OwnedConnection
 from shared.errors import Unavailable
+from shared.postgres.connections import OwnedConnection
 
 LOOK_SECONDS = 1.0
 TENANT_SHARE = 4  # one tenant's waiters take at most one part in this many of the places

@@ -22,12 +22,13 @@ from api.idempotency import key_reused
 from api.ingress.deduplicate import CALLERS, Holder, RequestKey, reserve
 from shared import metrics
 from shared.clock import database_clock
-from shared.db import USELESS, GuardedConnection, OwnedConnection, array
 from shared.errors import PointsmanError, Unavailable
-from shared.group_commit import GroupCommit
-from shared.hints import HintPublisher
-from shared.queues import FRESH
-from shared.statements import PLANNED_ONCE, Statement, prepare
+from shared.postgres.arrays import array
+from shared.postgres.connections import USELESS, GuardedConnection, OwnedConnection
+from shared.postgres.group_commit import GroupCommit
+from shared.postgres.statements import PLANNED_ONCE, Statement, prepare
+from shared.redis.hints import HintPublisher
+from shared.redis.queues import FRESH
 
 MAX_BATCH_ROWS = 200
 MAX_BATCH_BYTES = 8 * 1024 * 1024

@@ -15,7 +15,7 @@ from pydantic.alias_generators import to_pascal
 
 from api.resources.actions import ActionChange, ActionPage, NewAction, ShownAction
 from shared.action_types import KINDS
-from shared.retry_policy import RetryPolicy
+from shared.action_types.retry_policy import RetryPolicy
 
 
 def _by_type(prefix: str, base: type[BaseModel]) -> Any:

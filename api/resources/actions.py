@@ -28,9 +28,9 @@ from api.resources.shapes import (
 )
 from api.work import Work
 from shared.action_types import KINDS, parse_config
+from shared.action_types.retry_policy import parse_retry
 from shared.errors import Conflict, NotFound
 from shared.models import Action, ActionType, OnFailure
-from shared.retry_policy import parse_retry
 
 MAX_ACTIONS = 100  # of one callback: each becomes an execution row at every trigger
 MAX_ORDER = 1_000_000

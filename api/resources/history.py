@@ -14,7 +14,7 @@ from sqlalchemy import ColumnElement, exists, select
 
 from api.resources.paging import Source, Statement, only
 from shared.models import Callback, Log, Run, RunStatus, Trigger
-from shared.settle import SETTLED_EVENT
+from shared.runs.settle import SETTLED_EVENT
 
 Status = Literal["PENDING", "RUNNING", "SUCCESS", "FAILED"]
 

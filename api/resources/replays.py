@@ -11,10 +11,10 @@ from sqlalchemy import Row, select
 from api.resources import callbacks, executions, triggers
 from api.resources.shapes import Given, example
 from api.work import Work
-from shared.db import cursor_of
 from shared.errors import Conflict
 from shared.models import ActionExecution
-from shared.replay import Start, replay
+from shared.postgres.connections import cursor_of
+from shared.runs.replay import Start, replay
 
 
 class NewReplay(Given):

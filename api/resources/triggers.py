@@ -19,11 +19,11 @@ from api.resources.history import Past, Status, callback_lives
 from api.resources.paging import walk
 from api.resources.shapes import EXAMPLE_ID, EXAMPLE_OTHER_ID, EXAMPLE_TIME, Page, PageQuery, Shown, example
 from api.work import Work
-from shared.db import cursor_of
 from shared.errors import Conflict, NotFound
 from shared.ids import first_id_of
 from shared.models import Log, Run, Trigger
-from shared.settle import cancel as settle_as_cancelled
+from shared.postgres.connections import cursor_of
+from shared.runs.settle import cancel as settle_as_cancelled
 
 MAX_SHOWN_BODY_BYTES = 64 * 1024
 

@@ -11,8 +11,8 @@ from api.work import Workshop
 from deploy.local.state import DataFolder
 from shared import config, logs
 from shared.config import Settings
-from shared.db import make_engine
 from shared.errors import NotFound, StartupError
+from shared.postgres.connections import make_engine
 
 
 @click.group()

@@ -29,8 +29,8 @@ from deploy.local.valkey import EmbeddedValkey
 from migrations.migrate import upgrade
 from shared.config import PREFIX, Settings
 from shared.crypto import SecretBox
-from shared.db import make_engine
 from shared.errors import StartupError
+from shared.postgres.connections import make_engine
 
 READY_SECONDS = 30.0
 RELEASE_SECONDS = 4.0  # beyond its grace time, in which a worker writes what it gives back

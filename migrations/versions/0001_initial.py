@@ -1,6 +1,6 @@
 """The first schema.
 
-Partitions are not made here but by `shared.partitions`, day by day.
+Partitions are not made here but by `shared.postgres.partitions`, day by day.
 
 Revises:
 """

@@ -1,4 +1,4 @@
-"""Leave more of each page free for the executions of the days to come (see shared/partitions.py).
+"""Leave more of each page free for the executions of the days to come (see shared/postgres/partitions.py).
 
 Revises: 0005
 

@@ -79,7 +79,7 @@ def test_imports_against_the_stream_would_be_seen(tmp_path: Path) -> None:
         ("api.auth.passwords", "flask"),
         ("api.management.users", "sqlalchemy"),
         ("api.management.users", "shared.models"),
-        ("api.management.users", "shared.settle"),
+        ("api.management.users", "shared.runs.settle"),
         ("api.health", "migrations.migrate"),
     ]
     for importer, imported in forbidden:

@@ -12,7 +12,7 @@ from dataclasses import asdict
 
 import psycopg2
 
-from shared.partitions import ensure_partitions, missing_partitions
+from shared.postgres.partitions import ensure_partitions, missing_partitions
 from tests.benchmarks.bench import Bench
 from tests.benchmarks.figures import ratio, with_spread
 from tests.benchmarks.pointsman import Pointsman

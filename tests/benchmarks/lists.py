@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 import psycopg2
 import psycopg2.extras
 
-from shared.partitions import ensure_partitions
+from shared.postgres.partitions import ensure_partitions
 from tests.benchmarks.bench import Bench
 from tests.benchmarks.figures import in_ms
 from tests.benchmarks.growth import STEP

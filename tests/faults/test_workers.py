@@ -10,8 +10,8 @@ from uuid import UUID
 
 import pytest
 
-from shared.hints import HintSender
-from shared.queues import FRESH, make_celery
+from shared.redis.hints import HintSender
+from shared.redis.queues import FRESH, make_celery
 from tests.faults.oracle import (
     no_terminal_state_was_left,
     nobody_was_lost_with_a_worker,

@@ -18,9 +18,9 @@ from api.auth.policies import Policy
 from api.management import FACES
 from api.management.face import Endpoint
 from api.services import make_services
-from shared import db
 from shared.config import Settings
 from shared.crypto import new_key, token_hash
+from shared.postgres import connections
 from tests.peers.receiver import Receiver
 from tests.rows import Rows
 from tests.running import Running
@@ -135,7 +135,7 @@ class Tokens:
 
 @pytest.fixture(scope="module")
 def tokens(pointsman: Running) -> Iterator[Tokens]:
-    connection = db.connect(pointsman.database_url, "test", call_seconds=60, autocommit=True)
+    connection = connections.connect(pointsman.database_url, "test", call_seconds=60, autocommit=True)
     with connection.cursor() as cursor:
         rows = Rows(cursor)
         stranger = rows.insert("users", email="stranger@example.com")["id"]

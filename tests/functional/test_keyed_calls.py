@@ -12,8 +12,8 @@ import httpx
 import pytest
 
 from deploy.local.state import DataFolder
-from shared import db
 from shared.crypto import SecretBox, token_hash
+from shared.postgres import connections
 from tests.peers.receiver import Receiver
 from tests.rows import Rows
 from tests.running import ADMIN, Running
@@ -36,7 +36,7 @@ def names_of(client: httpx.Client) -> list[str]:
 def other(pointsman: Running) -> Iterator[httpx.Client]:
     """Another tenant."""
     token = f"pm_live_{uuid4().hex}"
-    connection = db.connect(pointsman.database_url, "test", call_seconds=60, autocommit=True)
+    connection = connections.connect(pointsman.database_url, "test", call_seconds=60, autocommit=True)
     with connection.cursor() as cursor:
         Rows(cursor).insert("api_keys", key=token_hash(token), permissions=["read", "write"])
     connection.close()

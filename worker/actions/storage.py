@@ -15,10 +15,10 @@ from uuid import UUID
 
 from psycopg2 import Binary
 
-from shared.db import OwnedConnection
 from shared.errors import Invalid, Unavailable
-from shared.group_commit import GroupCommit
 from shared.ids import new_id
+from shared.postgres.connections import OwnedConnection
+from shared.postgres.group_commit import GroupCommit
 
 MAX_BATCH_ROWS = 100
 MAX_BATCH_BYTES = 8 * 1024 * 1024

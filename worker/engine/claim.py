@@ -19,11 +19,12 @@ import psycopg2.errors
 import structlog
 
 from shared import metrics
-from shared.db import USELESS, OwnedConnection, array
-from shared.group_commit import is_content_error
 from shared.ids import execution_id
-from shared.settle import Settlement, settle
-from shared.statements import PLANNED_ONCE, Batch, Statement, batch
+from shared.postgres.arrays import array
+from shared.postgres.connections import USELESS, OwnedConnection
+from shared.postgres.group_commit import is_content_error
+from shared.postgres.statements import PLANNED_ONCE, Batch, Statement, batch
+from shared.runs.settle import Settlement, settle
 from worker.actions.contract import Action, Trigger
 from worker.engine.rows import ACTIONS_OF_CALLBACKS, read_actions, read_callbacks, read_executions
 from worker.engine.state import Execution, Run, Status

@@ -21,7 +21,7 @@ from shared import metrics
 from shared.config import Settings
 from shared.crypto import SecretBox
 from shared.errors import ClaimLost
-from shared.settlements import Announcer
+from shared.redis.settlements import Announcer
 from worker.actions.contract import Doors, Limits
 from worker.actions.storage import Storage
 from worker.egress.addresses import AddressGuard

@@ -22,8 +22,8 @@ import structlog
 
 from shared.clock import database_clock
 from shared.config import Settings
-from shared.db import OwnedConnection
 from shared.ids import new_id
+from shared.postgres.connections import OwnedConnection
 from worker.engine.room import Room
 
 RECONCILE_SHARE = 0.02  # of the time at most: with a million runs waiting, looking for one's own takes longer

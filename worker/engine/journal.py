@@ -17,13 +17,14 @@ from typing import Any
 from uuid import UUID
 
 from shared import metrics
-from shared.db import OwnedConnection, array
 from shared.errors import ClaimLost
-from shared.group_commit import GroupCommit
 from shared.json_text import to_json
-from shared.settle import SETTLE, Settlement
-from shared.settle import columns as settle_columns
-from shared.statements import PLANNED_ONCE, Batch, Statement, batch
+from shared.postgres.arrays import array
+from shared.postgres.connections import OwnedConnection
+from shared.postgres.group_commit import GroupCommit
+from shared.postgres.statements import PLANNED_ONCE, Batch, Statement, batch
+from shared.runs.settle import SETTLE, Settlement
+from shared.runs.settle import columns as settle_columns
 from worker.actions.contract import Action
 from worker.engine.rows import ACTIONS_BY_ID, read_actions
 from worker.engine.state import Execution, Run, Status

@@ -11,7 +11,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from shared.retry_policy import RetryPolicy, parse_retry
+from shared.action_types.retry_policy import RetryPolicy, parse_retry
 from worker.actions.contract import Action, Outcome
 
 DEFAULT_SCHEDULE_SECONDS = (5.0, 30.0, 120.0, 600.0, 3_600.0, 10_800.0, 28_800.0)

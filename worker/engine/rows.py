@@ -13,8 +13,8 @@ from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
-from shared.db import array
-from shared.statements import Batch, Statement
+from shared.postgres.arrays import array
+from shared.postgres.statements import Batch, Statement
 from worker.actions.contract import Action, Callback
 from worker.engine.state import Execution, Status
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from uuid import UUID
 
-from shared.db import array
 from shared.ids import new_id
-from shared.statements import Batch
+from shared.postgres.arrays import array
+from shared.postgres.statements import Batch
 
 SWITCHED_OFF_EVENT = "action.disabled"
 

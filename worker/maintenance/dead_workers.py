@@ -15,7 +15,7 @@ from typing import Any
 
 import structlog
 
-from shared.db import OwnedConnection
+from shared.postgres.connections import OwnedConnection
 from worker.maintenance.duty import is_mine
 
 log = structlog.get_logger("maintenance")

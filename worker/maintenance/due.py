@@ -14,9 +14,9 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from shared.db import OwnedConnection
-from shared.hints import HintSender
-from shared.queues import FRESH, MAX_HINT_IDS, RETRY
+from shared.postgres.connections import OwnedConnection
+from shared.redis.hints import HintSender
+from shared.redis.queues import FRESH, MAX_HINT_IDS, RETRY
 from worker.maintenance.duty import is_mine
 
 MAX_PER_PASS = 1_000

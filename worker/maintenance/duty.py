@@ -5,7 +5,7 @@ from __future__ import annotations
 import zlib
 from typing import Any, Protocol
 
-from shared.db import OwnedConnection
+from shared.postgres.connections import OwnedConnection
 
 _LOCK_SPACE = 0x504D  # «PM»: keeps our advisory locks apart from those of other programs in the database
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 
-from shared.db import OwnedConnection
+from shared.postgres.connections import OwnedConnection
 from worker.maintenance.duty import is_mine
 
 BATCH_ROWS = 5_000

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from shared.db import OwnedConnection
-from shared.partitions import ensure_partitions
+from shared.postgres.connections import OwnedConnection
+from shared.postgres.partitions import ensure_partitions
 from worker.maintenance.duty import is_mine
 
 

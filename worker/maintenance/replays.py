@@ -15,11 +15,11 @@ import psycopg2
 import structlog
 from psycopg2.errors import CheckViolation, QueryCanceled
 
-from shared.db import OwnedConnection
-from shared.group_commit import is_content_error
 from shared.ids import first_id_of
-from shared.replay import replay
-from shared.settle import SETTLED_EVENT
+from shared.postgres.connections import OwnedConnection
+from shared.postgres.group_commit import is_content_error
+from shared.runs.replay import replay
+from shared.runs.settle import SETTLED_EVENT
 from worker.maintenance.duty import is_mine
 
 BATCH_TRIGGERS = 50  # each may bring a body of 1 MiB along

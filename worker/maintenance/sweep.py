@@ -15,7 +15,7 @@ import psycopg2
 import structlog
 
 from shared import metrics
-from shared.db import OwnedConnection
+from shared.postgres.connections import OwnedConnection
 from worker.maintenance.duty import Duty
 
 CALL_SECONDS = 30.0

@@ -16,9 +16,9 @@ from api.work import Workshop
 from deploy.local.bootstrap import Demo, ensure_admin, ensure_demo
 from shared.config import Settings
 from shared.crypto import SecretBox, new_key
-from shared.db import make_engine
 from shared.errors import Conflict
 from shared.models import Action, ActionType, ApiKey, UserRole
+from shared.postgres.connections import make_engine
 
 OLD, NEW = "http://127.0.0.1:5001", "http://127.0.0.1:5002"
 

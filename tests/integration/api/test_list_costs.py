@@ -14,9 +14,9 @@ from api.resources.executions import ExecutionQuery
 from api.resources.logs import LogQuery
 from api.resources.triggers import TriggerQuery
 from api.work import Work, Workshop
-from shared import db
 from shared.config import Settings
-from shared.db import make_engine
+from shared.postgres import connections
+from shared.postgres.connections import make_engine
 from tests.history import fill
 from tests.rows import Rows
 
@@ -45,7 +45,7 @@ class Neighbours:
     """One tenant with few triggers, all over yesterday, one with plenty of yesterday, and others with more, and newer ones."""
 
     def __init__(self, database_url: str) -> None:
-        self.connection = db.connect(database_url, "test", call_seconds=120, autocommit=True)
+        self.connection = connections.connect(database_url, "test", call_seconds=120, autocommit=True)
         self.cursor = self.connection.cursor()
         self.few = self._tenant(FEW, days_ago=1)
         self.plenty = self._tenant(PLENTY, days_ago=1)

@@ -18,8 +18,8 @@ from api.resources.stored_items import StoredItemQuery
 from api.resources.triggers import TriggerQuery
 from api.work import Work, Workshop
 from shared.config import Settings
-from shared.db import make_engine
 from shared.ids import new_id
+from shared.postgres.connections import make_engine
 from tests.history import fill
 from tests.rows import Rows
 

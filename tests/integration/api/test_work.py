@@ -14,10 +14,10 @@ from api.resources import users
 from api.resources.users import NewUser
 from api.work import Actor, Work, Workshop
 from shared.config import Settings
-from shared.db import make_engine
 from shared.errors import Conflict, Unauthorized, Unavailable
 from shared.ids import new_id
 from shared.models import UserRole
+from shared.postgres.connections import make_engine
 
 
 @pytest.fixture

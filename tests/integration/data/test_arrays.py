@@ -1,4 +1,4 @@
-"""What shared.db.array() writes, PostgreSQL reads."""
+"""What shared.postgres.connections.array() writes, PostgreSQL reads."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from shared.db import array
 from shared.ids import new_id
+from shared.postgres.arrays import array
 from tests.world import World
 
 ODD = [

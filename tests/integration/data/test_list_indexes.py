@@ -9,8 +9,8 @@ import psycopg2
 from alembic import command
 
 from migrations.migrate import _config, upgrade
-from shared import db
-from shared.partitions import ensure_partitions
+from shared.postgres import connections
+from shared.postgres.partitions import ensure_partitions
 
 INDEXES = (
     "ix_triggers_user_id_id",
@@ -28,7 +28,7 @@ def ask(cursor: Any, question: str, *parameters: Any) -> list[Any]:
 def test_a_build_that_was_cut_off_is_done_again(empty_database_url: str) -> None:
     """Fails when an invalid index of an interrupted build is taken for a good one, or stops the next try."""
     command.upgrade(_config(empty_database_url), "0007")
-    with closing(db.connect(empty_database_url, "test", call_seconds=60)) as connection:
+    with closing(connections.connect(empty_database_url, "test", call_seconds=60)) as connection:
         with connection.cursor() as cursor:
             ensure_partitions(cursor)
         connection.commit()
@@ -63,7 +63,7 @@ def test_a_build_that_was_cut_off_is_done_again(empty_database_url: str) -> None
 def test_what_was_built_is_not_built_again(empty_database_url: str) -> None:
     """Fails when a try that follows one that got far gives the partitions made in between a second, equal index."""
     upgrade(empty_database_url)
-    with closing(db.connect(empty_database_url, "test", call_seconds=60)) as connection:
+    with closing(connections.connect(empty_database_url, "test", call_seconds=60)) as connection:
         with connection.cursor() as cursor:
             cursor.execute("UPDATE alembic_version SET version_num = '0007'")
             cursor.execute("DROP TABLE kept_answers")

@@ -14,7 +14,7 @@ import pytest
 from psycopg2 import errors
 
 from shared.ids import day_bounds, execution_id, new_id, trigger_range
-from shared.partitions import (
+from shared.postgres.partitions import (
     LOCK_TIMEOUT_MS,
     TABLES,
     Partition,

@@ -18,7 +18,6 @@ from sqlalchemy import NullPool, create_engine, select, text
 from sqlalchemy.orm import Session
 
 from migrations.migrate import current_and_head, upgrade
-from shared.db import sqlalchemy_url
 from shared.errors import ConfigError
 from shared.models import (
     Action,
@@ -33,7 +32,8 @@ from shared.models import (
     UserRole,
 )
 from shared.models.base import SCHEMA_REVISION
-from shared.partitions import TABLES, Partition
+from shared.postgres.connections import sqlalchemy_url
+from shared.postgres.partitions import TABLES, Partition
 from tests.rows import REQUIRED
 
 ROOT = Path(__file__).parents[3]

@@ -11,9 +11,9 @@ import psycopg2
 import pytest
 
 from shared.clock import database_clock
-from shared.db import GuardedConnection, OwnedConnection
 from shared.errors import ClaimLost, RowRejected
 from shared.ids import new_id
+from shared.postgres.connections import GuardedConnection, OwnedConnection
 from tests.world import World
 from worker.actions.contract import Outcome
 from worker.engine.claim import Claimer

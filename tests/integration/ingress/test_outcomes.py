@@ -13,7 +13,7 @@ from api.ingress import outcomes as module
 from api.ingress.outcomes import Outcome, Outcomes
 from shared.errors import Unavailable
 from shared.ids import new_id
-from shared.settlements import Announcer, Listener
+from shared.redis.settlements import Announcer, Listener
 from tests.running import eventually
 from tests.world import World
 

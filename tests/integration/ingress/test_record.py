@@ -13,9 +13,9 @@ import pytest
 from api.ingress.deduplicate import CACHE, CALLERS, RequestKey
 from api.ingress.record import Answer, NewTrigger, Recorded, Recorder
 from shared.errors import Conflict, RowRejected, Unavailable
-from shared.hints import HintPublisher, HintSender
 from shared.ids import new_id
-from shared.queues import make_celery
+from shared.redis.hints import HintPublisher, HintSender
+from shared.redis.queues import make_celery
 from tests.world import World
 
 

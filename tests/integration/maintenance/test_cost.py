@@ -9,9 +9,9 @@ from uuid import UUID
 import pytest
 
 from shared.config import Settings
-from shared.db import OwnedConnection
-from shared.hints import HintSender
-from shared.queues import make_celery
+from shared.postgres.connections import OwnedConnection
+from shared.redis.hints import HintSender
+from shared.redis.queues import make_celery
 from tests.history import fill
 from tests.world import World
 from worker.app import make_duties

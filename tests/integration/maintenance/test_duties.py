@@ -10,10 +10,10 @@ import psycopg2
 import pytest
 import redis
 
-from shared.db import OwnedConnection
-from shared.hints import HintSender
 from shared.ids import new_id
-from shared.queues import KEY_PREFIX, make_celery
+from shared.postgres.connections import OwnedConnection
+from shared.redis.hints import HintSender
+from shared.redis.queues import KEY_PREFIX, make_celery
 from tests.world import World
 from worker.maintenance.dead_workers import DeadWorkers
 from worker.maintenance.due import MAX_PER_TENANT, Due

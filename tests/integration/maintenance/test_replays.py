@@ -10,9 +10,9 @@ from uuid import UUID
 import pytest
 from psycopg2.errors import CheckViolation
 
-from shared.db import OwnedConnection
-from shared.replay import replay
-from shared.settle import Settlement, settle
+from shared.postgres.connections import OwnedConnection
+from shared.runs.replay import replay
+from shared.runs.settle import Settlement, settle
 from tests.world import World
 from worker.maintenance import replays as module
 from worker.maintenance.replays import BATCH_TRIGGERS, Replays

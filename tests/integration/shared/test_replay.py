@@ -11,8 +11,8 @@ import pytest
 from psycopg2.errors import UniqueViolation
 
 from shared.ids import new_id
-from shared.replay import Start, replay
-from shared.settle import Settlement, cancel, settle
+from shared.runs.replay import Start, replay
+from shared.runs.settle import Settlement, cancel, settle
 from tests.world import World
 from worker.actions.contract import Outcome
 from worker.engine.claim import Claimer

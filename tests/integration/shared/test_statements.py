@@ -10,11 +10,11 @@ import psycopg2
 import pytest
 
 from api.ingress import record
-from shared import settle
-from shared.db import OwnedConnection
-from shared.group_commit import GroupCommit
 from shared.ids import new_id
-from shared.statements import PLANNED_ONCE, Statement, batch, by_number, prepare
+from shared.postgres.connections import OwnedConnection
+from shared.postgres.group_commit import GroupCommit
+from shared.postgres.statements import PLANNED_ONCE, Statement, batch, by_number, prepare
+from shared.runs import settle
 from tests.world import World
 from worker.engine import claim, journal, rows
 

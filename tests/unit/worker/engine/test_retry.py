@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shared.action_types.retry_policy import parse_retry
 from shared.errors import Invalid
-from shared.retry_policy import parse_retry
 from tests.unit.worker.engine.test_steps import new_action
 from worker.actions.contract import Outcome
 from worker.engine.retry import DEFAULT_SCHEDULE_SECONDS, Again, Tries, next_attempt

@@ -18,7 +18,7 @@ from celery import Celery
 from kombu import Connection, Producer
 
 from shared import metrics
-from shared.queues import FRESH, HINT_TASK, MAX_HINT_IDS, transport_options
+from shared.redis.queues import FRESH, HINT_TASK, MAX_HINT_IDS, transport_options
 
 MAX_QUEUED_IDS = 50_000
 SOCKET_SECONDS = 0.5

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from shared.db import array
 from shared.json_text import to_json
-from shared.statements import Statement, by_number
+from shared.postgres.arrays import array
+from shared.postgres.statements import Statement, by_number
 
 SETTLED_EVENT = "trigger.settled"
 

@@ -8,8 +8,8 @@ from typing import Any, cast
 
 import pytest
 
-from shared.db import GuardedConnection, Watchdog, sqlalchemy_url
 from shared.errors import ConfigError
+from shared.postgres.connections import GuardedConnection, Watchdog, sqlalchemy_url
 
 
 class Call:

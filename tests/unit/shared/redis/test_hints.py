@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 
-from shared import hints
-from shared.hints import MAX_QUEUED_IDS, SOCKET_SECONDS, HintPublisher, HintSender
 from shared.ids import new_id
-from shared.queues import FRESH, HINT_TASK, MAX_HINT_IDS, RETRY, make_celery
+from shared.redis import hints
+from shared.redis.hints import MAX_QUEUED_IDS, SOCKET_SECONDS, HintPublisher, HintSender
+from shared.redis.queues import FRESH, HINT_TASK, MAX_HINT_IDS, RETRY, make_celery
 from tests.running import eventually
 
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shared.action_types.retry_policy import MAX_ATTEMPTS, MAX_DELAY_SECONDS, RetryPolicy, parse_retry
 from shared.errors import Invalid
-from shared.retry_policy import MAX_ATTEMPTS, MAX_DELAY_SECONDS, RetryPolicy, parse_retry
 
 seconds = st.floats(0, MAX_DELAY_SECONDS)
 schedules = st.fixed_dictionaries(

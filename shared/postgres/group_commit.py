@@ -29,8 +29,8 @@ from typing import Any, Generic, TypeVar
 import psycopg2
 import structlog
 
-from shared.db import USELESS
 from shared.errors import RowRejected, Unavailable
+from shared.postgres.connections import USELESS
 
 Row = TypeVar("Row")
 Result = TypeVar("Result")

@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 from uuid import UUID
 
-from shared.db import array
 from shared.ids import execution_id, new_id
+from shared.postgres.arrays import array
 
 Start = Literal["failed", "start"]
 

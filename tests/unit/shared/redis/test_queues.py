@@ -10,9 +10,9 @@ from kombu import Connection
 from kombu.transport.redis import Transport as RedisTransport
 
 from shared.config import VISIBILITY_SECONDS
-from shared.hints import SOCKET_SECONDS, HintSender
 from shared.ids import new_id
-from shared.queues import (
+from shared.redis.hints import SOCKET_SECONDS, HintSender
+from shared.redis.queues import (
     FRESH,
     HINT_TASK,
     KEY_PREFIX,

@@ -19,7 +19,7 @@ from typing import Any
 
 import psycopg2
 
-from shared.db import USELESS, GuardedConnection, OwnedConnection
+from shared.postgres.connections import USELESS, GuardedConnection, OwnedConnection
 
 PLANNED_ONCE = "-c plan_cache_mode=force_generic_plan -c enable_seqscan=off"
 

@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shared import group_commit
 from shared.errors import RowRejected, Unavailable
-from shared.group_commit import GroupCommit, is_content_error, is_transient
+from shared.postgres import group_commit
+from shared.postgres.group_commit import GroupCommit, is_content_error, is_transient
 
 
 class BadValue(psycopg2.DataError):  # type: ignore[misc]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from shared.db import array
+from shared.postgres.arrays import array
 
 
 def test_an_array_is_written_as_postgresql_reads_it() -> None:

@@ -15,7 +15,7 @@ from uuid import UUID
 import redis
 import structlog
 
-from shared.queues import KEY_PREFIX
+from shared.redis.queues import KEY_PREFIX
 
 CHANNEL = KEY_PREFIX + "settled"
 PROBE = KEY_PREFIX + "probe"

@@ -1,0 +1,1 @@
+"""Statements that move runs: settling, cancelling, replaying."""
