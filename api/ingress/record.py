@@ -26,9 +26,10 @@ from shared.errors import PointsmanError, Unavailable
 from shared.postgres.arrays import array
 from shared.postgres.connections import USELESS, GuardedConnection, OwnedConnection
 from shared.postgres.group_commit import GroupCommit
-from shared.postgres.statements import PLANNED_ONCE, Statement, prepare
+from shared.postgres.statements import PLANNED_ONCE
 from shared.redis.hints import HintPublisher
 from shared.redis.queues import FRESH
+from shared.runs.enter import enter
 
 MAX_BATCH_ROWS = 200
 MAX_BATCH_BYTES = 8 * 1024 * 1024
@@ -39,23 +40,6 @@ CLOCK_SECONDS = 30.0  # how often the offset to PostgreSQL's clock is measured a
 
 KEY_WAIT_MS = 200  # others hold a key for as long as a commit takes; more means that somebody has stopped
 _KEY_WAIT = f"SET LOCAL lock_timeout = {KEY_WAIT_MS}"
-
-_RECORD = Statement(
-    "record",
-    "uuid[], uuid[], uuid[], text[], text[], text[], text[], text[], bytea[], text[], text[], float8, uuid[]",
-    """
-WITH t AS (
-  INSERT INTO triggers (id, callback_id, user_id, method, path, query, headers, content_type, body, source_ip,
-    idempotency_key)
-  SELECT i.id, i.callback_id, i.user_id, i.method, i.path, i.query, i.headers::jsonb, i.content_type, i.body,
-    i.source_ip::inet, i.idempotency_key
-  FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
-    AS i(id, callback_id, user_id, method, path, query, headers, content_type, body, source_ip, idempotency_key)
-  ON CONFLICT DO NOTHING RETURNING id, callback_id, user_id)
-INSERT INTO runs (trigger_id, callback_id, user_id, hint_at, awaited)
-SELECT id, callback_id, user_id, now() + make_interval(secs => $12), id = ANY($13) FROM t
-""",
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,9 +175,8 @@ class Recorder:
         return answers
 
     def _insert(self, cursor: Any, triggers: Sequence[NewTrigger]) -> None:
-        awaited = array(t.id for t in triggers if t.awaited)
-        prepare(cursor, _RECORD)
-        cursor.execute(_RECORD.call, (*_columns(triggers), self._first_hint_seconds, awaited))
+        awaited = [t.id for t in triggers if t.awaited]
+        enter(cursor, _columns(triggers), self._first_hint_seconds, awaited)
 
 
 def _answer(trigger: NewTrigger, holders: Mapping[tuple[UUID, str], Holder]) -> Answer:

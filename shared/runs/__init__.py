@@ -1,1 +1,29 @@
-"""Statements that move runs: settling, cancelling, replaying."""
+"""Everything that moves a run or an execution: a statement that changes `runs` or `action_executions` stands here and nowhere else.
+
+    run          ──(a) enter──▶ PENDING ──(b) claim──▶ RUNNING ──(g) settle──▶ gone, with a log row
+                                 ▲  │                    │
+                                 │  └─(h) cancel, (i) give up, (k) purge──▶ gone
+                                 └──(c) park · (d) release · (e) strand · (f) void──┘
+
+    execution    ──(b)──▶ PENDING ──(b) first step, (l) later ones──▶ RUNNING ──(m) finish──▶ SUCCESS | FAILED
+                                 ▲                                       │
+                                 └──(m) retry · (d) · (e) · (f)──────────┘
+
+| arrow | who | where |
+|---|---|---|
+| a | the ingress; a replay | enter.py, replay.py |
+| b | a worker's claim | claim.py |
+| c | a run whose next attempt is due later | give_back.py `park` |
+| d | a worker that is told to stop | give_back.py `release` |
+| e | the reconcile: PostgreSQL says ours, memory does not know it | give_back.py `release_stranded` |
+| f | the sweep of another worker, when this one has died | give_back.py `void` |
+| g | the journal, when every execution has ended | settle.py `settle` |
+| h | a user | settle.py `cancel` |
+| i | a claim that finds rows that cannot be read | claim.py `lock_pending`, settle.py `settle` |
+| k | the purge, when the callback is deleted; without a log row | purge.py |
+| l, m | the journal, under the fence | fence.py `write` |
+
+Hinting (remind.py) moves no arrow: it changes when the sweep looks next.
+
+**Lock order, everywhere**: runs before executions, each in ascending order of the ids. What must not wait skips what is locked.
+"""

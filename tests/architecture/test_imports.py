@@ -91,6 +91,29 @@ def test_imports_against_the_stream_would_be_seen(tmp_path: Path) -> None:
     assert unseen == [], ended.stdout
 
 
+MOVES = re.compile(r"(insert\s+into|update|delete\s+from)\s+(runs|action_executions)\b", re.IGNORECASE)
+
+
+def statements_that_move_runs(source: str) -> list[str]:
+    texts = [node.value for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Constant)]
+    docstrings = {
+        ast.get_docstring(node, clean=False)
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+    }
+    return [text for text in texts if isinstance(text, str) and text not in docstrings and MOVES.search(text)]
+
+
+def test_runs_are_moved_in_one_room() -> None:
+    """Fails when a statement that changes `runs` or `action_executions` stands outside shared/runs."""
+    found = {
+        path: statements_that_move_runs(source)
+        for path, source in modules("api", "worker", "shared", "deploy")
+    }
+    assert [path for path, moves in found.items() if moves and not path.startswith("shared/runs/")] == []
+    assert sum(map(len, found.values())) > 10, "the check sees what it looks for"
+
+
 def test_only_the_settings_and_the_launcher_read_the_environment() -> None:
     readers = [path for path, source in modules(*PACKAGES) if reads_the_environment(source)]
     assert [path for path in readers if not path.startswith(MAY_READ_THE_ENVIRONMENT)] == []

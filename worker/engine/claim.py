@@ -23,7 +23,8 @@ from shared.ids import execution_id
 from shared.postgres.arrays import array
 from shared.postgres.connections import USELESS, OwnedConnection
 from shared.postgres.group_commit import is_content_error
-from shared.postgres.statements import PLANNED_ONCE, Batch, Statement, batch
+from shared.postgres.statements import PLANNED_ONCE, Batch, batch
+from shared.runs import claim as moves
 from shared.runs.settle import Settlement, settle
 from worker.actions.contract import Action, Trigger
 from worker.engine.rows import ACTIONS_OF_CALLBACKS, read_actions, read_callbacks, read_executions
@@ -34,54 +35,6 @@ CALL_SECONDS = 10.0
 MAX_LOSSES_ALONE = 3  # workers that die while a run is all they hold: then it is the run that kills them
 
 log = structlog.get_logger("claim")
-
-_CLAIM = Statement(
-    "claim",
-    "uuid[], uuid, int, int",  # ids, worker, how often lost at most, how often lost alone is enough
-    """
-WITH k AS (
-  SELECT trigger_id FROM runs
-  WHERE trigger_id = ANY($1) AND (status = 'PENDING') IS TRUE AND (due_at <= now()) IS TRUE
-    AND (losses <= $3 OR losses_alone >= $4)
-  ORDER BY trigger_id FOR UPDATE SKIP LOCKED),
-c AS (
-  UPDATE runs r SET status = 'RUNNING', worker_id = $2, claim = r.claim + 1
-  FROM k WHERE r.trigger_id = k.trigger_id AND r.trigger_id = ANY($1)
-  RETURNING r.trigger_id, r.callback_id, r.claim, r.losses, r.losses_alone, r.awaited)
-SELECT c.trigger_id, c.callback_id, c.claim, c.losses, c.losses_alone, c.awaited, now(), t.id IS NOT NULL,
-  t.user_id, t.method, t.path, t.query, t.headers::text, t.content_type, t.body, t.received_at,
-  c.claim > 1 OR t.replay_of IS NOT NULL
-FROM c LEFT JOIN triggers t ON t.id = c.trigger_id AND t.id = ANY($1)
-ORDER BY c.trigger_id
-""",
-)
-_SUSPECTS = """
-SELECT trigger_id, losses FROM runs
-WHERE trigger_id = ANY(%s::uuid[]) AND status = 'PENDING' AND due_at <= now() AND losses > 0
-"""
-_INSERT = Statement(
-    "start_new",
-    "uuid[], uuid[], uuid[], uuid[], uuid[], text[], int[], text[], int[], int[]",
-    """
-INSERT INTO action_executions
-  (id, trigger_id, action_id, callback_id, user_id, type, step, status, attempt, claim, started_at)
-SELECT e.id, e.trigger_id, e.action_id, e.callback_id, e.user_id, e.type::action_type, e.step,
-  e.status::execution_status, e.attempt, e.claim, CASE WHEN e.attempt > 0 THEN now() END
-FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
-  AS e(id, trigger_id, action_id, callback_id, user_id, type, step, status, attempt, claim)
-""",
-)
-_RESTART = Statement(
-    "start_again",
-    "uuid[], uuid[], int[], int[]",
-    """
-UPDATE action_executions x SET status = 'RUNNING', attempt = e.attempt, claim = e.claim, started_at = now(),
-  next_attempt_at = NULL, updated_at = now()
-FROM unnest($1, $2, $3, $4) AS e(id, trigger_id, attempt, claim)
-WHERE x.trigger_id = e.trigger_id AND x.id = e.id AND x.trigger_id = ANY($2) AND x.status = 'PENDING'
-""",
-)
-_LOCK_PENDING = "SELECT 1 FROM runs WHERE trigger_id = %s AND status = 'PENDING' FOR UPDATE"
 
 
 class Claimer:
@@ -133,8 +86,7 @@ class Claimer:
     def suspects(self, ids: Sequence[UUID]) -> dict[UUID, int]:
         """Those among these ids that are claimable but were lost with a worker: how often."""
         with batch(self._connection) as statements:
-            statements.execute(_SUSPECTS, (array(sorted(ids)),))
-            return dict(statements.fetchall())
+            return moves.suspects(statements, ids)
 
     def _give_up(self, trigger_id: UUID, error: Exception) -> None:
         """Settle a run whose rows cannot be read. A fault of ours leaves it PENDING, for a worker that is mended."""
@@ -144,7 +96,7 @@ class Claimer:
 
     def _claim(self, worker_id: UUID, ids: Sequence[UUID], max_losses: int) -> list[Run]:
         with batch(self._connection) as statements:
-            claimed = statements.ask(_CLAIM, array(sorted(ids)), str(worker_id), max_losses, MAX_LOSSES_ALONE)
+            claimed = moves.claim(statements, ids, worker_id, max_losses, MAX_LOSSES_ALONE)
             if not claimed:
                 return []
             runs, now = _assemble(statements, claimed, worker_id)
@@ -158,8 +110,7 @@ class Claimer:
             "error": "A row of this trigger, its callback or its actions cannot be read. Set the callback and its actions again.",
         }
         with batch(self._connection) as statements:
-            statements.execute(_LOCK_PENDING, (str(trigger_id),))
-            if statements.fetchone() is not None:
+            if moves.lock_pending(statements, trigger_id):
                 settle(statements, [Settlement(trigger_id, success=False, details=details)])
 
 
@@ -290,14 +241,16 @@ def _start(statements: Batch, runs: Sequence[Run], now: datetime) -> None:
                 restarted.append((run, execution))
         inserted += [(run, execution) for execution in new]
     if inserted:
-        statements.tell(_INSERT, *_insert_columns(inserted))
+        moves.insert_executions(statements, _insert_columns(inserted))
     if restarted:
-        statements.tell(
-            _RESTART,
-            array(e.id for _, e in restarted),
-            array(run.id for run, _ in restarted),
-            array(e.attempt for _, e in restarted),
-            array(run.claim for run, _ in restarted),
+        moves.start_again(
+            statements,
+            (
+                array(e.id for _, e in restarted),
+                array(run.id for run, _ in restarted),
+                array(e.attempt for _, e in restarted),
+                array(run.claim for run, _ in restarted),
+            ),
         )
 
 

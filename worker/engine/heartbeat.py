@@ -8,13 +8,11 @@ row has gone was declared dead: it lets go of everything and goes on under a new
 
 from __future__ import annotations
 
-import json
 import os
 import socket
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
 from uuid import UUID
 
 import psycopg2
@@ -24,6 +22,7 @@ from shared.clock import database_clock
 from shared.config import Settings
 from shared.ids import new_id
 from shared.postgres.connections import OwnedConnection
+from shared.runs import give_back
 from worker.engine.room import Room
 
 RECONCILE_SHARE = 0.02  # of the time at most: with a million runs waiting, looking for one's own takes longer
@@ -35,19 +34,6 @@ log = structlog.get_logger("heartbeat")
 
 _REGISTER = "INSERT INTO workers (id, host, lanes, capacity) VALUES (%s, %s, %s, %s)"
 _RENEW = "UPDATE workers SET heartbeat_at = now(), in_flight = %s WHERE id = %s"
-_MINE = "SELECT trigger_id, claim FROM runs WHERE worker_id = %s AND status = 'RUNNING'"
-_RELEASE = """
-WITH mine AS (
-  SELECT trigger_id FROM runs WHERE worker_id = %(worker)s AND status = 'RUNNING'
-    AND (trigger_id, claim) IN (SELECT * FROM unnest(%(ids)s::uuid[], %(claims)s::int[]))
-  ORDER BY trigger_id FOR UPDATE SKIP LOCKED),
-freed AS (
-  UPDATE runs r SET status = 'PENDING', worker_id = NULL, hint_at = now(), hint_count = 0
-  FROM mine WHERE r.trigger_id = mine.trigger_id RETURNING r.trigger_id)
-UPDATE action_executions x SET status = 'PENDING', next_attempt_at = NULL, updated_at = now(),
-  history = x.history || (%(note)s::jsonb || jsonb_build_object('attempt', x.attempt, 'startedAt', x.started_at))
-FROM freed WHERE x.trigger_id = freed.trigger_id AND x.trigger_id = ANY(%(ids)s::uuid[]) AND x.status = 'RUNNING'
-"""
 _LEAVE = "DELETE FROM workers WHERE id = %s AND NOT EXISTS (SELECT 1 FROM runs WHERE worker_id = %s)"
 
 
@@ -104,10 +90,9 @@ class Heartbeat:
             return  # in a slow call; the sweep of another worker removes the row
         try:
             with self._connection.transaction() as cursor:
-                cursor.execute(_MINE, (str(self._worker_id),))
-                left = cursor.fetchall()
+                left = give_back.held_by(cursor, self._worker_id)
                 if left:
-                    cursor.execute(_RELEASE, self._release_parameters(left))
+                    give_back.release_stranded(cursor, self._worker_id, sorted(left))
                     log.info("runs_released", reason="drain", runs=len(left))
                 cursor.execute(_LEAVE, (str(self._worker_id), str(self._worker_id)))
         except psycopg2.Error as error:
@@ -183,8 +168,7 @@ class Heartbeat:
         if started < self._reconcile_at:
             return
         with self._connection.transaction() as cursor:
-            cursor.execute(_MINE, (str(self._worker_id),))
-            mine = {(trigger_id, claim) for trigger_id, claim in cursor.fetchall()}
+            mine = give_back.held_by(cursor, self._worker_id)
         ended = time.monotonic()
         self._reconcile_at = ended + (ended - started) / RECONCILE_SHARE - self._settings.heartbeat_seconds
         unknown = {item for item in mine if item[0] not in self._room}
@@ -193,13 +177,5 @@ class Heartbeat:
         if not stranded:
             return
         with self._connection.transaction() as cursor:
-            cursor.execute(_RELEASE, self._release_parameters(stranded))
+            give_back.release_stranded(cursor, self._worker_id, stranded)
         log.info("runs_released", reason="reconcile", runs=len(stranded))
-
-    def _release_parameters(self, stranded: list[tuple[UUID, int]]) -> dict[str, Any]:
-        return {
-            "worker": str(self._worker_id),
-            "ids": [str(trigger_id) for trigger_id, _ in stranded],
-            "claims": [claim for _, claim in stranded],
-            "note": json.dumps({"outcome": "released"}),
-        }

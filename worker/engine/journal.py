@@ -22,7 +22,8 @@ from shared.json_text import to_json
 from shared.postgres.arrays import array
 from shared.postgres.connections import OwnedConnection
 from shared.postgres.group_commit import GroupCommit
-from shared.postgres.statements import PLANNED_ONCE, Batch, Statement, batch
+from shared.postgres.statements import PLANNED_ONCE, Batch, batch
+from shared.runs import fence, give_back
 from shared.runs.settle import SETTLE, Settlement
 from shared.runs.settle import columns as settle_columns
 from worker.actions.contract import Action
@@ -103,48 +104,6 @@ class _Row:
     starts: bool
 
 
-_LOCK = Statement(
-    "journal_lock",
-    "uuid[]",
-    "SELECT trigger_id, worker_id, claim, status FROM runs WHERE trigger_id = ANY($1) ORDER BY trigger_id FOR UPDATE",
-)
-_UPDATE = Statement(
-    "journal_update",
-    "uuid[], uuid[], text[], int[], int[], text[], text[], int[], float8[], text[], bool[]",
-    """
-UPDATE action_executions x SET
-  status = e.status::execution_status, attempt = e.attempt, claim = e.claim,
-  response = e.response::jsonb, error = e.error, duration_ms = e.duration_ms,
-  next_attempt_at = now() + make_interval(secs => e.delay_seconds),
-  started_at = CASE WHEN e.starts THEN now() ELSE x.started_at END,
-  finished_at = CASE WHEN e.status IN ('SUCCESS', 'FAILED') THEN now() END,
-  history = CASE WHEN e.history IS NULL OR x.history @> jsonb_build_array(jsonb_build_object('attempt', e.attempt))
-    THEN x.history  -- nothing to add, or added by a first writing whose answer was lost
-    ELSE x.history || (e.history::jsonb || jsonb_build_object('startedAt', x.started_at)) END,
-  updated_at = now()
-FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
-  AS e(id, trigger_id, status, attempt, claim, response, error, duration_ms, delay_seconds, history, starts)
-WHERE x.trigger_id = e.trigger_id AND x.id = e.id AND x.trigger_id = ANY($2)
-  AND x.status NOT IN ('SUCCESS', 'FAILED')
-""",
-)
-_PARK = """
-UPDATE runs r SET status = 'PENDING', worker_id = NULL, hint_count = 0, losses = 0, losses_alone = 0,
-  due_at = now() + make_interval(secs => p.delay), hint_at = now() + make_interval(secs => p.delay)
-FROM unnest(%s::uuid[], %s::float8[]) AS p(trigger_id, delay)
-WHERE r.trigger_id = p.trigger_id AND r.trigger_id = ANY(%s::uuid[])
-"""
-_RELEASE = """
-UPDATE action_executions SET status = 'PENDING', next_attempt_at = NULL, updated_at = now(),
-  history = history || jsonb_build_object('attempt', attempt, 'outcome', %s::text, 'startedAt', started_at)
-WHERE trigger_id = ANY(%s::uuid[]) AND status = 'RUNNING'
-"""
-_RELEASE_RUN = """
-UPDATE runs SET status = 'PENDING', worker_id = NULL, hint_at = now(), hint_count = 0
-WHERE trigger_id = ANY(%s::uuid[]) AND status = 'RUNNING'
-"""
-
-
 class Journal:
     """Writes entries in batches; the future of an entry holds Started, or ClaimLost, RowRejected, Unavailable."""
 
@@ -189,7 +148,7 @@ class Journal:
             actions = _actions_to_start(statements, live)
             rows = [row for entry in live for row in _rows_of(entry, actions)]
             if rows:
-                statements.tell(_UPDATE, *_columns(rows))
+                fence.write(statements, _columns(rows))
             switch_off(statements, _gone(live))
             _end_runs(statements, live)
         alive = {id(entry) for entry in live}
@@ -207,8 +166,7 @@ class Journal:
 
 def _lock(statements: Batch, entries: Sequence[Entry]) -> dict[UUID, tuple[Any, ...]]:
     """Lock the runs of a batch and return what their rows say now (FOR UPDATE reads the newest version)."""
-    rows = statements.ask(_LOCK, array(sorted({entry.run.id for entry in entries})))
-    return {row[0]: row[1:] for row in rows}
+    return fence.lock(statements, {entry.run.id for entry in entries})
 
 
 def _matches(entry: Entry, held: dict[UUID, tuple[Any, ...]]) -> bool:
@@ -318,14 +276,12 @@ def _end_runs(statements: Batch, live: Sequence[Entry]) -> None:
         for entry in live
         if isinstance(entry.end, Settled)
     ]
-    parked = [(str(entry.run.id), entry.end) for entry in live if isinstance(entry.end, Parked)]
-    released = [(str(entry.run.id), entry.end) for entry in live if isinstance(entry.end, Released)]
+    parked = [(entry.run.id, entry.end) for entry in live if isinstance(entry.end, Parked)]
+    released = [(entry.run.id, entry.end) for entry in live if isinstance(entry.end, Released)]
     if settled:
         statements.tell(SETTLE, *settle_columns(settled))
     if parked:
-        ids = [trigger_id for trigger_id, _ in parked]
-        statements.execute(_PARK, (ids, [end.delay_seconds for _, end in parked], ids))
+        give_back.park(statements, {trigger_id: end.delay_seconds for trigger_id, end in parked})
     for outcome in sorted({end.outcome for _, end in released}):
-        statements.execute(_RELEASE, (outcome, [i for i, end in released if end.outcome == outcome]))
-    if released:
-        statements.execute(_RELEASE_RUN, ([trigger_id for trigger_id, _ in released],))
+        ids = [trigger_id for trigger_id, end in released if end.outcome == outcome]
+        give_back.release(statements, ids, outcome)

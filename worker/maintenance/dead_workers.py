@@ -8,37 +8,25 @@ counts how often it was lost, and how often it was all that the dead worker had.
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable
-from typing import Any
 
 import structlog
 
 from shared.postgres.connections import OwnedConnection
+from shared.runs import give_back
 from worker.maintenance.duty import is_mine
 
 log = structlog.get_logger("maintenance")
+
+WORKER_LOST = {"outcome": "worker_lost", "error": "worker_lost: The worker died during this attempt."}
+"""What the history of an execution says then."""
 
 _SEEN = "SELECT id::text, heartbeat_at::text FROM workers"
 _ORPHANED = """
 SELECT DISTINCT worker_id::text FROM runs WHERE status = 'RUNNING' AND worker_id NOT IN (SELECT id FROM workers)
 """
 _UNCHANGED = "SELECT coalesce((SELECT heartbeat_at::text FROM workers WHERE id = %s FOR UPDATE), 'no row')"
-_VOID = """
-WITH lost AS (
-  SELECT trigger_id FROM runs WHERE worker_id = %(worker)s AND status = 'RUNNING' ORDER BY trigger_id FOR UPDATE),
-void AS (
-  UPDATE runs r SET status = 'PENDING', worker_id = NULL, claim = r.claim + 1, losses = r.losses + 1,
-    losses_alone = r.losses_alone + ((SELECT count(*) FROM lost) = 1)::int, hint_at = now(), hint_count = 0
-  FROM lost WHERE r.trigger_id = lost.trigger_id RETURNING r.trigger_id)
-SELECT array_agg(trigger_id::text ORDER BY trigger_id) FROM void
-"""
-_REOPEN = """
-UPDATE action_executions SET status = 'PENDING', next_attempt_at = NULL, updated_at = now(),
-  history = history || (%s::jsonb || jsonb_build_object('attempt', attempt, 'startedAt', started_at))
-WHERE trigger_id = ANY(%s::uuid[]) AND status = 'RUNNING'
-"""
 _BURY = "DELETE FROM workers WHERE id = %s"
 
 
@@ -89,22 +77,15 @@ class DeadWorkers:
         with connection.transaction() as cursor:
             if not is_mine(cursor, self.name):
                 return 0
-            cursor.execute(_VOID, {"worker": worker})
-            lost: list[str] = cursor.fetchone()[0] or []
+            lost = give_back.void(cursor, worker)
             cursor.execute(_UNCHANGED, (worker,))
             if cursor.fetchone()[0] != beat:  # it lives after all: undo
                 cursor.connection.rollback()
                 self._seen.pop(worker, None)
                 return 0
-            self._reopen(cursor, lost)
+            give_back.reopen(cursor, lost, WORKER_LOST)
             cursor.execute(_BURY, (worker,))
         self._seen.pop(worker, None)
         self._orphaned.discard(worker)
         log.warning("worker_dead", worker=worker, runs=len(lost))
         return len(lost) or 1
-
-    @staticmethod
-    def _reopen(cursor: Any, lost: list[str]) -> None:
-        if lost:
-            note = {"outcome": "worker_lost", "error": "worker_lost: The worker died during this attempt."}
-            cursor.execute(_REOPEN, (json.dumps(note), lost))

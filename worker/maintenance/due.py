@@ -17,6 +17,7 @@ from uuid import UUID
 from shared.postgres.connections import OwnedConnection
 from shared.redis.hints import HintSender
 from shared.redis.queues import FRESH, MAX_HINT_IDS, RETRY
+from shared.runs import remind
 from worker.maintenance.duty import is_mine
 
 MAX_PER_PASS = 1_000
@@ -24,31 +25,6 @@ MAX_PER_TENANT = 200
 LOOK_AHEAD = 5_000  # due rows looked at in one pass to find a fair share for each tenant
 MAX_PASSES = 20
 OFFER_SECONDS = 5.0  # the claim of what fits takes ms; this only bounds a PostgreSQL that has gone meanwhile
-
-_TAKE = """
-WITH due AS (
-  SELECT trigger_id, user_id, hint_at FROM runs
-  WHERE status = 'PENDING' AND hint_at <= now() AND user_id <> ALL(%(served)s::uuid[])
-  ORDER BY hint_at LIMIT %(ahead)s),
-fair AS (
-  SELECT trigger_id FROM (
-    SELECT trigger_id, hint_at, row_number() OVER (PARTITION BY user_id ORDER BY hint_at) AS place FROM due) ranked
-  WHERE place <= %(tenant)s ORDER BY hint_at LIMIT %(pass)s),
-locked AS (
-  SELECT trigger_id FROM runs WHERE trigger_id = ANY(ARRAY(SELECT trigger_id FROM fair))
-    AND status = 'PENDING' AND hint_at <= now()
-  ORDER BY trigger_id FOR UPDATE SKIP LOCKED)
-UPDATE runs r SET hint_count = r.hint_count + 1,
-  hint_at = now() + least(interval '30 seconds' * power(2, least(r.hint_count, 10)), interval '10 minutes')
-FROM locked WHERE r.trigger_id = locked.trigger_id
-RETURNING r.trigger_id, r.user_id, r.claim > 0, r.hint_count > 1
-"""
-_GIVE_BACK = """
-WITH locked AS (
-  SELECT trigger_id FROM runs WHERE trigger_id = ANY(%s::uuid[]) AND status = 'PENDING'
-  ORDER BY trigger_id FOR UPDATE SKIP LOCKED)
-UPDATE runs r SET hint_at = now(), hint_count = 0 FROM locked WHERE r.trigger_id = locked.trigger_id
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,12 +88,13 @@ class Due:
     def _take(
         self, connection: OwnedConnection, limit: int, share: int, served: Collection[UUID]
     ) -> list[_Taken]:
-        bounds = {"ahead": LOOK_AHEAD, "tenant": share, "pass": limit}
         with connection.transaction() as cursor:
             if not is_mine(cursor, self.name):
                 return []
-            cursor.execute(_TAKE, {**bounds, "served": [str(user_id) for user_id in served]})
-            return [_Taken(row[0], row[1], RETRY if row[2] else FRESH, row[3]) for row in cursor.fetchall()]
+            rows = remind.take_due(
+                cursor, look_ahead=LOOK_AHEAD, of_each_user=share, at_most=limit, but_of=served
+            )
+            return [_Taken(row[0], row[1], RETRY if row[2] else FRESH, row[3]) for row in rows]
 
     def _hand_on(self, connection: OwnedConnection, taken: list[_Taken], redis_answers: bool) -> bool:
         """Send hints; what Redis does not take, or had before to no avail, goes to the own engine.
@@ -140,5 +117,5 @@ class Due:
             left += for_engine
         if left:
             with connection.transaction() as cursor:
-                cursor.execute(_GIVE_BACK, (sorted(str(trigger_id) for trigger_id in left),))
+                remind.leave_due(cursor, left)
         return not left

@@ -11,6 +11,7 @@ import time
 from typing import Any
 
 from shared.postgres.connections import OwnedConnection
+from shared.runs import purge
 from worker.maintenance.duty import is_mine
 
 BATCH_ROWS = 5_000
@@ -29,18 +30,6 @@ _MARK_OF_DELETED_USERS = """
 UPDATE callbacks c SET deleted_at = now() FROM users u
 WHERE u.id = c.user_id AND u.deleted_at IS NOT NULL AND c.deleted_at IS NULL
 """
-_RUNS = """
-DELETE FROM runs WHERE trigger_id = ANY(ARRAY(
-  SELECT trigger_id FROM runs WHERE callback_id = %s ORDER BY trigger_id LIMIT %s FOR UPDATE))
-"""
-_EXECUTIONS = """
-WITH old AS MATERIALIZED (
-  SELECT trigger_id, id FROM action_executions WHERE action_id = %s ORDER BY id LIMIT %s),
-held AS MATERIALIZED (
-  SELECT trigger_id FROM runs WHERE trigger_id IN (SELECT trigger_id FROM old) ORDER BY trigger_id FOR UPDATE),
-locked AS MATERIALIZED (SELECT count(*) FROM held)
-DELETE FROM action_executions x USING old, locked WHERE x.trigger_id = old.trigger_id AND x.id = old.id
-"""  # runs are locked before executions, as everywhere
 _KEYS = """
 DELETE FROM idempotency_keys k USING (
   SELECT callback_id, key FROM idempotency_keys WHERE callback_id = %s ORDER BY key LIMIT %s) old
@@ -85,14 +74,14 @@ class Purge:
 def _remove_callback(cursor: Any, callback_id: str) -> int:
     cursor.execute("SELECT id FROM actions WHERE callback_id = %s", (callback_id,))
     actions = [row[0] for row in cursor.fetchall()]
-    steps = [(_RUNS, callback_id), (_KEYS, callback_id)]
-    steps += [(_EXECUTIONS, action_id) for action_id in actions]
+    steps = [(purge.RUNS_OF_CALLBACK, callback_id), (_KEYS, callback_id)]
+    steps += [(purge.EXECUTIONS_OF_ACTION, action_id) for action_id in actions]
     steps += [(_BY_CALLBACK.format(table=table), callback_id) for table in ("logs", "triggers")]
     return _first_that_removes(cursor, steps) or _remove_row(cursor, "callbacks", callback_id)
 
 
 def _remove_action(cursor: Any, action_id: str) -> int:
-    return _first_that_removes(cursor, [(_EXECUTIONS, action_id)]) or _remove_row(
+    return _first_that_removes(cursor, [(purge.EXECUTIONS_OF_ACTION, action_id)]) or _remove_row(
         cursor, "actions", action_id
     )
 

@@ -1,0 +1,55 @@
+"""Reminders: which PENDING runs are hinted again, and when next.
+
+Invariant: hinting moves `hint_at` and never `due_at`, so that a hint finds what it names claimable.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from typing import Any
+from uuid import UUID
+
+from shared.postgres.arrays import array
+
+_TAKE_DUE = """
+WITH due AS (
+  SELECT trigger_id, user_id, hint_at FROM runs
+  WHERE status = 'PENDING' AND hint_at <= now() AND user_id <> ALL(%(served)s::uuid[])
+  ORDER BY hint_at LIMIT %(ahead)s),
+fair AS (
+  SELECT trigger_id FROM (
+    SELECT trigger_id, hint_at, row_number() OVER (PARTITION BY user_id ORDER BY hint_at) AS place FROM due) ranked
+  WHERE place <= %(tenant)s ORDER BY hint_at LIMIT %(pass)s),
+locked AS (
+  SELECT trigger_id FROM runs WHERE trigger_id = ANY(ARRAY(SELECT trigger_id FROM fair))
+    AND status = 'PENDING' AND hint_at <= now()
+  ORDER BY trigger_id FOR UPDATE SKIP LOCKED)
+UPDATE runs r SET hint_count = r.hint_count + 1,
+  hint_at = now() + least(interval '30 seconds' * power(2, least(r.hint_count, 10)), interval '10 minutes')
+FROM locked WHERE r.trigger_id = locked.trigger_id
+RETURNING r.trigger_id, r.user_id, r.claim > 0, r.hint_count > 1
+"""
+_LEAVE_DUE = """
+WITH locked AS (
+  SELECT trigger_id FROM runs WHERE trigger_id = ANY(%s::uuid[]) AND status = 'PENDING'
+  ORDER BY trigger_id FOR UPDATE SKIP LOCKED)
+UPDATE runs r SET hint_at = now(), hint_count = 0 FROM locked WHERE r.trigger_id = locked.trigger_id
+"""
+
+
+def take_due(
+    cursor: Any, *, look_ahead: int, of_each_user: int, at_most: int, but_of: Collection[UUID]
+) -> list[tuple[Any, ...]]:
+    """Note that what is due is being hinted: trigger, user, whether it was claimed before, whether it was hinted before.
+
+    look_ahead: how many due runs are looked at to find each user's share. but_of: users who have had theirs.
+    """
+    bounds = {"ahead": look_ahead, "tenant": of_each_user, "pass": at_most}
+    cursor.execute(_TAKE_DUE, {**bounds, "served": array(but_of)})
+    found: list[tuple[Any, ...]] = cursor.fetchall()
+    return found
+
+
+def leave_due(cursor: Any, ids: Iterable[UUID]) -> None:
+    """Their hint found no taker: they are due as before."""
+    cursor.execute(_LEAVE_DUE, (array(sorted(ids)),))
