@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from tests.unit.shared.postgres.test_group_commit import BadValue, commits, echo
 
 from shared.errors import RowRejected
+from tests.unit.shared.postgres.test_group_commit import BadValue, commits, echo
 
 
 def test_a_batch_wakes_its_loop_once(monkeypatch: pytest.MonkeyPatch) -> None:
