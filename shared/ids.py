@@ -33,12 +33,12 @@ def new_id(now_ms: int | None = None) -> UUID:
     return uuid7(nanoseconds=moment_ms * _NANOSECONDS_PER_MS)
 
 
-def execution_id(trigger_id: UUID, start: int, position: int) -> UUID:
-    """Make the id of a trigger's execution: the trigger's first 12 bytes, then (start + position) mod 2^32.
+def execution_id(trigger_id: UUID, rank: int) -> UUID:
+    """Make the id of a trigger's execution: the trigger's first 12 bytes, then the rank that tells its executions apart.
 
-    start is any number, the same for all executions of one trigger; position tells them apart.
+    It is the same however often it is made, so that a first claim that is lost in a crash sends the same `webhook-id` again.
     """
-    return UUID(int=trigger_id.int & ~_OWN_MASK | (start + position) & _OWN_MASK)
+    return UUID(int=trigger_id.int & ~_OWN_MASK | rank & _OWN_MASK)
 
 
 def trigger_range(execution_id: UUID) -> tuple[UUID, UUID]:

@@ -4,8 +4,8 @@ Callers submit rows and get a future each. One thread takes whatever has gathere
 while it does, the next batch gathers. What is always true:
 
 - a future is resolved only after its row's transaction has committed (or certainly never will);
-- one bad row fails alone: a batch that PostgreSQL refuses because of its content is halved until
-  the bad row stands by itself (RowRejected), and its neighbours are stored;
+- one bad row fails alone: a batch that fails for any reason but a passing one is halved until the bad row stands by itself, and
+  its neighbours are stored; if PostgreSQL refuses what it holds, its error is RowRejected;
 - the queue is bounded in rows and bytes; beyond either, submit() raises Unavailable at once;
 - a row whose caller gave up before its batch was sent is not sent, unless the commit is patient.
 
@@ -198,21 +198,20 @@ class GroupCommit(Generic[Row, Result]):
 
     def _explain(self, batch: list[_Entry[Row, Result]], error: Exception) -> None:
         """Give a failed batch's callers their error, after isolating a bad row by halving."""
-        if is_content_error(error):
-            if len(batch) == 1:
-                log.warning("row_rejected", queue=self.name, error=type(error).__name__)
-                rejected = RowRejected("This cannot be stored.")
-                rejected.__cause__ = error
-                self._fail(batch, rejected)
-                return
+        if is_transient(error):
+            log.warning("flush_failed", queue=self.name, rows=len(batch), error=_first_line(error))
+            self._fail(batch, Unavailable("PostgreSQL is not available."))
+        elif len(batch) > 1:
             middle = len(batch) // 2
             self._store(batch[:middle])
             self._store(batch[middle:])
-        elif is_transient(error):
-            log.warning("flush_failed", queue=self.name, rows=len(batch), error=_first_line(error))
-            self._fail(batch, Unavailable("PostgreSQL is not available."))
+        elif is_content_error(error):
+            log.warning("row_rejected", queue=self.name, error=type(error).__name__)
+            rejected = RowRejected("This cannot be stored.")
+            rejected.__cause__ = error
+            self._fail(batch, rejected)
         else:
-            log.error("flush_broken", queue=self.name, rows=len(batch), exc_info=error)
+            log.error("row_broken", queue=self.name, exc_info=error)
             self._fail(batch, error)
 
     def _flush_through_outage(self, rows: list[Row]) -> Sequence[Result]:

@@ -7,7 +7,6 @@ response and not run again; the rest begins anew under the steps that it had.
 
 from __future__ import annotations
 
-import random
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
@@ -104,7 +103,6 @@ def _plan_copies(
     cursor.execute(_OLD_EXECUTIONS, ([str(one) for one in renewed],))
     copies: list[_Copy] = []
     seen, fertile = set[UUID](), set[UUID]()
-    starts = {one: random.getrandbits(32) for one in renewed}  # only tells executions apart, nothing secret
     for position, (old_trigger, old_id, succeeded, action_id, has_action) in enumerate(cursor.fetchall()):
         seen.add(old_trigger)
         wanted = has_action and (action_id == only_action if only_action is not None else not succeeded)
@@ -112,7 +110,7 @@ def _plan_copies(
             fertile.add(old_trigger)
         if wanted or (succeeded and has_action):
             new_trigger = renewed[old_trigger]
-            made = execution_id(new_trigger, starts[old_trigger], position)
+            made = execution_id(new_trigger, position)
             copies.append(_Copy(old_trigger, old_id, new_trigger, made, keep=not wanted))
     return copies, seen - fertile
 

@@ -45,11 +45,11 @@ FROM action_executions WHERE trigger_id = %s
 
 @dataclass(frozen=True, slots=True)
 class Settlement:
-    """How a run ends. details: what its log row keeps, `reason` and `steps`."""
+    """How a run ends. details: what its log row keeps, `reason` and `steps`, as JSON text."""
 
     trigger_id: UUID
     success: bool
-    details: dict[str, Any]
+    details: str
     status_code: int | None = None
 
 
@@ -63,7 +63,7 @@ def columns(ends: Sequence[Settlement]) -> tuple[Any, ...]:
     return (
         array(end.trigger_id for end in ends),
         SETTLED_EVENT,
-        array(to_json(end.details) for end in ends),
+        array(end.details for end in ends),
         array(end.status_code for end in ends),
         array(end.success for end in ends),
     )
@@ -77,5 +77,5 @@ def cancel(cursor: Any, user_id: UUID, trigger_id: UUID) -> bool:
     cursor.execute(_CANCEL_EXECUTIONS, (str(trigger_id),))
     cursor.execute(_STEPS, (str(trigger_id),))
     details = {"reason": "cancelled", "steps": cursor.fetchone()[0]}
-    settle(cursor, [Settlement(trigger_id, success=False, details=details)])
+    settle(cursor, [Settlement(trigger_id, success=False, details=to_json(details))])
     return True

@@ -34,5 +34,14 @@ async def attempt(action: Action, context: AttemptContext, doors: Doors) -> Outc
     except Exception:
         log.exception("prepare_broken", action=str(action.id), type=action.type)
         return Outcome.permanent("bad_config", "The action's config or secret cannot be used. Set it again.")
-    outcome: Outcome = module.classify(await module.perform(request, doors))
+    try:
+        outcome: Outcome = module.classify(await module.perform(request, doors))
+    except Exception:
+        log.exception("attempt_broken", action=str(action.id), type=action.type)
+        return Outcome(
+            success=False,
+            code="internal_error",
+            error="Pointsman failed during this attempt; its log says why.",
+            retryable=True,
+        )
     return outcome

@@ -55,7 +55,10 @@ class Callback:
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """An action as its row was when the attempt began. flaw: why its row cannot be used, if so."""
+    """An action as its row was when the attempt began.
+
+    flaw: why its row cannot be used, if so. rank: its place among all actions that its callback has had, by age.
+    """
 
     id: UUID
     callback_id: UUID
@@ -68,6 +71,7 @@ class Action:
     config: dict[str, Any]
     retry: dict[str, Any] | None
     flaw: str | None = None
+    rank: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,6 @@ it holds is isolated by halving and settles FAILED by itself.
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -20,6 +19,7 @@ import structlog
 
 from shared import metrics
 from shared.ids import execution_id
+from shared.json_text import to_json
 from shared.postgres.arrays import array
 from shared.postgres.connections import USELESS, OwnedConnection
 from shared.postgres.group_commit import is_content_error
@@ -111,7 +111,7 @@ class Claimer:
         }
         with batch(self._connection) as statements:
             if moves.lock_pending(statements, trigger_id):
-                settle(statements, [Settlement(trigger_id, success=False, details=details)])
+                settle(statements, [Settlement(trigger_id, success=False, details=to_json(details))])
 
 
 def _concerns_all(error: Exception) -> bool:
@@ -211,10 +211,9 @@ def _equip(run: Run, actions: Sequence[Action]) -> None:
 
 
 def _first_executions(trigger: Trigger, actions: Sequence[Action]) -> list[Execution]:
-    start = random.getrandbits(32)  # only tells executions apart, nothing secret
     return [
         Execution(
-            id=execution_id(trigger.id, start, position),
+            id=execution_id(trigger.id, action.rank),
             action_id=action.id,
             type=action.type,
             step=step,
@@ -222,7 +221,7 @@ def _first_executions(trigger: Trigger, actions: Sequence[Action]) -> list[Execu
             attempt=0,
             action=action,
         )
-        for position, (action, step) in enumerate(assign_steps([a for a in actions if a.enabled]))
+        for action, step in assign_steps([a for a in actions if a.enabled])
     ]
 
 

@@ -12,7 +12,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
@@ -63,31 +63,6 @@ class Released:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
-    """One change of one run, all or nothing.
-
-    changed: executions whose attempt has ended (their state in memory is what gets written).
-    starting: executions of a later step to be committed as RUNNING; the answer says which may start.
-    end: how the run leaves this worker, if it does.
-    """
-
-    run: Run
-    changed: tuple[Execution, ...] = ()
-    starting: tuple[Execution, ...] = ()
-    end: Settled | Parked | Released | None = None
-
-    @property
-    def size(self) -> int:
-        return ENTRY_BYTES * (1 + len(self.changed) + len(self.starting)) + sum(
-            len((e.outcome.response or {}).get("body", "")) for e in self.changed if e.outcome is not None
-        )
-
-
-Started = dict[UUID, Action]
-"""What a written entry answers: action id → the action as it is now, for each execution that may start."""
-
-
-@dataclass(frozen=True, slots=True)
 class _Row:
     """One execution's new values, as columns of the UPDATE."""
 
@@ -102,6 +77,40 @@ class _Row:
     delay_seconds: float | None
     history: str | None
     starts: bool
+
+
+@dataclass(slots=True)
+class Entry:
+    """One change of one run, all or nothing.
+
+    changed: executions whose attempt has ended (their state in memory is what gets written).
+    starting: executions of a later step to be committed as RUNNING; the answer says which may start.
+    end: how the run leaves this worker, if it does.
+    rows, details: what is written of `changed` and of a settled run. Made with the entry, in its run's own coroutine, so
+    that what cannot be written fails its run alone.
+    """
+
+    run: Run
+    changed: tuple[Execution, ...] = ()
+    starting: tuple[Execution, ...] = ()
+    end: Settled | Parked | Released | None = None
+    rows: list[_Row] = field(init=False)
+    details: str = field(init=False, default="{}")
+
+    def __post_init__(self) -> None:
+        self.rows = [_changed_row(self.run, execution) for execution in self.changed]
+        if isinstance(self.end, Settled):
+            self.details = to_json(self.end.details)
+
+    @property
+    def size(self) -> int:
+        return ENTRY_BYTES * (1 + len(self.changed) + len(self.starting)) + sum(
+            len((e.outcome.response or {}).get("body", "")) for e in self.changed if e.outcome is not None
+        )
+
+
+Started = dict[UUID, Action]
+"""What a written entry answers: action id → the action as it is now, for each execution that may start."""
 
 
 class Journal:
@@ -188,7 +197,7 @@ def _may_start(execution: Execution, actions: dict[UUID, Action]) -> bool:
 
 
 def _rows_of(entry: Entry, actions: dict[UUID, Action]) -> list[_Row]:
-    rows = [_changed_row(entry.run, execution) for execution in entry.changed]
+    rows = list(entry.rows)
     for execution in entry.starting:
         if _may_start(execution, actions):
             rows.append(_row(entry.run, execution, "RUNNING", attempt=execution.attempt + 1, starts=True))
@@ -272,7 +281,7 @@ def _gone(live: Sequence[Entry]) -> list[tuple[UUID, UUID]]:
 
 def _end_runs(statements: Batch, live: Sequence[Entry]) -> None:
     settled = [
-        Settlement(entry.run.id, entry.end.success, entry.end.details, entry.end.status_code)
+        Settlement(entry.run.id, entry.end.success, entry.details, entry.end.status_code)
         for entry in live
         if isinstance(entry.end, Settled)
     ]

@@ -21,13 +21,21 @@ from worker.engine.state import Execution, Status
 MAX_KEPT_TEXTS = 1_024  # of configs, at most 256 KiB each and mostly below one
 MAX_KEPT_TEXT_CHARS = 4_096  # a longer one is read anew each time
 
-_ACTIONS = """
+_ACTION = """
 SELECT a.id, a.callback_id, a.type, a.name, a."order", a.parallel, a.enabled, a.on_failure,
-  a.config::text, a.retry::text
-FROM actions a WHERE a.deleted_at IS NULL AND
-"""
-ACTIONS_OF_CALLBACKS = Statement("actions_of_callbacks", "uuid[]", f"{_ACTIONS} a.callback_id = ANY($1)")
-ACTIONS_BY_ID = Statement("actions_by_id", "uuid[]", f"{_ACTIONS} a.id = ANY($1)")
+  a.config::text, a.retry::text"""
+# the rank counts marked actions too: deleting one must not change the ids that the others' executions get
+ACTIONS_OF_CALLBACKS = Statement(
+    "actions_of_callbacks",
+    "uuid[]",
+    f"""{_ACTION}, a.rank FROM (
+  SELECT *, row_number() OVER (PARTITION BY callback_id ORDER BY id) - 1 AS rank FROM actions
+  WHERE callback_id = ANY($1)) a
+WHERE a.deleted_at IS NULL""",  # noqa: S608 - fixed texts
+)
+ACTIONS_BY_ID = Statement(
+    "actions_by_id", "uuid[]", f"{_ACTION}, 0 FROM actions a WHERE a.deleted_at IS NULL AND a.id = ANY($1)"
+)
 _CALLBACKS = Statement(
     "callbacks_by_id",
     "uuid[]",
@@ -87,6 +95,7 @@ def _action(row: Sequence[Any]) -> Action:
         config=config,
         retry=retry,
         flaw=flaw,
+        rank=row[10],
     )
 
 

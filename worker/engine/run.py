@@ -78,7 +78,7 @@ async def carry(run: Run, services: Services) -> None:
                 )
             case _:
                 end = _end(run, move)
-                if await _write(services.journal, Entry(run, changed=tuple(changed), end=end)) is not None:
+                if await _write(services.journal, run, changed=tuple(changed), end=end) is not None:
                     if run.awaited and isinstance(end, Settled):
                         services.tell(run.id)
                     return
@@ -86,7 +86,7 @@ async def carry(run: Run, services: Services) -> None:
 
 async def release(run: Run, services: Services, outcome: str) -> None:
     """Give a run back: what was RUNNING becomes PENDING, its next attempt has a new number."""
-    await _write(services.journal, Entry(run, end=Released(outcome)))
+    await _write(services.journal, run, end=Released(outcome))
 
 
 async def fail(run: Run, services: Services, code: str, error: str) -> None:
@@ -95,7 +95,7 @@ async def fail(run: Run, services: Services, code: str, error: str) -> None:
     # also what ended in memory but could not be written; what is terminal in PostgreSQL stays as it is
     changed = tuple(execution for execution in run.executions if execution.outcome is not None)
     end = Settled(success=False, status_code=None, details=_details(run, code))
-    await _write(services.journal, Entry(run, changed=changed, end=end))
+    await _write(services.journal, run, changed=changed, end=end)
 
 
 async def _start(
@@ -105,7 +105,7 @@ async def _start(
 
     False: an outcome in `changed` was rewritten and nothing was written; decide anew.
     """
-    started = await _write(services.journal, Entry(run, changed=tuple(changed), starting=waiting))
+    started = await _write(services.journal, run, changed=tuple(changed), starting=waiting)
     if started is None:
         return False
     for execution in waiting:
@@ -132,7 +132,7 @@ async def _attempt_together(
         nonlocal open_count
         await _attempt(run, execution, services)
         while execution.is_due_at_once:
-            await _write(services.journal, Entry(run, changed=(execution,)))
+            await _write(services.journal, run, changed=(execution,))
             if execution.is_due_at_once:
                 await _start(run, (execution,), [], services)
             if execution.status is Status.RUNNING:
@@ -141,7 +141,7 @@ async def _attempt_together(
         if not open_count:
             last.append(execution)
             return
-        while await _write(services.journal, Entry(run, changed=(execution,))) is None:
+        while await _write(services.journal, run, changed=(execution,)) is None:
             pass  # its outcome was rewritten as unstorable_response, which can be stored
 
     if len(executions) == 1:
@@ -251,18 +251,25 @@ def _fail_open(run: Run, code: str, error: str) -> list[Execution]:
     return _fail(tuple(e for e in run.executions if not e.ended), code, error)
 
 
-async def _write(journal: Journal, entry: Entry) -> Started | None:
-    """Write an entry and wait until it is committed.
+async def _write(
+    journal: Journal,
+    run: Run,
+    changed: tuple[Execution, ...] = (),
+    starting: tuple[Execution, ...] = (),
+    end: Settled | Parked | Released | None = None,
+) -> Started | None:
+    """Write a change of a run and wait until it is committed.
 
     None: something in it could not be stored; the outcomes it carried are now FAILED
     `unstorable_response` in memory, and the caller decides anew. Raises ClaimLost.
     """
     try:
-        answer = await journal.write(entry)
-    except RowRejected:
-        if not any(e.outcome is not None and e.outcome.code != "unstorable_response" for e in entry.changed):
+        answer = await journal.write(Entry(run, changed, starting, end))
+    except (RowRejected, TypeError, ValueError, RecursionError) as error:
+        if not any(e.outcome is not None and e.outcome.code != "unstorable_response" for e in changed):
             raise
-        for execution in entry.changed:
+        log.warning("outcome_unstorable", trigger=run.id, error=type(error).__name__)
+        for execution in changed:
             execution.finish(
                 Outcome.permanent("unstorable_response", "The receiver's answer cannot be stored."),
                 execution.duration_ms,

@@ -246,7 +246,7 @@ class TestKeys:
         ]
 
     def test_looking_up_an_execution_by_its_id_reads_one_partition(self, cursor: Any) -> None:
-        execution = execution_id(new_id(), 7, 0)
+        execution = execution_id(new_id(), 7)
         lowest, highest = trigger_range(execution)
         cursor.execute(
             "EXPLAIN SELECT * FROM action_executions WHERE trigger_id BETWEEN %s AND %s AND id = %s",

@@ -48,6 +48,25 @@ def test_the_first_claim_makes_all_executions_and_starts_the_first_step(
     assert (row["status"], row["worker_id"], row["claim"]) == ("RUNNING", str(me), 1)
 
 
+def test_a_first_claim_that_was_lost_gives_the_same_ids_again(world: World, claimer: Claimer) -> None:
+    """Fails when an execution's id, which receivers know as `webhook-id`, is made anew at each first claim."""
+    actions = [world.action(order) for order in (2, 0, 1)]
+    trigger_id = world.trigger()
+    (run,) = claimer.claim(new_id(), [trigger_id])
+    first = {e.action_id: e.id for e in run.executions}
+
+    # what a crash of PostgreSQL undoes; and meanwhile one action is deleted, which moves nobody else
+    world.do("DELETE FROM action_executions WHERE trigger_id = %s", trigger_id)
+    world.do(
+        "UPDATE runs SET status = 'PENDING', worker_id = NULL, claim = 0 WHERE trigger_id = %s", trigger_id
+    )
+    world.do("UPDATE actions SET deleted_at = now() WHERE id = %s", actions[0])
+    (run,) = claimer.claim(new_id(), [trigger_id])
+
+    assert {e.action_id: e.id for e in run.executions} == {one: first[one] for one in actions[1:]}
+    assert len(set(first.values())) == 3
+
+
 def test_what_is_not_pending_or_not_due_is_left_alone(world: World, claimer: Claimer) -> None:
     world.action()
     running = world.trigger(status="RUNNING")

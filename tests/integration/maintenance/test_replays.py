@@ -27,7 +27,7 @@ def connection(world: World) -> Iterator[OwnedConnection]:
 
 def settled(world: World, *, success: bool = False) -> UUID:
     trigger_id = world.trigger()
-    settle(world.cursor, [Settlement(trigger_id, success=success, details={})])
+    settle(world.cursor, [Settlement(trigger_id, success=success, details="{}")])
     return trigger_id
 
 

@@ -251,7 +251,7 @@ def test_a_cancel_that_waits_behind_a_result_finds_nothing_to_cancel(
     settling, cancelling = connect(autocommit=False), connect()
     found: list[bool] = []
     with settling.cursor() as cursor:
-        settle(cursor, [Settlement(trigger_id, success=True, details={})])
+        settle(cursor, [Settlement(trigger_id, success=True, details="{}")])
         thread = threading.Thread(
             target=lambda: found.append(cancel(cancelling.cursor(), world.user_id, trigger_id))
         )
@@ -270,11 +270,11 @@ def test_a_second_settle_writes_nothing(world: World) -> None:
     """Crash point: settle repeated. Without its run nothing is written; with one, were it there, the key clashes."""
     trigger_id = world.trigger()
     for success in (True, False):
-        settle(world.cursor, [Settlement(trigger_id, success=success, details={})])
+        settle(world.cursor, [Settlement(trigger_id, success=success, details="{}")])
     names = {"callback_id": world.callback_id, "user_id": world.user_id}
     world.rows.insert("runs", trigger_id=trigger_id, **names)
     with pytest.raises(UniqueViolation):
-        settle(world.cursor, [Settlement(trigger_id, success=False, details={})])
+        settle(world.cursor, [Settlement(trigger_id, success=False, details="{}")])
     log = world.log(trigger_id)
     assert log is not None
     assert log["success"] is True

@@ -12,6 +12,7 @@ import psycopg2.errors
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
 from shared.errors import RowRejected, Unavailable
 from shared.postgres import group_commit
@@ -110,6 +111,26 @@ def test_one_bad_row_among_fifty_fails_alone(error: Exception) -> None:
                 with pytest.raises(RowRejected) as rejected:
                     future.result(5)
                 assert rejected.value.__cause__ is error
+            else:
+                assert future.result(5) == n
+
+
+@pytest.mark.parametrize("error", [TypeError("x"), KeyError("x"), RuntimeError("x")])
+def test_one_row_that_raises_in_python_fails_alone(error: Exception) -> None:
+    """Fails when a fault of ours in one row is handed to all of its neighbours."""
+
+    def flush(rows: Sequence[int]) -> Sequence[int]:
+        if 3 in rows:
+            raise error
+        return rows
+
+    with commits(flush, False, False) as group, capture_logs():
+        futures = [group.submit(n, 1) for n in range(7)]
+        group.start()
+        for n, future in enumerate(futures):
+            if n == 3:
+                with pytest.raises(type(error)):
+                    future.result(5)
             else:
                 assert future.result(5) == n
 
