@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 from flask import Blueprint, Response, jsonify
@@ -47,8 +48,8 @@ class RedisProbe:
         return self._answers
 
 
-def make_health(engine: Engine, redis_url: str) -> Blueprint:
-    """The routes of one process."""
+def make_health(engine: Engine, redis_url: str, dead_thread: Callable[[], str | None]) -> Blueprint:
+    """The routes of one process. dead_thread: a loop of it that has died, for which it is about to end."""
     health = Blueprint("health", __name__)
     probe = RedisProbe(redis_url)
 
@@ -62,6 +63,8 @@ def make_health(engine: Engine, redis_url: str) -> Blueprint:
         """GET /readyz: PostgreSQL answers, is migrated, and a worker makes progress. 503 with the reasons otherwise."""
         is_ready, checks = _progress(engine)
         checks["redis"] = probe.answers()
+        checks["deadThread"] = dead_thread()
+        is_ready = is_ready and checks["deadThread"] is None
         response = jsonify({"status": "ready" if is_ready else "not ready", "checks": checks})
         response.status_code = 200 if is_ready else 503
         return response

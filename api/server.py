@@ -43,6 +43,7 @@ from shared import metrics
 from shared.config import Settings
 from shared.errors import Incomplete, PointsmanError, TooLarge, TooSlow, Unavailable
 from shared.process import begin
+from shared.threads import EX_SOFTWARE
 
 MANAGEMENT_PREFIX = "/api/"
 HEADER_READ_TIMEOUT_MS = 10_000
@@ -54,6 +55,7 @@ MAX_BODY_ON_LOOP_BYTES = (
     64 * 1024
 )  # a larger body is hashed and copied by a thread, not between others' turns
 STOP_SECONDS = 5.0
+WATCH_SECONDS = 1.0  # how often a loop that has died is looked for
 COMMIT_SECONDS = 6.0  # longer than any call of the database may take: what was begun has ended by then
 
 BODY_HEADERS = (b"content-length", b"transfer-encoding")
@@ -269,8 +271,11 @@ async def serve(settings: Settings, services: Services) -> None:
         loop.add_signal_handler(number, stopping.set)
     serving = asyncio.create_task(server.serve())
     waiting = asyncio.create_task(stopping.wait())
+    watching = asyncio.create_task(_dead_thread(services))
     log.info("api_listens", url=settings.base_url)
-    await asyncio.wait({serving, waiting}, return_when=asyncio.FIRST_COMPLETED)
+    await asyncio.wait({serving, waiting, watching}, return_when=asyncio.FIRST_COMPLETED)
+    dead = watching.result() if watching.done() else None
+    watching.cancel()
     await asyncio.to_thread(
         services.ingress.outcomes.stop
     )  # who waits for an end would keep the server from its own
@@ -282,8 +287,19 @@ async def serve(settings: Settings, services: Services) -> None:
     await asyncio.to_thread(services.stop)
     await asyncio.to_thread(shell.stop)
     log.info("api_stopped")
+    if dead is not None:
+        log.critical("thread_died", thread=dead)
+        sys.exit(EX_SOFTWARE)
     if serving.done() and not serving.cancelled():
         serving.result()
+
+
+async def _dead_thread(services: Services) -> str:
+    """Wait until a loop of this process has died, and a moment more, in which /readyz says so."""
+    while (dead := services.dead_thread()) is None:
+        await asyncio.sleep(WATCH_SECONDS)
+    await asyncio.sleep(WATCH_SECONDS)
+    return dead
 
 
 def main() -> None:

@@ -24,6 +24,7 @@ from shared.postgres.connections import make_engine
 from shared.redis.hints import HintPublisher, HintSender
 from shared.redis.queues import FRESH, make_celery
 from shared.redis.settlements import Listener
+from shared.threads import first_dead
 
 POOL_SIZE = 8
 READ_SECONDS = 5.0
@@ -48,6 +49,11 @@ class Services:
         self.ingress.recorder.start()
         self.ingress.outcomes.start()
         self.listener.start()
+
+    def dead_thread(self) -> str | None:
+        """The name of a loop that has ended although nobody stopped it, None when all are well."""
+        parts = (self.ingress.recorder, self.ingress.outcomes, self.publisher, self.listener)
+        return first_dead(part.thread for part in parts)
 
     def _measure_clock(self) -> None:
         """Learn PostgreSQL's time before the first key is made. Without PostgreSQL nothing is recorded anyway."""

@@ -45,6 +45,7 @@ def make_worker_app(settings: Settings) -> Celery:
     engine = Engine(settings, settings.postgres, SecretBox(settings.keys))
     sender = HintSender(app, settings.redis)
     sweep = Sweep(settings.postgres, make_duties(settings, sender, engine.offer, lambda: engine.free))
+    engine.also_watch(sweep.thread)
 
     class EngineStep(bootsteps.StartStopStep):  # type: ignore[misc,unused-ignore]
         """Starts the engine and the sweep with the worker, and drains them when it is told to stop."""

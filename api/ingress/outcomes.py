@@ -23,6 +23,7 @@ import structlog
 
 from shared.errors import Unavailable
 from shared.postgres.connections import OwnedConnection
+from shared.threads import OwnedThread
 
 LOOK_SECONDS = 1.0
 TENANT_SHARE = 4  # one tenant's waiters take at most one part in this many of the places
@@ -83,13 +84,17 @@ class Outcomes:
         self._told: set[UUID] = set()
         self._wake = threading.Condition()
         self._stopping = False
-        self._thread = threading.Thread(target=self._run, name="outcomes", daemon=True)
+        self.thread = OwnedThread("outcomes", self._run)
 
     def start(self) -> None:
-        self._thread.start()
+        self.thread.start()
 
     def stop(self) -> None:
         """Let everybody go, untold."""
+        self.thread.stop(self._end, STOP_SECONDS)
+        self._connection.close()
+
+    def _end(self) -> None:
         with self._wake:
             self._stopping = True
             left = [*self._waiting, *(future for _, future in self._asked)]
@@ -99,9 +104,6 @@ class Outcomes:
             self._wake.notify()
         for future in left:
             _set(future, Outcome("PENDING"))
-        if self._thread.is_alive():
-            self._thread.join(STOP_SECONDS)
-        self._connection.close()
 
     def _has_room(self, user_id: UUID) -> bool:
         if len(self._waiting) >= self._max_waiters:

@@ -30,6 +30,7 @@ from shared.postgres.statements import PLANNED_ONCE
 from shared.redis.hints import HintPublisher
 from shared.redis.queues import FRESH
 from shared.runs.enter import enter
+from shared.threads import OwnedThread
 
 MAX_BATCH_ROWS = 200
 MAX_BATCH_BYTES = 8 * 1024 * 1024
@@ -100,6 +101,10 @@ class Recorder:
             max_queue_rows=MAX_QUEUE_ROWS,
             max_queue_bytes=MAX_QUEUE_BYTES,
         )
+
+    @property
+    def thread(self) -> OwnedThread:
+        return self._commits.thread
 
     def start(self) -> None:
         self._commits.start()

@@ -31,6 +31,7 @@ import structlog
 
 from shared.errors import RowRejected, Unavailable
 from shared.postgres.connections import USELESS
+from shared.threads import OwnedThread
 
 Row = TypeVar("Row")
 Result = TypeVar("Result")
@@ -112,27 +113,24 @@ class GroupCommit(Generic[Row, Result]):
         self._wake = threading.Condition()
         self._stopping = False
         self._abandoned = False
-        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self.thread = OwnedThread(name, self._run)
 
     def start(self) -> None:
-        self._thread.start()
+        self.thread.start()
 
     def stop(self, timeout_seconds: float = SHUTDOWN_SECONDS) -> None:
         """Store what is queued, then end. What is not stored in time fails with Unavailable."""
-        with self._wake:
-            self._stopping = True
-            self._wake.notify()
-        if self._thread.is_alive():
-            self._thread.join(timeout_seconds)
+        self.thread.stop(self._end, timeout_seconds)
         self._abandoned = True
         with self._wake:
             self._wake.notify()
             left, self._queue = list(self._queue), deque()
         self._fail(left, Unavailable("The process is stopping."))
 
-    @property
-    def alive(self) -> bool:
-        return self._thread.is_alive()
+    def _end(self) -> None:
+        with self._wake:
+            self._stopping = True
+            self._wake.notify()
 
     def submit(self, row: Row, size: int) -> Future[Result]:
         """Queue a row of about `size` bytes; the future holds flush's result for it, or its error.

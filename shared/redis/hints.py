@@ -19,6 +19,7 @@ from kombu import Connection, Producer
 
 from shared import metrics
 from shared.redis.queues import FRESH, HINT_TASK, MAX_HINT_IDS, transport_options
+from shared.threads import OwnedThread
 
 MAX_QUEUED_IDS = 50_000
 SOCKET_SECONDS = 0.5
@@ -109,17 +110,18 @@ class HintPublisher:
         self._wake = threading.Condition()
         self._queue: deque[tuple[str, UUID]] = deque()
         self._stopping = False
-        self._thread = threading.Thread(target=self._run, name="hints", daemon=True)
+        self.thread = OwnedThread("hints", self._run)
 
     def start(self) -> None:
-        self._thread.start()
+        self.thread.start()
 
     def stop(self) -> None:
+        self.thread.stop(self._end, 2 * SOCKET_SECONDS + 1)
+
+    def _end(self) -> None:
         with self._wake:
             self._stopping = True
             self._wake.notify()
-        if self._thread.is_alive():
-            self._thread.join(2 * SOCKET_SECONDS + 1)
 
     def offer(self, lane: str, ids: Sequence[UUID]) -> None:
         """Send these ids soon, if Redis takes them. Never waits."""

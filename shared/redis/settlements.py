@@ -16,6 +16,7 @@ import redis
 import structlog
 
 from shared.redis.queues import KEY_PREFIX
+from shared.threads import OwnedThread
 
 CHANNEL = KEY_PREFIX + "settled"
 PROBE = KEY_PREFIX + "probe"
@@ -40,18 +41,19 @@ class Announcer:
     def __init__(self, redis_url: str) -> None:
         self._redis = _client(redis_url)
         self._queue: queue.Queue[UUID | None] = queue.Queue(MAX_QUEUED)
-        self._thread = threading.Thread(target=self._run, name="announce", daemon=True)
+        self.thread = OwnedThread("announce", self._run)
         self._stop = threading.Event()
 
     def start(self) -> None:
-        self._thread.start()
+        self.thread.start()
 
     def stop(self) -> None:
         """Tell what is queued, if Redis takes it at once, then end."""
+        self.thread.stop(self._end, STOP_SECONDS)
+
+    def _end(self) -> None:
         self._stop.set()
         self._offer(None)
-        if self._thread.is_alive():
-            self._thread.join(STOP_SECONDS)
 
     def tell(self, trigger_id: UUID) -> None:
         """Tell that this run has settled. Never waits."""
@@ -90,15 +92,13 @@ class Listener:
         self._redis = _client(redis_url)
         self._heard = heard
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="settlements", daemon=True)
+        self.thread = OwnedThread("settlements", self._run)
 
     def start(self) -> None:
-        self._thread.start()
+        self.thread.start()
 
     def stop(self) -> None:
-        self._stop.set()
-        if self._thread.is_alive():
-            self._thread.join(STOP_SECONDS)
+        self.thread.stop(self._stop.set, STOP_SECONDS)
 
     def _run(self) -> None:
         while not self._stop.is_set():

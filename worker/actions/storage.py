@@ -19,6 +19,7 @@ from shared.errors import Invalid, Unavailable
 from shared.ids import new_id
 from shared.postgres.connections import OwnedConnection
 from shared.postgres.group_commit import GroupCommit
+from shared.threads import OwnedThread
 
 MAX_BATCH_ROWS = 100
 MAX_BATCH_BYTES = 8 * 1024 * 1024
@@ -80,8 +81,8 @@ class Storage:
         self._connection.close()
 
     @property
-    def alive(self) -> bool:
-        return self._commits.alive
+    def thread(self) -> OwnedThread:
+        return self._commits.thread
 
     async def store(self, item: StoredItem) -> None:
         """Store an item; raises Invalid over the quota, Unavailable without PostgreSQL or time."""

@@ -8,7 +8,7 @@ released, within the grace time.
 from __future__ import annotations
 
 import asyncio
-import threading
+import os
 import time
 from collections.abc import Coroutine, Sequence
 from typing import Any
@@ -22,6 +22,7 @@ from shared.config import Settings
 from shared.crypto import SecretBox
 from shared.errors import ClaimLost
 from shared.redis.settlements import Announcer
+from shared.threads import EX_SOFTWARE, OwnedThread, first_dead
 from worker.actions.contract import Doors, Limits
 from worker.actions.storage import Storage
 from worker.egress.addresses import AddressGuard
@@ -52,7 +53,7 @@ class Engine:
             settings.capacity, settings.capacity_bytes, settings.max_body_bytes + ROW_OVERHEAD_BYTES
         )
         self._loop = uvloop.new_event_loop()
-        self._loop_thread = threading.Thread(target=self._run_loop, name="engine", daemon=True)
+        self._loop_thread = OwnedThread("engine", self._run_loop)
         self._ticked_at = time.monotonic()
         self._tasks: dict[UUID, asyncio.Task[None]] = {}
         self._draining = False
@@ -86,6 +87,18 @@ class Engine:
             may_start=self._heartbeat.holds_lease,
             tell=self._announcer.tell,
         )
+        self._watched = [
+            self._loop_thread,
+            self._journal.thread,
+            self._storage.thread,
+            self._intake.thread,
+            self._heartbeat.thread,
+            self._announcer.thread,
+        ]
+
+    def also_watch(self, thread: OwnedThread) -> None:
+        """End the process when this one dies, as when one of the engine's does."""
+        self._watched.append(thread)
 
     @property
     def in_flight(self) -> int:
@@ -128,9 +141,11 @@ class Engine:
         self._announcer.stop()
         self._heartbeat.stop()
         self._call(self._egress.close(), timeout_seconds=2)
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._loop_thread.join(2)
+        self._loop_thread.stop(self._end_loop, 2)
         log.info("engine_stopped", seconds=round(time.monotonic() - started, 2), left=self.in_flight)
+
+    def _end_loop(self) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
 
     # the loop's thread
 
@@ -143,6 +158,10 @@ class Engine:
 
     def _tick(self) -> None:
         self._ticked_at = time.monotonic()
+        dead = self._dead_thread()  # the heartbeat's among them, which looks at the others, and at this one
+        if dead is not None:
+            log.critical("thread_died", thread=dead)
+            os._exit(EX_SOFTWARE)
         metrics.runs_in_flight.set(len(self._tasks))
         if self._tasks and not self._draining and not self._heartbeat.holds_lease():
             for task in self._tasks.values():  # the heartbeat's own thread may be stuck in a slow call
@@ -216,13 +235,7 @@ class Engine:
     def _dead_thread(self) -> str | None:
         if self._draining:
             return None
-        lives = {
-            "engine": self._loop_thread.is_alive(),
-            "claim": self._intake.alive,
-            "journal": self._journal.alive,
-            "storage": self._storage.alive,
-        }
-        return next((name for name, alive in lives.items() if not alive), None)
+        return first_dead(self._watched)
 
     def _call(self, coroutine: Coroutine[Any, Any, None], timeout_seconds: float) -> None:
         """Run a coroutine on the loop; a loop that does not answer in time must not keep stop() from its end."""

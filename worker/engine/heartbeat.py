@@ -23,11 +23,11 @@ from shared.config import Settings
 from shared.ids import new_id
 from shared.postgres.connections import OwnedConnection
 from shared.runs import give_back
+from shared.threads import EX_SOFTWARE, OwnedThread
 from worker.engine.room import Room
 
 RECONCILE_SHARE = 0.02  # of the time at most: with a million runs waiting, looking for one's own takes longer
 STOP_SECONDS = 2.0
-EX_SOFTWARE = 70
 LEAST_WEDGED_SECONDS = 1.0  # a busy machine may delay the loop's tick this long without anything being wrong
 
 log = structlog.get_logger("heartbeat")
@@ -67,7 +67,7 @@ class Heartbeat:
         self._unknown: set[tuple[UUID, int]] = set()
         self._reconcile_at = 0.0
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
+        self.thread = OwnedThread("heartbeat", self._run)
 
     @property
     def worker_id(self) -> UUID:
@@ -80,13 +80,11 @@ class Heartbeat:
     def start(self) -> None:
         """Beat once, so that the worker may claim at once if PostgreSQL is there, then go on in a thread."""
         self._beat()
-        self._thread.start()
+        self.thread.start()
 
     def stop(self) -> None:
         """Stop beating, give back what a claim that ended too late has left, and remove the worker's row."""
-        self._stop.set()
-        self._thread.join(STOP_SECONDS)
-        if self._thread.is_alive():
+        if not self.thread.stop(self._stop.set, STOP_SECONDS):
             return  # in a slow call; the sweep of another worker removes the row
         try:
             with self._connection.transaction() as cursor:

@@ -17,6 +17,7 @@ from uuid import UUID
 import psycopg2
 import structlog
 
+from shared.threads import OwnedThread
 from worker.engine.claim import Claimer
 from worker.engine.room import Room
 from worker.engine.state import Run
@@ -70,28 +71,26 @@ class Intake:
         self._offers: deque[_Offer] = deque()
         self._suspects = Suspects(room)
         self._stopping = False
-        self._thread = threading.Thread(target=self._run, name="claim", daemon=True)
+        self.thread = OwnedThread("claim", self._run)
 
     def start(self) -> None:
-        self._thread.start()
+        self.thread.start()
 
     def stop(self) -> None:
         """Claim nothing more and free whoever waits for room. Waits, not for ever, until a claim under way is delivered."""
+        self.thread.stop(self._end, STOP_SECONDS)
+
+    def _end(self) -> None:
         with self._room.changed:
             self._stopping = True
             self._forget_all()
             self._room.changed.notify_all()
-        self._thread.join(STOP_SECONDS)
 
     @property
     def free(self) -> int:
         """How many more runs would be claimed now if they were offered."""
         with self._room.changed:
             return 0 if self._suspects.in_turn else self._room.free()
-
-    @property
-    def alive(self) -> bool:
-        return self._thread.is_alive()
 
     def offer(self, ids: Sequence[UUID], wait_seconds: float) -> bool:
         """Offer ids; wait until they have been looked at. False when there was no room in that time."""

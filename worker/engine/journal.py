@@ -26,6 +26,7 @@ from shared.postgres.statements import PLANNED_ONCE, Batch, batch
 from shared.runs import fence, give_back
 from shared.runs.settle import SETTLE, Settlement
 from shared.runs.settle import columns as settle_columns
+from shared.threads import OwnedThread
 from worker.actions.contract import Action
 from worker.engine.rows import ACTIONS_BY_ID, read_actions
 from worker.engine.state import Execution, Run, Status
@@ -138,8 +139,8 @@ class Journal:
         self._connection.close()
 
     @property
-    def alive(self) -> bool:
-        return self._commits.alive
+    def thread(self) -> OwnedThread:
+        return self._commits.thread
 
     def submit(self, entry: Entry) -> Future[Started | ClaimLost]:
         """Queue an entry. The future's result is ClaimLost (returned, not raised) when the fence dropped it."""

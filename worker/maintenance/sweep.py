@@ -16,6 +16,7 @@ import structlog
 
 from shared import metrics
 from shared.postgres.connections import OwnedConnection
+from shared.threads import OwnedThread
 from worker.maintenance.duty import Duty
 
 CALL_SECONDS = 30.0
@@ -33,15 +34,13 @@ class Sweep:
         self._next = {duty.name: 0.0 for duty in duties}
         self._duties = list(duties)
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="sweep", daemon=True)
+        self.thread = OwnedThread("sweep", self._run)
 
     def start(self) -> None:
-        self._thread.start()
+        self.thread.start()
 
     def stop(self) -> None:
-        self._stop.set()
-        if self._thread.is_alive():
-            self._thread.join(STOP_SECONDS)
+        self.thread.stop(self._stop.set, STOP_SECONDS)
 
     def _run(self) -> None:
         while not self._stop.is_set():

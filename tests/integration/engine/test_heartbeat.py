@@ -10,9 +10,10 @@ import pytest
 
 from shared.config import Settings
 from shared.ids import new_id
+from shared.threads import EX_SOFTWARE
 from tests.running import eventually
 from tests.world import World
-from worker.engine.heartbeat import EX_SOFTWARE, Heartbeat
+from worker.engine.heartbeat import Heartbeat
 from worker.engine.room import Room
 
 SETTINGS = Settings(heartbeat_seconds=0.1, lease_seconds=1.0, stale_seconds=2.0)

@@ -341,3 +341,19 @@ def test_without_the_shell_a_view_waits_itself() -> None:
     client = app.test_client()
     assert client.get("/deferred/done").status_code == 202
     assert client.get("/deferred/never").status_code == 503
+
+
+def test_a_loop_that_has_died_ends_the_process_after_readyz_could_say_so(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Fails when an API process lives on without its recorder: every call would be a 503 for ever."""
+    monkeypatch.setattr(server, "WATCH_SECONDS", 0.02)
+    seen: list[str | None] = [None, None, "record", "record"]
+    asked = iter(seen)
+
+    class Services:
+        @staticmethod
+        def dead_thread() -> str | None:
+            return next(asked)
+
+    assert asyncio.run(server._dead_thread(Services())) == "record"  # type: ignore[arg-type]
