@@ -19,7 +19,11 @@ def until_dead(thread: OwnedThread) -> bool:
 
 
 def waits(event: threading.Event) -> OwnedThread:
-    return OwnedThread("waits", lambda: event.wait() and None)
+
+    def loop() -> None:
+        event.wait()
+
+    return OwnedThread("waits", loop)
 
 
 def test_a_loop_that_was_stopped_has_not_died() -> None:
