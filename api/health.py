@@ -60,7 +60,10 @@ def make_health(engine: Engine, redis_url: str, dead_thread: Callable[[], str | 
 
     @health.get("/readyz")
     def ready() -> Response:
-        """GET /readyz: PostgreSQL answers, is migrated, and a worker makes progress. 503 with the reasons otherwise."""
+        """GET /readyz: PostgreSQL answers, is migrated, a worker makes progress, and no loop of this process has died.
+
+        503 with the reasons otherwise.
+        """
         is_ready, checks = _progress(engine)
         checks["redis"] = probe.answers()
         checks["deadThread"] = dead_thread()

@@ -36,7 +36,8 @@ def new_id(now_ms: int | None = None) -> UUID:
 def execution_id(trigger_id: UUID, rank: int) -> UUID:
     """Make the id of a trigger's execution: the trigger's first 12 bytes, then the rank that tells its executions apart.
 
-    It is the same however often it is made, so that a first claim that is lost in a crash sends the same `webhook-id` again.
+    It is the same however often it is made, so that a first claim that is lost in a crash sends the same `webhook-id` again
+    (unless the purge removes an older action of its callback just then).
     """
     return UUID(int=trigger_id.int & ~_OWN_MASK | rank & _OWN_MASK)
 

@@ -24,6 +24,7 @@ class OwnedThread:
         self.name = name
         self._loop = loop
         self._is_stopping = False
+        self._has_ended = False
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     def start(self) -> None:
@@ -43,13 +44,15 @@ class OwnedThread:
     @property
     def has_died(self) -> bool:
         """Whether it has ended although nobody stopped it."""
-        return self._thread.ident is not None and not self._thread.is_alive() and not self._is_stopping
+        return self._has_ended and not self._is_stopping  # is_alive() is False also while a thread begins
 
     def _run(self) -> None:
         try:
             self._loop()
         except BaseException:
             log.critical("loop_died", thread=self.name, exc_info=True)
+        finally:
+            self._has_ended = True
 
 
 def first_dead(threads: Iterable[OwnedThread]) -> str | None:

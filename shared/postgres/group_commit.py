@@ -4,8 +4,8 @@ Callers submit rows and get a future each. One thread takes whatever has gathere
 while it does, the next batch gathers. What is always true:
 
 - a future is resolved only after its row's transaction has committed (or certainly never will);
-- one bad row fails alone: a batch that fails for any reason but a passing one is halved until the bad row stands by itself, and
-  its neighbours are stored; if PostgreSQL refuses what it holds, its error is RowRejected;
+- one bad row fails alone: a batch that fails neither for a passing reason nor for one of the installation's is halved until the bad
+  row stands by itself, and its neighbours are stored; if PostgreSQL refuses what it holds, its error is RowRejected;
 - the queue is bounded in rows and bytes; beyond either, submit() raises Unavailable at once;
 - a row whose caller gave up before its batch was sent is not sent, unless the commit is patient.
 
@@ -48,6 +48,11 @@ def is_content_error(error: Exception) -> bool:
     if isinstance(error, psycopg2.Error):
         return (error.pgcode or "")[:2] in {"21", "22", "23", "54"}
     return isinstance(error, ValueError)  # a NUL or a lone surrogate never reaches the server
+
+
+def concerns_all(error: Exception) -> bool:
+    """Whether it is the installation that is at fault, and not what a row holds: a table, a right or memory is missing."""
+    return isinstance(error, (psycopg2.ProgrammingError, MemoryError))
 
 
 def is_transient(error: Exception) -> bool:
@@ -199,7 +204,7 @@ class GroupCommit(Generic[Row, Result]):
         if is_transient(error):
             log.warning("flush_failed", queue=self.name, rows=len(batch), error=_first_line(error))
             self._fail(batch, Unavailable("PostgreSQL is not available."))
-        elif len(batch) > 1:
+        elif len(batch) > 1 and (is_content_error(error) or not concerns_all(error)):
             middle = len(batch) // 2
             self._store(batch[:middle])
             self._store(batch[middle:])
@@ -209,7 +214,7 @@ class GroupCommit(Generic[Row, Result]):
             rejected.__cause__ = error
             self._fail(batch, rejected)
         else:
-            log.error("row_broken", queue=self.name, exc_info=error)
+            log.error("flush_broken", queue=self.name, rows=len(batch), exc_info=error)
             self._fail(batch, error)
 
     def _flush_through_outage(self, rows: list[Row]) -> Sequence[Result]:

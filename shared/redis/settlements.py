@@ -80,7 +80,7 @@ class Announcer:
             return
         try:
             self._redis.publish(CHANNEL, b"".join(one.bytes for one in ids))
-        except (redis.RedisError, OSError) as error:
+        except Exception as error:  # noqa: BLE001 - whatever redis-py raises: who waits looks at the rows anyway
             log.debug("announcements_lost", ids=len(ids), error=type(error).__name__)
             self._stop.wait(PAUSE_SECONDS)
 
@@ -104,7 +104,7 @@ class Listener:
         while not self._stop.is_set():
             try:
                 self._listen()
-            except (redis.RedisError, OSError, ValueError) as error:  # ValueError: a socket that was closed
+            except Exception as error:  # noqa: BLE001 - as in Announcer; also ValueError, of a socket that was closed
                 log.debug("settlements_not_heard", error=type(error).__name__)
                 self._stop.wait(PAUSE_SECONDS)
         self._redis.close()

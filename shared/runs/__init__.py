@@ -1,13 +1,15 @@
 """Everything that moves a run or an execution: a statement that changes `runs` or `action_executions` stands here and nowhere else.
 
     run          ──(a) enter──▶ PENDING ──(b) claim──▶ RUNNING ──(g) settle──▶ gone, with a log row
-                                 ▲  │                    │
-                                 │  └─(h) cancel, (i) give up, (k) purge──▶ gone
+                                 ▲                       │
                                  └──(c) park · (d) release · (e) strand · (f) void──┘
+                 PENDING | RUNNING ──(h) cancel──▶ gone, with a log row      ──(k) purge──▶ gone without one
+                 PENDING           ──(i) give up──▶ gone, with a log row
 
     execution    ──(b)──▶ PENDING ──(b) first step, (l) later ones──▶ RUNNING ──(m) finish──▶ SUCCESS | FAILED
-                                 ▲                                       │
-                                 └──(m) retry · (d) · (e) · (f)──────────┘
+                           │  ▲                                          │
+                           │  └──────────(m) retry · (d) · (e) · (f)─────┘
+                           └──(h) cancel, (m) an earlier step failed, switched off, deleted──▶ FAILED
 
 | arrow | who | where |
 |---|---|---|

@@ -57,7 +57,8 @@ class Callback:
 class Action:
     """An action as its row was when the attempt began.
 
-    flaw: why its row cannot be used, if so. rank: its place among all actions that its callback has had, by age.
+    flaw: why its row cannot be used, if so. rank: its place among the actions of its callback by their ids,
+    deleted ones included, where the action was read for a first claim; else 0.
     """
 
     id: UUID

@@ -105,8 +105,11 @@ class Entry:
 
     @property
     def size(self) -> int:
-        return ENTRY_BYTES * (1 + len(self.changed) + len(self.starting)) + sum(
-            len((e.outcome.response or {}).get("body", "")) for e in self.changed if e.outcome is not None
+        """About how many bytes it holds until it is written."""
+        return (
+            ENTRY_BYTES * (1 + len(self.changed) + len(self.starting))
+            + len(self.details)
+            + 2 * sum(len(row.response or "") for row in self.rows)  # the text, and what it was made of
         )
 
 

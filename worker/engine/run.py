@@ -92,10 +92,12 @@ async def release(run: Run, services: Services, outcome: str) -> None:
 async def fail(run: Run, services: Services, code: str, error: str) -> None:
     """Settle a run as FAILED whatever it was doing."""
     _fail_open(run, code, error)
-    # also what ended in memory but could not be written; what is terminal in PostgreSQL stays as it is
-    changed = tuple(execution for execution in run.executions if execution.outcome is not None)
-    end = Settled(success=False, status_code=None, details=_details(run, code))
-    await _write(services.journal, run, changed=changed, end=end)
+    while True:
+        # also what ended in memory but could not be written; what is terminal in PostgreSQL stays as it is
+        changed = tuple(execution for execution in run.executions if execution.outcome is not None)
+        end = Settled(success=False, status_code=None, details=_details(run, code))
+        if await _write(services.journal, run, changed=changed, end=end) is not None:
+            return  # else an outcome was rewritten as unstorable_response, which can be stored
 
 
 async def _start(
@@ -264,17 +266,27 @@ async def _write(
     `unstorable_response` in memory, and the caller decides anew. Raises ClaimLost.
     """
     try:
-        answer = await journal.write(Entry(run, changed, starting, end))
-    except (RowRejected, TypeError, ValueError, RecursionError) as error:
-        if not any(e.outcome is not None and e.outcome.code != "unstorable_response" for e in changed):
-            raise
-        log.warning("outcome_unstorable", trigger=run.id, error=type(error).__name__)
-        for execution in changed:
-            execution.finish(
-                Outcome.permanent("unstorable_response", "The receiver's answer cannot be stored."),
-                execution.duration_ms,
-            )
+        entry = Entry(run, changed, starting, end)
+    except Exception as error:  # noqa: BLE001 - an action's kind made it: whatever it is, it cannot be written
+        _unstorable(changed, error)
+        return None
+    try:
+        answer = await journal.write(entry)
+    except RowRejected as error:
+        _unstorable(changed, error)
         return None
     if isinstance(answer, ClaimLost):
         raise answer
     return answer
+
+
+def _unstorable(changed: tuple[Execution, ...], error: Exception) -> None:
+    """Rewrite these outcomes as FAILED `unstorable_response`; raises the error where that has been done."""
+    if not any(e.outcome is not None and e.outcome.code != "unstorable_response" for e in changed):
+        raise error
+    log.warning("outcome_unstorable", error=type(error).__name__)
+    for execution in changed:
+        execution.finish(
+            Outcome.permanent("unstorable_response", "The receiver's answer cannot be stored."),
+            execution.duration_ms,
+        )

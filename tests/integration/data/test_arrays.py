@@ -1,4 +1,4 @@
-"""What shared.postgres.connections.array() writes, PostgreSQL reads."""
+"""What shared.postgres.arrays.array() writes, PostgreSQL reads."""
 
 from __future__ import annotations
 

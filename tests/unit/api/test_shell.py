@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
+import time
 from collections.abc import Iterator, MutableMapping
 from concurrent.futures import Future
 from typing import Any
@@ -356,4 +357,6 @@ def test_a_loop_that_has_died_ends_the_process_after_readyz_could_say_so(
         def dead_thread() -> str | None:
             return next(asked)
 
+    began = time.monotonic()
     assert asyncio.run(server._dead_thread(Services())) == "record"  # type: ignore[arg-type]
+    assert time.monotonic() - began > 3 * 0.02 * 0.9, "a moment more, in which /readyz says so"

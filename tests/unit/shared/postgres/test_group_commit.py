@@ -135,6 +135,23 @@ def test_one_row_that_raises_in_python_fails_alone(error: Exception) -> None:
                 assert future.result(5) == n
 
 
+def test_a_fault_of_the_installation_is_not_asked_for_again_row_by_row() -> None:
+    """Fails when a missing table makes one flush of fifty rows a hundred."""
+    flushes: list[int] = []
+
+    def flush(rows: Sequence[int]) -> Sequence[int]:
+        flushes.append(len(rows))
+        raise psycopg2.ProgrammingError("no such table")
+
+    with commits(flush, False, False) as group, capture_logs():
+        futures = [group.submit(n, 1) for n in range(7)]
+        group.start()
+        for future in futures:
+            with pytest.raises(psycopg2.ProgrammingError):
+                future.result(5)
+    assert sum(flushes) == 7
+
+
 def test_a_lost_connection_is_repeated_once() -> None:
     failures = [psycopg2.OperationalError("gone")]
 

@@ -5,15 +5,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+from structlog.testing import capture_logs
 
 from shared.errors import ClaimLost, RowRejected
 from shared.ids import new_id
 from tests.unit.worker.actions.test_http_post import BOX, context
 from tests.unit.worker.engine.test_steps import new_action
-from worker.actions.contract import Action, Doors
+from worker import actions
+from worker.actions import http_post
+from worker.actions.contract import Action, Doors, Outcome
 from worker.egress.errors import EgressError
 from worker.egress.http import Egress, HttpRequest, HttpResponse
 from worker.engine.journal import Entry, Journal, Parked, Settled
@@ -134,6 +138,23 @@ def test_a_failure_stops_the_steps_behind() -> None:
     assert story.run.executions[1].outcome.code == "earlier_step_failed"
     assert isinstance(story.journal.last, Settled)
     assert (story.journal.last.success, story.journal.last.status_code) == (False, 500)
+
+
+def test_an_answer_that_cannot_be_written_fails_its_execution_and_not_its_neighbours_in_the_batch(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Fails when an entry is first serialised in the journal's thread, among others'."""
+    unwritable = Outcome(success=True, response={"answer": object()})
+    kind = SimpleNamespace(**{**vars(http_post), "classify": lambda _delivery: unwritable})
+    monkeypatch.setitem(actions.KINDS, "HTTP_POST", kind)
+    story = Story(to("200"))
+    with capture_logs():
+        story.tell()
+    assert story.statuses == ["FAILED"]
+    assert story.run.executions[0].outcome is not None
+    assert story.run.executions[0].outcome.code == "unstorable_response"
+    assert isinstance(story.journal.last, Settled)
+    assert not story.journal.last.success
 
 
 def test_a_retry_parks_the_run() -> None:
