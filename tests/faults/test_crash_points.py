@@ -29,7 +29,7 @@ from tests.running import QUICKER, Running, eventually
 
 RECORD, CLAIM, JOURNAL = b"pointsman record", b"pointsman claim", b"pointsman journal"
 COMMIT = b"COMMIT"
-RECORD_ONE = b"EXECUTE record"  # without a key this statement commits by itself
+RECORD_ONE = b"EXECUTE enter"  # without a key this statement commits by itself
 
 HOLD_SECONDS = 25  # a worker that was killed several times in a row starts again with a pause of up to 10 s
 
