@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -18,7 +19,7 @@ from api.resources.stored_items import StoredItemQuery
 from api.resources.triggers import TriggerQuery
 from api.work import Work, Workshop
 from shared.config import Settings
-from shared.ids import new_id
+from shared.ids import first_id_of, new_id
 from shared.postgres.connections import make_engine
 from tests.history import fill
 from tests.rows import Rows
@@ -331,9 +332,29 @@ def test_failures_and_what_is_in_motion_are_one_list(work: Work, haystack: Hayst
 
 
 def test_any_uuid_is_a_cursor(work: Work, two_tenants: TwoTenants) -> None:
-    for cursor in (UUID(int=0), UUID(int=2**128 - 1)):
-        executions.page(work, two_tenants.mine.id, ExecutionQuery(cursor=cursor))
-        triggers.page(work, two_tenants.mine.id, TriggerQuery(cursor=cursor))
+    """Fails when a made-up cursor is an error, or when the last id there can be is not behind everything."""
+    owner = two_tenants.mine.id
+    for cursor, count in ((UUID(int=0), 0), (UUID(int=2**128 - 1), len(two_tenants.made))):
+        assert len(executions.page(work, owner, ExecutionQuery(cursor=cursor)).items) == count
+        assert len(triggers.page(work, owner, TriggerQuery(cursor=cursor)).items) == count
+
+
+def test_a_period_begins_with_its_first_moment_and_ends_before_its_last(
+    work: Work, two_tenants: TwoTenants, rows: Rows
+) -> None:
+    """The time is the id's, which the list is ordered by."""
+    day = datetime(2026, 1, 1, 12, tzinfo=UTC)
+    partition = "CREATE TABLE old PARTITION OF triggers FOR VALUES FROM (%s) TO (%s)"
+    hour = timedelta(hours=1)
+    rows.cursor.execute(partition, (first_id_of(day - hour), first_id_of(day + 3 * hour)))
+    names = {"callback_id": two_tenants.kept, "user_id": two_tenants.mine.id}
+    moments = [day, day + hour, day + 2 * hour]
+    made = [new_id(int(moment.timestamp() * 1000)) for moment in moments]
+    for one in made:
+        rows.insert("triggers", id=one, **names)
+    query = TriggerQuery.model_validate({"from": day, "to": day + 2 * hour})
+    found = triggers.page(work, two_tenants.mine.id, query)
+    assert [item.id for item in found.items] == [made[1], made[0]]
 
 
 def test_deleting_a_callback_hides_it_from_its_own_list(work: Work, two_tenants: TwoTenants) -> None:
