@@ -13,10 +13,11 @@ from types import TracebackType
 
 
 class Deadlines:
-    """Limits of so many seconds each, on one event loop."""
+    """Limits of so many seconds each, on one event loop; another loop's use begins anew."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._running: deque[Limit] = deque()
         self._timer: asyncio.TimerHandle | None = None
 
@@ -26,12 +27,15 @@ class Deadlines:
 
     def begin(self, limit: Limit) -> None:
         """The time of this limit runs from now on."""
+        loop = asyncio.get_running_loop()
+        if loop is not self._loop:
+            self._loop, self._running, self._timer = loop, deque(), None
         while self._running and self._running[0].is_over:
             self._running.popleft()
         limit.ends_at = monotonic() + self._seconds
         self._running.append(limit)
         if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(self._seconds, self._end)
+            self._timer = loop.call_later(self._seconds, self._end)
 
     def _end(self) -> None:
         now = monotonic()

@@ -6,17 +6,11 @@ Under plain WSGI, as in Flask's test client, none of them is there, and everythi
 REQUEST_ID = "pointsman.request_id"
 """The id of this request, for the log and the answer."""
 
-DEFERRED = "pointsman.deferred"
-"""A list for what must still happen before the answer leaves (api/deferred.py)."""
+AWAITED = "pointsman.awaited"
+"""A list for the coroutine that makes the answer (api/awaited.py)."""
 
 PATIENCE = "pointsman.patience"
 """Whether the caller still waits (api/patience.py). Not there where the view waits for nothing."""
-
-LOOP = "pointsman.loop"
-"""The event loop on which the answer is awaited."""
-
-CALLBACK = "pointsman.callback"
-"""The callback that the trigger URL names, where the shell knew it: then the view waits for nothing."""
 
 BODY = "pointsman.body"
 """The request's body, whole, as in `wsgi.input`."""

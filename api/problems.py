@@ -12,14 +12,14 @@ import orjson
 import psycopg2
 import structlog
 from flask import Flask, Response, has_request_context, request
-from psycopg2.errors import LockNotAvailable
+from psycopg2.errors import CheckViolation, LockNotAvailable
 from pydantic import ValidationError
 from sqlalchemy.exc import DataError, DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from api import environ
-from shared.errors import Invalid, NotFound, PointsmanError, Refused, Unavailable
+from shared.errors import Invalid, NotFound, PointsmanError, Refused, RowRejected, Unavailable
 from shared.postgres.group_commit import is_transient
 
 CONTENT_TYPE = "application/problem+json"
@@ -71,9 +71,15 @@ def _response(error: PointsmanError) -> Response:
     return response
 
 
-def translate(error: Exception) -> PointsmanError:
-    """Our error for a foreign one. What nobody foresaw becomes an internal error and is logged whole."""
+def translate(error: Exception, path: str | None = None) -> PointsmanError:
+    """Our error for a foreign one. What nobody foresaw becomes an internal error and is logged whole.
+
+    path: what was called, where that is not Flask's current request.
+    """
     match error:
+        case RowRejected() if isinstance(error.__cause__, CheckViolation):
+            log.error("no_partition", hint="the partitions of today are missing, or a clock is far off")
+            return Unavailable("There is no place to record the trigger now.")
         case PointsmanError():
             return error
         case DataError() | psycopg2.DataError():
@@ -94,8 +100,10 @@ def translate(error: Exception) -> PointsmanError:
             return Invalid("A value holds a NUL or a broken character.", code="unstorable")
         case HTTPException():
             return _of_werkzeug(error)
+        case TimeoutError():
+            return Unavailable("The request could not be handled in time.")
         case _:
-            where = request.path if has_request_context() else None
+            where = request.path if has_request_context() else path
             log.error("request_broken", path=where, exc_info=error)
             return PointsmanError("Something went wrong inside Pointsman.")
 

@@ -1,12 +1,11 @@
 """The shell around Flask: a small ASGI application under Granian.
 
-Invariants: a request's body is read off the wire here, asynchronously, under a deadline (408) and a cap
-(413, with Content-Length or without), so that a slow or endless client holds no thread; a body that did not
-come whole is never handled (400); Flask runs in a bounded pool of threads, and beyond its queue the answer is 503 at once;
-a call of a trigger URL whose callback is at hand runs Flask here, on the loop, because its view then waits for nothing;
-what a view deferred is awaited here, so that neither a commit nor a waiting caller holds a thread; a request that
-has no answer within `accept_timeout_seconds`, a management call within `management_timeout_seconds`, gets 503, whatever its
-thread is still waiting for, and its thread commits nothing any more (api/patience.py).
+Invariants: a request's body is read off the wire here, asynchronously, under a deadline (408) and a cap (413, with
+Content-Length or without), so that a slow or endless client holds no thread; a body that did not come whole is never
+handled (400). The view of a trigger URL runs here, on the loop, since it waits for nothing: what follows is a coroutine,
+awaited here (api/awaited.py). Everything else runs Flask in a bounded pool of threads, beyond whose queue the answer is
+503 at once. A request that has no answer in time gets 503, whatever its thread is still waiting for, and its thread
+commits nothing any more (api/patience.py).
 """
 
 from __future__ import annotations
@@ -16,10 +15,7 @@ import contextlib
 import io
 import signal
 import sys
-import time
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, MutableMapping
 from typing import Any
 from uuid import uuid4
 from wsgiref.types import StartResponse
@@ -33,11 +29,12 @@ from granian.server.embed import Server
 
 from api import environ as keys
 from api.app import make_app
+from api.awaited import Answer
 from api.deadlines import Deadlines
-from api.deferred import Answer, Deferred
 from api.patience import Patience, outcome_unknown
-from api.problems import of_error
+from api.problems import of_error, translate
 from api.services import Services, make_services
+from api.threads import Threads
 from api.urls import TRIGGER_PREFIXES
 from shared import metrics
 from shared.config import Settings
@@ -47,16 +44,19 @@ from shared.threads import EX_SOFTWARE
 
 MANAGEMENT_PREFIX = "/api/"
 HEADER_READ_TIMEOUT_MS = 10_000
-MAX_READING_BYTES = (
-    256 * 1024 * 1024
-)  # of bodies that are being read; what a few slow clients send is far below
-MAX_WAITING = 2_000  # requests that wait for a thread; beyond it the process only gets slower for everybody
-MAX_BODY_ON_LOOP_BYTES = (
-    64 * 1024
-)  # a larger body is hashed and copied by a thread, not between others' turns
+
+# Of bodies that are being read. What a few slow clients send is far below.
+MAX_READING_BYTES = 256 * 1024 * 1024
+
+# Requests that wait for a thread of Flask's.
+MAX_WAITING = 2_000
 STOP_SECONDS = 5.0
-WATCH_SECONDS = 1.0  # how often a loop that has died is looked for
-COMMIT_SECONDS = 6.0  # longer than any call of the database may take: what was begun has ended by then
+
+# How often a loop that has died is looked for.
+WATCH_SECONDS = 1.0
+
+# Longer than any call of the database may take: what was begun has ended by then.
+COMMIT_SECONDS = 6.0
 
 BODY_HEADERS = (b"content-length", b"transfer-encoding")
 
@@ -68,22 +68,14 @@ log = structlog.get_logger("server")
 
 
 class Shell:
-    """Runs a Flask application for Granian.
+    """Runs a Flask application for Granian."""
 
-    at_hand: the callback of a trigger URL's path if it is known without waiting, else None.
-    """
-
-    def __init__(
-        self, app: Flask, settings: Settings, at_hand: Callable[[str], object | None] = lambda _path: None
-    ) -> None:
+    def __init__(self, app: Flask, settings: Settings) -> None:
         self._app = app
         self._settings = settings
-        self._at_hand = at_hand
-        self._threads = ThreadPoolExecutor(settings.api_threads, thread_name_prefix="flask")
-        self._waiting = 0
+        self._threads = Threads("flask", settings.api_threads, MAX_WAITING)
         self._reading_bytes = 0
         self._reading = Deadlines(settings.body_timeout_seconds)
-        self._accepting = Deadlines(settings.accept_timeout_seconds)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request (ASGI 3)."""
@@ -91,24 +83,25 @@ class Shell:
             return
         request_id = uuid4().hex
         try:
-            body = await self._read_body(scope, receive)
+            body = await self._body_of(scope, receive)
             status, headers, answer = await self._answer(scope, body, request_id)
-        except PointsmanError as error:
-            if scope["path"].startswith(TRIGGER_PREFIXES):
-                metrics.triggers_refused.labels(error.code).inc()
-            status, headers, answer = of_error(error, request_id)
+        except Exception as error:  # noqa: BLE001 - none is swallowed: each becomes an answer
+            status, headers, answer = of_error(translate(error, scope["path"]), request_id)
             if isinstance(error, (TooLarge, TooSlow, Incomplete)):
                 headers.append(("connection", "close"))
-        except Exception as error:
-            log.error("request_broken", path=scope["path"], exc_info=error)
-            status, headers, answer = of_error(
-                PointsmanError("Something went wrong inside Pointsman."), request_id
-            )
         if scope["method"] == "HEAD":
             answer = b""
         encoded = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers]
         await send({"type": "http.response.start", "status": status, "headers": encoded})
         await send({"type": "http.response.body", "body": answer})
+
+    async def _body_of(self, scope: Scope, receive: Receive) -> bytes:
+        try:
+            return await self._read_body(scope, receive)
+        except PointsmanError as error:
+            if scope["path"].startswith(TRIGGER_PREFIXES):
+                metrics.triggers_refused.labels(error.code).inc()
+            raise
 
     async def _read_body(self, scope: Scope, receive: Receive) -> bytes:
         limit = self._settings.max_body_bytes
@@ -147,33 +140,19 @@ class Shell:
         return b"".join(chunks)
 
     async def _answer(self, scope: Scope, body: bytes, request_id: str) -> Answer:
-        deferred: list[Deferred] = []
-        environ = _environ(scope, body, request_id, deferred)
-        callback = self._at_hand(scope["path"]) if len(body) <= MAX_BODY_ON_LOOP_BYTES else None
-        limit: AbstractAsyncContextManager[object]
-        if callback is None:
-            seconds = self._seconds_for(scope["path"])
-            deadline = time.monotonic() + seconds
-            answer = await self._in_thread(environ, seconds)
-            limit = asyncio.timeout(max(deadline - time.monotonic(), 0.1))
-        else:
-            environ[keys.CALLBACK] = callback
-            answer = self._run_flask(environ)
-            limit = self._accepting.limit()
-        return await deferred[0].answer(limit) if deferred else answer
+        coroutines: list[Coroutine[Any, Any, Answer]] = []
+        environ = _environ(scope, body, request_id, coroutines)
+        # the views of trigger URLs only read the request; what they wait for is awaited
+        is_trigger = scope["path"].startswith(TRIGGER_PREFIXES)
+        answer = self._run_flask(environ) if is_trigger else await self._in_thread(environ, scope["path"])
+        return await coroutines[0] if coroutines else answer
 
-    def _seconds_for(self, path: str) -> float:
+    async def _in_thread(self, environ: dict[str, Any], path: str) -> Answer:
         is_management = path.startswith(MANAGEMENT_PREFIX)
         settings = self._settings
-        return settings.management_timeout_seconds if is_management else settings.accept_timeout_seconds
-
-    async def _in_thread(self, environ: dict[str, Any], seconds: float) -> Answer:
-        if self._waiting >= MAX_WAITING:
-            raise Unavailable("Too many requests are waiting in this process.")
+        seconds = settings.management_timeout_seconds if is_management else settings.accept_timeout_seconds
         patience = environ[keys.PATIENCE] = Patience()
-        thread = asyncio.get_running_loop().run_in_executor(self._threads, self._run_flask, environ)
-        self._waiting += 1
-        thread.add_done_callback(self._one_less)
+        thread = self._threads.call(self._run_flask, environ)
         done, _ = await asyncio.wait({thread}, timeout=seconds)
         if not done and patience.run_out():
             thread.cancel()  # has an effect only while it waits for a thread
@@ -183,9 +162,6 @@ class Shell:
         if not done:
             raise outcome_unknown("The commit did not end in time")
         return thread.result()
-
-    def _one_less(self, _thread: object) -> None:
-        self._waiting -= 1
 
     def _run_flask(self, environ: dict[str, Any]) -> Answer:
         status = 500
@@ -206,13 +182,15 @@ class Shell:
                 close()
 
     def stop(self) -> None:
-        self._threads.shutdown(wait=True, cancel_futures=True)
+        self._threads.stop()
 
 
 FRAMING = frozenset({"CONTENT_LENGTH", "TRANSFER_ENCODING"})  # undone by the shell, which has the whole body
 
 
-def _environ(scope: Scope, body: bytes, request_id: str, deferred: list[Deferred]) -> dict[str, Any]:
+def _environ(
+    scope: Scope, body: bytes, request_id: str, coroutines: list[Coroutine[Any, Any, Answer]]
+) -> dict[str, Any]:
     """The WSGI environment of a request (PEP 3333): text is latin-1, the path's bytes in disguise."""
     host, port = scope.get("server") or ("", 0)
     client = scope.get("client") or ("", 0)
@@ -234,8 +212,7 @@ def _environ(scope: Scope, body: bytes, request_id: str, deferred: list[Deferred
         "wsgi.multiprocess": True,
         "wsgi.run_once": False,
         keys.REQUEST_ID: request_id,
-        keys.DEFERRED: deferred,
-        keys.LOOP: asyncio.get_running_loop(),
+        keys.AWAITED: coroutines,
         keys.BODY: body,
         keys.HEADERS: scope["headers"],
     }
@@ -251,7 +228,7 @@ def _environ(scope: Scope, body: bytes, request_id: str, deferred: list[Deferred
 
 async def serve(settings: Settings, services: Services) -> None:
     """Serve until SIGTERM or SIGINT, then finish what was begun."""
-    shell = Shell(make_app(services), settings, services.ingress.resolver.at_hand)
+    shell = Shell(make_app(services), settings)
     server = Server(
         shell,
         interface=Interfaces.ASGINL,

@@ -11,10 +11,12 @@ import structlog
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
+from api.deadlines import Deadlines
 from api.ingress.outcomes import Outcomes
 from api.ingress.parts import IngressParts
 from api.ingress.record import Recorder
-from api.ingress.resolve import Resolver
+from api.ingress.resolve import LOOK_UPS, MAX_WAITING, Resolver
+from api.threads import Threads
 from api.urls import Urls
 from api.work import Workshop
 from shared.clock import database_clock
@@ -28,6 +30,7 @@ from shared.threads import first_dead
 
 POOL_SIZE = 8
 READ_SECONDS = 5.0
+STATUS_THREADS = 4
 
 log = structlog.get_logger("services")
 
@@ -46,8 +49,7 @@ class Services:
     def start(self) -> None:
         self._measure_clock()
         self.publisher.start()
-        self.ingress.recorder.start()
-        self.ingress.outcomes.start()
+        self.ingress.start()
         self.listener.start()
 
     def dead_thread(self) -> str | None:
@@ -65,9 +67,8 @@ class Services:
 
     def stop(self) -> None:
         """Let waiting callers go, commit what is queued, send its hints, close."""
-        self.ingress.outcomes.stop()
         self.listener.stop()
-        self.ingress.recorder.stop()
+        self.ingress.stop()
         self.publisher.stop()
         self.engine.dispose()
 
@@ -93,7 +94,18 @@ def make_services(settings: Settings) -> Services:
         settings=settings,
         engine=engine,
         workshop=workshop,
-        ingress=IngressParts(settings, engine, Urls(settings.base_url), Resolver(engine), recorder, outcomes),
+        ingress=IngressParts(
+            settings=settings,
+            engine=engine,
+            urls=Urls(settings.base_url),
+            deadline=Deadlines(settings.accept_timeout_seconds),
+            resolver=Resolver(
+                make_engine(settings.postgres, "resolve", pool_size=LOOK_UPS, call_seconds=READ_SECONDS)
+            ),
+            recorder=recorder,
+            outcomes=outcomes,
+            threads=Threads("status", STATUS_THREADS, MAX_WAITING),
+        ),
         publisher=publisher,
         listener=Listener(settings.redis, outcomes.settled),
     )

@@ -11,6 +11,7 @@ key that everybody sends keeps nobody waiting.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 from collections.abc import Sequence
@@ -19,10 +20,15 @@ from typing import Any
 from uuid import UUID
 
 from api.idempotency import check_key
+from api.ingress.call import Call
+from api.ingress.resolve import Snapshot
 from shared.postgres.arrays import array
 
 CALLERS = "caller:"
 CACHE = "cache:"
+
+# A larger body is hashed by a thread, and not between others' turns.
+MAX_HASHED_ON_LOOP_BYTES = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,31 +77,29 @@ WHERE k.expires_at > now() AND NOT (k.key LIKE 'cache:%%' AND EXISTS (
 """
 
 
-def key_of(
-    sent: str | None,
-    method: str,
-    query: bytes,
-    body: bytes,
-    *,
-    cache_period_seconds: int,
-    lifetime_seconds: float,
-) -> RequestKey | None:
-    """The key of a request, None when every call counts. Raises Refused for a key that cannot be one.
+async def key_of_call(call: Call, callback: Snapshot, lifetime_seconds: float) -> RequestKey | None:
+    """The key of a call, None when every call counts. Raises Refused for a key that cannot be one.
 
-    sent: the header Idempotency-Key. lifetime_seconds: how long such a key lasts.
+    lifetime_seconds: how long a key lasts that the caller chose.
     """
-    if sent is None and not cache_period_seconds:
+    if call.idempotency_key is None and not callback.cache_period_seconds:
         return None
-    digest = _hash(method, query, body)
-    if sent is None:
-        return RequestKey(CACHE + digest.hex(), digest, cache_period_seconds)
-    return RequestKey(CALLERS + check_key(sent), digest, lifetime_seconds)
+    if len(call.body) <= MAX_HASHED_ON_LOOP_BYTES:
+        return _key(call, callback, lifetime_seconds)
+    return await asyncio.to_thread(_key, call, callback, lifetime_seconds)
 
 
-def _hash(method: str, query: bytes, body: bytes) -> bytes:
+def _key(call: Call, callback: Snapshot, lifetime_seconds: float) -> RequestKey:
+    digest = _hash(call)
+    if call.idempotency_key is None:
+        return RequestKey(CACHE + digest.hex(), digest, callback.cache_period_seconds)
+    return RequestKey(CALLERS + check_key(call.idempotency_key), digest, lifetime_seconds)
+
+
+def _hash(call: Call) -> bytes:
     """The list's JSON has no line break, so that no part can be mistaken for another."""
-    digest = hashlib.sha256(json.dumps([method, query.decode("latin-1")]).encode() + b"\n")
-    digest.update(body)
+    digest = hashlib.sha256(json.dumps([call.method, call.query]).encode() + b"\n")
+    digest.update(call.body)
     return digest.digest()
 
 

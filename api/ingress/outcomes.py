@@ -48,7 +48,7 @@ FROM action_executions x WHERE x.trigger_id = ANY(%s::uuid[]) GROUP BY x.trigger
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class TriggerOutcome:
     """How far a trigger is. status: None when it is not kept any more. executions: told once it has settled.
 
     Responses and error texts are not among them: a trigger URL is public, and they may hold secrets.
@@ -78,9 +78,9 @@ class Outcomes:
     def __init__(self, database_url: str, max_waiters: int) -> None:
         self._connection = OwnedConnection(database_url, "outcomes", call_seconds=CALL_SECONDS)
         self._max_waiters = max_waiters
-        self._waiting: dict[Future[Outcome], _Wait] = {}
+        self._waiting: dict[Future[TriggerOutcome], _Wait] = {}
         self._waiters_of: Counter[UUID] = Counter()
-        self._asked: list[tuple[UUID, Future[Outcome]]] = []
+        self._asked: list[tuple[UUID, Future[TriggerOutcome]]] = []
         self._told: set[UUID] = set()
         self._wake = threading.Condition()
         self._stopping = False
@@ -103,7 +103,7 @@ class Outcomes:
             self._asked.clear()
             self._wake.notify()
         for future in left:
-            _set(future, Outcome("PENDING"))
+            _set(future, TriggerOutcome("PENDING"))
 
     def _has_room(self, user_id: UUID) -> bool:
         if len(self._waiting) >= self._max_waiters:
@@ -111,9 +111,9 @@ class Outcomes:
         share = max(self._max_waiters // TENANT_SHARE, 1)
         return self._waiters_of[user_id] < share
 
-    def look(self, trigger_id: UUID) -> Future[Outcome]:
+    def look(self, trigger_id: UUID) -> Future[TriggerOutcome]:
         """How far it is now."""
-        future: Future[Outcome] = Future()
+        future: Future[TriggerOutcome] = Future()
         with self._wake:
             if self._stopping or len(self._asked) >= self._max_waiters + MAX_LOOK_IDS:
                 future.set_exception(Unavailable("Too many callers ask for outcomes."))
@@ -122,12 +122,12 @@ class Outcomes:
                 self._wake.notify()
         return future
 
-    def wait(self, trigger_id: UUID, user_id: UUID, seconds: float) -> Future[Outcome] | None:
+    def wait(self, trigger_id: UUID, user_id: UUID, seconds: float) -> Future[TriggerOutcome] | None:
         """Its end, within about this time. Cancel the future to wait no longer; None when too many are waiting.
 
         user_id: whose callback was called, so that no tenant takes all places.
         """
-        future: Future[Outcome] = Future()
+        future: Future[TriggerOutcome] = Future()
         with self._wake:
             if self._stopping or not self._has_room(user_id):
                 return None
@@ -146,7 +146,7 @@ class Outcomes:
                 self._told.update(ids)
                 self._wake.notify()
 
-    def _forget(self, future: Future[Outcome]) -> None:
+    def _forget(self, future: Future[TriggerOutcome]) -> None:
         with self._wake:
             gone = self._waiting.pop(future, None)
             if gone is not None:
@@ -172,13 +172,15 @@ class Outcomes:
             if everybody:
                 look_at = time.monotonic() + LOOK_SECONDS
             for future in forgotten:
-                future.cancel()
+                _set(future, TriggerOutcome("PENDING"))
             self._tell(asked, waiting)
 
     def _is_time(self, look_at: float) -> bool:
         return bool(self._waiting) and time.monotonic() >= look_at
 
-    def _tell(self, asked: list[tuple[UUID, Future[Outcome]]], waiting: dict[Future[Outcome], UUID]) -> None:
+    def _tell(
+        self, asked: list[tuple[UUID, Future[TriggerOutcome]]], waiting: dict[Future[TriggerOutcome], UUID]
+    ) -> None:
         try:
             found = self._read({one for one, _ in asked} | set(waiting.values()))
         except psycopg2.Error as error:
@@ -189,14 +191,14 @@ class Outcomes:
                         future.set_exception(Unavailable("PostgreSQL is not available."))
             return
         for trigger_id, future in asked:
-            _set(future, found.get(trigger_id, Outcome()))
+            _set(future, found.get(trigger_id, TriggerOutcome()))
         for future, trigger_id in waiting.items():
             outcome = found.get(trigger_id)
             if outcome is not None and outcome.settled:
                 _set(future, outcome)
 
-    def _read(self, ids: set[UUID]) -> dict[UUID, Outcome]:
-        found: dict[UUID, Outcome] = {}
+    def _read(self, ids: set[UUID]) -> dict[UUID, TriggerOutcome]:
+        found: dict[UUID, TriggerOutcome] = {}
         listed = sorted(str(one) for one in ids)
         for start in range(0, len(listed), MAX_LOOK_IDS):
             with self._connection.transaction() as cursor:
@@ -205,11 +207,11 @@ class Outcomes:
                 settled = [str(row[0]) for row in ends if row[2] is not None]
                 cursor.execute(_EXECUTIONS, (settled,))
                 executions = dict(cursor.fetchall())
-            found |= {row[0]: Outcome(row[1], row[2], executions.get(row[0], [])) for row in ends}
+            found |= {row[0]: TriggerOutcome(row[1], row[2], executions.get(row[0], [])) for row in ends}
         return found
 
 
-def _set(future: Future[Outcome], outcome: Outcome) -> None:
+def _set(future: Future[TriggerOutcome], outcome: TriggerOutcome) -> None:
     """Give an outcome to a future whose owner may have gone, or been told by stop() at the same time."""
     with contextlib.suppress(InvalidStateError):
         if not future.done():

@@ -8,9 +8,11 @@ from typing import cast
 from flask import current_app
 from sqlalchemy import Engine
 
+from api.deadlines import Deadlines
 from api.ingress.outcomes import Outcomes
 from api.ingress.record import Recorder
 from api.ingress.resolve import Resolver
+from api.threads import Threads
 from api.urls import Urls
 from shared.config import Settings
 
@@ -19,14 +21,30 @@ EXTENSION = "pointsman.ingress"
 
 @dataclass(frozen=True, slots=True)
 class IngressParts:
-    """The settings, the connections and the threads that calls of trigger URLs need."""
+    """The settings, the connections and the threads that calls of trigger URLs need.
+
+    deadline: of the steps up to the commit. threads: for reading the status of triggers on `engine`.
+    """
 
     settings: Settings
     engine: Engine
     urls: Urls
+    deadline: Deadlines
     resolver: Resolver
     recorder: Recorder
     outcomes: Outcomes
+    threads: Threads
+
+    def start(self) -> None:
+        self.recorder.start()
+        self.outcomes.start()
+
+    def stop(self) -> None:
+        """Let waiting callers go, commit what is queued, close. The engine is its maker's."""
+        self.outcomes.stop()
+        self.recorder.stop()
+        self.resolver.stop()
+        self.threads.stop()
 
 
 def parts() -> IngressParts:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -19,7 +18,9 @@ from uuid import UUID
 from psycopg2.errors import LockNotAvailable
 
 from api.idempotency import key_reused
+from api.ingress.call import Call
 from api.ingress.deduplicate import CALLERS, Holder, RequestKey, reserve
+from api.ingress.resolve import Snapshot
 from shared import metrics
 from shared.clock import database_clock
 from shared.errors import PointsmanError, Unavailable
@@ -47,26 +48,24 @@ _KEY_WAIT = f"SET LOCAL lock_timeout = {KEY_WAIT_MS}"
 class NewTrigger:
     """A call of a trigger URL, about to be recorded.
 
-    headers: a JSON array of pairs. key: what makes it the same as another. awaited: its caller waits for its end.
+    key: what makes it the same as another. wait_seconds: how long its caller waits for its end, 0 for not at all.
     """
 
     id: UUID
-    callback_id: UUID
-    user_id: UUID
-    method: str
-    path: str
-    query: str
-    headers: str
-    content_type: str | None
-    body: bytes
-    source_ip: str | None
+    callback: Snapshot
+    call: Call
     key: RequestKey | None = None
-    awaited: bool = False
+    wait_seconds: int = 0
+
+    @property
+    def may_hit_cache(self) -> bool:
+        """Whether an equal call may answer it, whatever its caller sent."""
+        return self.key is not None and not self.key.is_callers
 
     @property
     def size(self) -> int:
         """About how many bytes it takes in the queue and in the batch."""
-        return ROW_OVERHEAD_BYTES + len(self.body) + len(self.headers) + len(self.query)
+        return ROW_OVERHEAD_BYTES + len(self.call.body) + len(self.call.headers) + len(self.call.query)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +76,7 @@ class Recorded:
     repeated: bool = False
 
 
-Answer = Recorded | PointsmanError
+Decided = Recorded | PointsmanError
 """What becomes of a call that was stored with others: its trigger, or why it alone has none."""
 
 
@@ -93,7 +92,7 @@ class Recorder:
         self._publisher = publisher
         self._first_hint_seconds = first_hint_seconds
         self._measured_at = float("-inf")
-        self._commits: GroupCommit[NewTrigger, Answer] = GroupCommit(
+        self._commits: GroupCommit[NewTrigger, Decided] = GroupCommit(
             "record",
             self.flush,
             max_batch_rows=MAX_BATCH_ROWS,
@@ -113,18 +112,14 @@ class Recorder:
         self._commits.stop()
         self._connection.close()
 
-    def record(self, trigger: NewTrigger) -> Future[Answer]:
+    def record(self, trigger: NewTrigger) -> asyncio.Future[Decided]:
         """Queue a trigger. The future ends without error once it is committed; raises Unavailable when full.
 
         Conflict (as a result): its key was used for another request. Unavailable: its key is held by another process.
         """
         return self._commits.submit(trigger, trigger.size)
 
-    def record_on(self, loop: asyncio.AbstractEventLoop, trigger: NewTrigger) -> asyncio.Future[Answer]:
-        """The same for whoever waits on this loop."""
-        return self._commits.submit_on(loop, trigger, trigger.size)
-
-    def flush(self, triggers: Sequence[NewTrigger]) -> list[Answer]:
+    def flush(self, triggers: Sequence[NewTrigger]) -> list[Decided]:
         """Commit a batch, then offer its hint."""
         started = time.monotonic()
         try:
@@ -147,25 +142,25 @@ class Recorder:
 
     def _store(
         self, connection: GuardedConnection, cursor: Any, triggers: Sequence[NewTrigger]
-    ) -> list[Answer]:
+    ) -> list[Decided]:
         """Those without a key first, in a transaction of their own: nobody's key can keep them waiting."""
         plain = [t for t in triggers if t.key is None]
         if plain:
             self._insert(cursor, plain)
-        answers: dict[UUID, Answer] = {t.id: Recorded(t.id) for t in plain}
+        answers: dict[UUID, Decided] = {t.id: Recorded(t.id) for t in plain}
         answers |= self._store_keyed(connection, cursor, [t for t in triggers if t.key is not None])
         return [answers[t.id] for t in triggers]
 
     def _store_keyed(
         self, connection: GuardedConnection, cursor: Any, triggers: Sequence[NewTrigger]
-    ) -> dict[UUID, Answer]:
+    ) -> dict[UUID, Decided]:
         """One transaction; a key that another process holds for long is isolated by halving and fails alone."""
         if not triggers:
             return {}
         try:
             with connection:  # one transaction, although the connection commits each statement otherwise
                 cursor.execute(_KEY_WAIT)
-                holders = reserve(cursor, [(t.id, t.callback_id, t.key) for t in triggers if t.key])
+                holders = reserve(cursor, [(t.id, t.callback.callback_id, t.key) for t in triggers if t.key])
                 answers = {t.id: _answer(t, holders) for t in triggers}
                 new = [t for t in triggers if answers[t.id] == Recorded(t.id)]
                 if new:
@@ -180,13 +175,13 @@ class Recorder:
         return answers
 
     def _insert(self, cursor: Any, triggers: Sequence[NewTrigger]) -> None:
-        awaited = [t.id for t in triggers if t.awaited]
+        awaited = [t.id for t in triggers if t.wait_seconds]
         enter(cursor, _columns(triggers), self._first_hint_seconds, awaited)
 
 
-def _answer(trigger: NewTrigger, holders: Mapping[tuple[UUID, str], Holder]) -> Answer:
+def _answer(trigger: NewTrigger, holders: Mapping[tuple[UUID, str], Holder]) -> Decided:
     assert trigger.key is not None
-    holder = holders[trigger.callback_id, trigger.key.key]
+    holder = holders[trigger.callback.callback_id, trigger.key.key]
     if holder.trigger_id == trigger.id:
         return Recorded(trigger.id)
     if holder.request_hash != trigger.key.request_hash:
@@ -197,14 +192,14 @@ def _answer(trigger: NewTrigger, holders: Mapping[tuple[UUID, str], Holder]) -> 
 def _columns(triggers: Sequence[NewTrigger]) -> tuple[str, ...]:
     return (
         array(t.id for t in triggers),
-        array(t.callback_id for t in triggers),
-        array(t.user_id for t in triggers),
-        array(t.method for t in triggers),
-        array(t.path for t in triggers),
-        array(t.query for t in triggers),
-        array(t.headers for t in triggers),
-        array(t.content_type for t in triggers),
-        array(t.body for t in triggers),
-        array(t.source_ip for t in triggers),
+        array(t.callback.callback_id for t in triggers),
+        array(t.callback.user_id for t in triggers),
+        array(t.call.method for t in triggers),
+        array(t.call.path for t in triggers),
+        array(t.call.query for t in triggers),
+        array(t.call.headers for t in triggers),
+        array(t.call.content_type for t in triggers),
+        array(t.call.body for t in triggers),
+        array(t.call.source_ip for t in triggers),
         array(t.key.key.removeprefix(CALLERS) if t.key and t.key.is_callers else None for t in triggers),
     )

@@ -7,19 +7,27 @@ cache is bounded and forgets everything when it is full.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from uuid import UUID
 
 from sqlalchemy import Engine, text
 
-from api.urls import CUSTOM_PREFIX, NAME, TOKEN_PREFIX
+from api.threads import Threads
+from api.urls import NAME, TOKEN_PREFIX
 from shared.clock import database_clock
 from shared.errors import Forbidden, NotFound
 
 TTL_SECONDS = 1.0
 MAX_ENTRIES = 20_000
+LOOK_UPS = 4
+"""How many callbacks are looked up at once, each on a connection of its own."""
+MAX_WAITING = 2_000
+PREFIX_CHARS = len(TOKEN_PREFIX)
+UNKNOWN = (float("-inf"), None)
 
 _FIND = """
 SELECT c.id, c.user_id, c.active_status AND u.is_active AND u.deleted_at IS NULL, c.timeout_duration, c.cache_period
@@ -42,38 +50,20 @@ class Snapshot:
 
 
 class Resolver:
-    """Finds callbacks by trigger token or custom path."""
+    """Finds callbacks by the address that a call names. Its connections and threads are its own."""
 
     def __init__(self, engine: Engine, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._engine = engine
         self._monotonic = monotonic
-        self._cache: dict[tuple[bool, str], tuple[float, Snapshot | None]] = {}
+        self._threads = Threads("resolve", LOOK_UPS, MAX_WAITING)
+        self._cache: dict[str, tuple[float, Snapshot | None]] = {}
+        self._looking: dict[str, asyncio.Future[Snapshot | None]] = {}
 
-    def by_token(self, token: str) -> Snapshot:
-        """The callback with this trigger token. Raises NotFound."""
-        return self._find(True, token)
-
-    def by_path(self, path: str) -> Snapshot:
-        """The callback with this custom path. Raises NotFound."""
-        return self._find(False, path)
-
-    def at_hand(self, url_path: str) -> Snapshot | None:
-        """The callback that a trigger URL's path (`/t/…`, `/c/…`) names, if that is known without asking PostgreSQL."""
-        kind = url_path[:3]
-        if kind not in (TOKEN_PREFIX, CUSTOM_PREFIX):
-            return None
-        expires, snapshot = self._cache.get((kind == TOKEN_PREFIX, url_path[3:]), (0.0, None))
-        return snapshot if self._monotonic() < expires else None
-
-    def _find(self, is_token: bool, name: str) -> Snapshot:
-        key = (is_token, name)
-        now = self._monotonic()
-        expires, snapshot = self._cache.get(key, (0.0, None))
-        if now >= expires:
-            snapshot = self._read(is_token, name) if NAME.fullmatch(name) else None
-            if len(self._cache) >= MAX_ENTRIES:
-                self._cache.clear()
-            self._cache[key] = (now + TTL_SECONDS, snapshot)
+    async def find(self, address: str) -> Snapshot:
+        """The callback at this address, `/t/{triggerToken}` or `/c/{customPath}`. Raises NotFound."""
+        expires, snapshot = self._cache.get(address, UNKNOWN)
+        if self._monotonic() >= expires:
+            snapshot = await self._look_up(address)
         if snapshot is None:
             raise NotFound(
                 "No callback has this trigger URL.",
@@ -82,14 +72,37 @@ class Resolver:
             )
         return snapshot
 
-    def _read(self, is_token: bool, name: str) -> Snapshot | None:
+    async def _look_up(self, address: str) -> Snapshot | None:
+        """Ask PostgreSQL. Whoever wants the same address meanwhile waits for the same answer."""
+        if NAME.fullmatch(address[PREFIX_CHARS:]) is None:
+            return None  # no URL of ours: not looked up, and not remembered
+        looking = self._looking.get(address)
+        if looking is None:
+            expires = self._monotonic() + TTL_SECONDS
+            looking = self._looking[address] = self._threads.call(self._read, address)
+            looking.add_done_callback(partial(self._keep, address, expires))
+        return await asyncio.shield(looking)  # one caller's time may be over, the others' is not
+
+    def _keep(self, address: str, expires: float, looked: asyncio.Future[Snapshot | None]) -> None:
+        del self._looking[address]
+        if looked.cancelled() or looked.exception() is not None:
+            return  # what PostgreSQL did not say is not remembered
+        if len(self._cache) >= MAX_ENTRIES:
+            self._cache.clear()
+        self._cache[address] = (expires, looked.result())
+
+    def _read(self, address: str) -> Snapshot | None:
+        find = _BY_TOKEN if address.startswith(TOKEN_PREFIX) else _BY_PATH
         with self._engine.connect() as connection:
-            if (
-                not database_clock.is_measured
-            ):  # PostgreSQL was away at the start; the first key needs its time
+            # PostgreSQL was away at the start; the first key needs its time
+            if not database_clock.is_measured:
                 database_clock.measure(connection.connection.cursor())
-            row = connection.execute(_BY_TOKEN if is_token else _BY_PATH, {"name": name}).first()
+            row = connection.execute(find, {"name": address[PREFIX_CHARS:]}).first()
         return None if row is None else Snapshot(UUID(str(row[0])), UUID(str(row[1])), *row[2:])
+
+    def stop(self) -> None:
+        self._threads.stop()
+        self._engine.dispose()
 
 
 def must_be_active(snapshot: Snapshot) -> None:

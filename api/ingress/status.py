@@ -5,7 +5,12 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
+import orjson
 from sqlalchemy import Engine, text
+
+from api.awaited import Answer
+from api.ingress.parts import IngressParts
+from shared.errors import NotFound
 
 _STATUS = text("""
 SELECT t.id, t.received_at, coalesce(r.status::text, CASE WHEN l.success THEN 'SUCCESS' ELSE 'FAILED' END),
@@ -17,8 +22,26 @@ WHERE t.id = :trigger_id AND t.callback_id = :callback_id
 """)
 
 
-def read_status(engine: Engine, callback_id: UUID, trigger_id: UUID) -> dict[str, Any] | None:
-    """`{"triggerId","status","receivedAt","finishedAt"}`, or None when the callback has no such trigger."""
+async def status_of(address: str, trigger_id: str, request_id: str, own: IngressParts) -> Answer:
+    """`{"triggerId","status","receivedAt","finishedAt"}` of a trigger of the callback at this address. Raises NotFound."""
+    async with own.deadline.limit():
+        callback = await own.resolver.find(address)
+        try:
+            wanted = UUID(trigger_id)
+        except ValueError:
+            raise NotFound("This is not a trigger's id.") from None
+        status = await own.threads.call(_read, own.engine, callback.callback_id, wanted)
+    if status is None:
+        raise NotFound("This callback has no such trigger.")
+    named = [
+        ("content-type", "application/json"),
+        ("cache-control", "no-store"),
+        ("x-request-id", request_id),
+    ]
+    return 200, named, orjson.dumps(status, option=orjson.OPT_UTC_Z)
+
+
+def _read(engine: Engine, callback_id: UUID, trigger_id: UUID) -> dict[str, Any] | None:
     with engine.connect() as connection:
         row = connection.execute(_STATUS, {"trigger_id": trigger_id, "callback_id": callback_id}).first()
     if row is None:

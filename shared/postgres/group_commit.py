@@ -1,6 +1,6 @@
 """Group commit: concurrent writers share one statement and one COMMIT.
 
-Callers submit rows and get a future each. One thread takes whatever has gathered and flushes it;
+Coroutines submit rows and await a future each. One thread takes whatever has gathered and flushes it;
 while it does, the next batch gathers. What is always true:
 
 - a future is resolved only after its row's transaction has committed (or certainly never will);
@@ -9,7 +9,7 @@ while it does, the next batch gathers. What is always true:
 - the queue is bounded in rows and bytes; beyond either, submit() raises Unavailable at once;
 - a row whose caller gave up before its batch was sent is not sent, unless the commit is patient.
 
-Callers on an event loop are told all at once: a batch wakes its loop a single time.
+The callers of a batch are told all at once: it wakes their loop a single time.
 
 `flush` must be safe to repeat after an ambiguous COMMIT (client-made keys, ON CONFLICT DO NOTHING,
 or a fence).
@@ -23,7 +23,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import Future
 from typing import Any, Generic, TypeVar
 
 import psycopg2
@@ -64,26 +63,17 @@ def is_transient(error: Exception) -> bool:
     return isinstance(error, psycopg2.Error) and (error.pgcode or "")[:2] in {"08", "40", "53", "57", "25"}
 
 
-Pending = Future[Result] | asyncio.Future[Result]
-"""What a caller waits for: in its thread, or on its loop."""
-
 End = Callable[[Any, Any], None]
 
 
 class _Entry(Generic[Row, Result]):
     __slots__ = ("future", "loop", "row", "size")
 
-    def __init__(self, row: Row, size: int, loop: asyncio.AbstractEventLoop | None) -> None:
+    def __init__(self, row: Row, size: int) -> None:
         self.row = row
         self.size = size
-        self.loop = loop
-        self.future: Pending[Result] = Future() if loop is None else loop.create_future()
-
-    def is_wanted(self) -> bool:
-        """Whether its caller still waits; from now on one in a thread cannot give up any more."""
-        if isinstance(self.future, Future):
-            return self.future.set_running_or_notify_cancel()
-        return not self.future.cancelled()
+        self.loop = asyncio.get_running_loop()
+        self.future: asyncio.Future[Result] = self.loop.create_future()
 
 
 class GroupCommit(Generic[Row, Result]):
@@ -137,23 +127,12 @@ class GroupCommit(Generic[Row, Result]):
             self._stopping = True
             self._wake.notify()
 
-    def submit(self, row: Row, size: int) -> Future[Result]:
-        """Queue a row of about `size` bytes; the future holds flush's result for it, or its error.
+    def submit(self, row: Row, size: int) -> asyncio.Future[Result]:
+        """Queue a row of about `size` bytes; the future, of the running loop, holds flush's result for it, or its error.
 
         Raises Unavailable when the queue is full or the process is stopping.
         """
-        future = self._queue_up(_Entry(row, size, None))
-        assert isinstance(future, Future)
-        return future
-
-    def submit_on(self, loop: asyncio.AbstractEventLoop, row: Row, size: int) -> asyncio.Future[Result]:
-        """The same for whoever waits on this loop."""
-        future = self._queue_up(_Entry(row, size, loop))
-        assert isinstance(future, asyncio.Future)
-        return future
-
-    def _queue_up(self, entry: _Entry[Row, Result]) -> Pending[Result]:
-        size = entry.size
+        entry: _Entry[Row, Result] = _Entry(row, size)
         with self._wake:
             if self._stopping:
                 raise Unavailable("The process is stopping.")
@@ -173,7 +152,7 @@ class GroupCommit(Generic[Row, Result]):
                 if not self._queue:
                     return
                 batch = self._take()
-            live = [entry for entry in batch if entry.is_wanted() or self._patient]
+            live = [entry for entry in batch if self._patient or not entry.future.cancelled()]
             if live:
                 self._store(live)
 
@@ -237,29 +216,26 @@ class GroupCommit(Generic[Row, Result]):
 
 
 def _tell(batch: Sequence[_Entry[Any, Any]], outcomes: Sequence[Any], end: End) -> None:
-    """End each entry's future with its outcome: here, or on the loop where somebody waits for it."""
-    by_loop: dict[asyncio.AbstractEventLoop | None, list[tuple[Pending[Any], Any]]] = {}
+    """End each entry's future with its outcome, on the loop where somebody waits for it."""
+    by_loop: dict[asyncio.AbstractEventLoop, list[tuple[asyncio.Future[Any], Any]]] = {}
     for entry, outcome in zip(batch, outcomes, strict=True):
         by_loop.setdefault(entry.loop, []).append((entry.future, outcome))
     for loop, told in by_loop.items():
-        if loop is None:
-            _end_all(told, end)
-        else:
-            with contextlib.suppress(RuntimeError):  # the loop has ended, and with it whoever waited on it
-                loop.call_soon_threadsafe(_end_all, told, end)
+        with contextlib.suppress(RuntimeError):  # the loop has ended, and with it whoever waited on it
+            loop.call_soon_threadsafe(_end_all, told, end)
 
 
-def _end_all(told: Iterable[tuple[Pending[Any], Any]], end: End) -> None:
+def _end_all(told: Iterable[tuple[asyncio.Future[Any], Any]], end: End) -> None:
     for future, outcome in told:
         if not future.done():
             end(future, outcome)
 
 
-def _succeed(future: Pending[Any], result: Any) -> None:
+def _succeed(future: asyncio.Future[Any], result: Any) -> None:
     future.set_result(result)
 
 
-def _fail(future: Pending[Any], error: BaseException) -> None:
+def _fail(future: asyncio.Future[Any], error: BaseException) -> None:
     future.set_exception(error)
 
 

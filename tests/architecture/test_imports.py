@@ -64,7 +64,7 @@ def test_imports_against_the_stream_would_be_seen(tmp_path: Path) -> None:
     forbidden = [
         ("api.health", "worker.app"),
         ("worker.app", "api.health"),
-        ("shared.ids", "api.deferred"),
+        ("shared.ids", "api.awaited"),
         ("shared.clock", "worker.hint_request"),
         ("worker.hint_request", "deploy.local.ports"),
         ("migrations.migrate", "deploy.local.ports"),

@@ -86,7 +86,7 @@ class Storage:
 
     async def store(self, item: StoredItem) -> None:
         """Store an item; raises Invalid over the quota, Unavailable without PostgreSQL or time."""
-        future = self._commits.submit_on(asyncio.get_running_loop(), item, len(item.content) + 200)
+        future = self._commits.submit(item, len(item.content) + 200)
         try:
             async with asyncio.timeout(item.timeout_ms / 1000):
                 stored = await future

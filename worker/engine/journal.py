@@ -8,10 +8,8 @@ comes back to its run as RowRejected. Results outlive an outage of PostgreSQL: t
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
 from collections.abc import Sequence
-from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
@@ -145,13 +143,9 @@ class Journal:
     def thread(self) -> OwnedThread:
         return self._commits.thread
 
-    def submit(self, entry: Entry) -> Future[Started | ClaimLost]:
-        """Queue an entry. The future's result is ClaimLost (returned, not raised) when the fence dropped it."""
-        return self._commits.submit(entry, entry.size)
-
     async def write(self, entry: Entry) -> Started | ClaimLost:
-        """The same for a coroutine. The entry is written even when the coroutine is cancelled meanwhile."""
-        return await self._commits.submit_on(asyncio.get_running_loop(), entry, entry.size)
+        """Write an entry, even when the coroutine is cancelled meanwhile. ClaimLost (returned, not raised): the fence dropped it."""
+        return await self._commits.submit(entry, entry.size)
 
     def flush(self, entries: Sequence[Entry]) -> list[Started | ClaimLost]:
         """Write a batch in one transaction; one answer for each entry, in order."""

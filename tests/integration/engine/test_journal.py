@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from concurrent.futures import wait
 from typing import Any
 from uuid import UUID
 
@@ -14,6 +13,7 @@ from shared.clock import database_clock
 from shared.errors import ClaimLost, RowRejected
 from shared.ids import new_id
 from shared.postgres.connections import GuardedConnection, OwnedConnection
+from tests.loops import later
 from tests.world import World
 from worker.actions.contract import Outcome
 from worker.engine.claim import Claimer
@@ -52,7 +52,7 @@ def test_settling_removes_the_run_and_writes_the_log(
     world.action()
     (run,) = claim()
 
-    assert journal.submit(finished(run)).result(5) == {}
+    assert later(journal.write, finished(run)).result(5) == {}
 
     assert world.run(run.id) is None
     log = world.log(run.id)
@@ -82,7 +82,7 @@ def test_a_stale_workers_late_write_changes_nothing(
     (run,) = claim()
     world.do(theft)
 
-    assert isinstance(journal.submit(finished(run)).result(5), ClaimLost)
+    assert isinstance(later(journal.write, finished(run)).result(5), ClaimLost)
 
     assert [r["status"] for r in world.executions(run.id)] == ["RUNNING"]
     assert world.log(run.id) is None
@@ -97,9 +97,9 @@ def test_the_fence_sees_a_void_that_commits_while_it_waits(
     sweeper = connect(autocommit=False)
     with sweeper.cursor() as cursor:
         cursor.execute("UPDATE runs SET claim = claim + 1, status = 'PENDING'")
-        answer = journal.submit(finished(run))
-        done, _ = wait([answer], timeout=0.5)
-        assert not done, "it waits for the lock"
+        answer = later(journal.write, finished(run))
+        with pytest.raises(TimeoutError):
+            answer.result(0.5)  # it waits for the lock
         sweeper.commit()
     assert isinstance(answer.result(5), ClaimLost)
     assert [r["status"] for r in world.executions(run.id)] == ["RUNNING"]
@@ -111,7 +111,7 @@ def test_a_terminal_execution_is_never_overwritten(
     world.action()
     (run,) = claim()
     world.do("UPDATE action_executions SET status = 'FAILED', error = 'first'")
-    journal.submit(finished(run)).result(5)
+    later(journal.write, finished(run)).result(5)
     assert [(r["status"], r["error"]) for r in world.executions(run.id)] == [("FAILED", "first")]
 
 
@@ -122,7 +122,7 @@ def test_one_unstorable_response_among_fifty_fails_alone(
     world.action()
     runs = claim(51)
     poison = Outcome(success=True, response={"body": "a\x00b"})
-    answers = [journal.submit(finished(run, poison if n == 25 else OK)) for n, run in enumerate(runs)]
+    answers = [later(journal.write, finished(run, poison if n == 25 else OK)) for n, run in enumerate(runs)]
     for n, answer in enumerate(answers):
         if n == 25:
             with pytest.raises(RowRejected):
@@ -143,7 +143,7 @@ def test_parking_gives_the_run_back_until_it_is_due(
     execution.retry(failed, 7, Again(60.0), run.trigger.received_at)
     world.do("UPDATE runs SET losses = 2, losses_alone = 1")
 
-    journal.submit(Entry(run, changed=(execution,), end=Parked(60.0))).result(5)
+    later(journal.write, Entry(run, changed=(execution,), end=Parked(60.0))).result(5)
 
     row = world.run(run.id)
     assert row is not None
@@ -166,10 +166,10 @@ def test_an_immediate_retry_and_lost_attempts_are_known_to_the_next_claim(
     (execution,) = run.executions
     unsent = Outcome(success=False, code="connect_failed", error="no", retryable=True, unsent=True)
     execution.retry(unsent, 7, Again(0.0, immediate=True), run.trigger.received_at)
-    journal.submit(Entry(run, changed=(execution,))).result(5)
+    later(journal.write, Entry(run, changed=(execution,))).result(5)
     execution.status = Status.PENDING
-    journal.submit(Entry(run, starting=(execution,))).result(5)
-    journal.submit(Entry(run, end=Released("released"))).result(5)
+    later(journal.write, Entry(run, starting=(execution,))).result(5)
+    later(journal.write, Entry(run, end=Released("released"))).result(5)
 
     (again,) = claim(ids=[run.id])
 
@@ -231,7 +231,7 @@ def test_releasing_makes_what_was_running_pending(
 ) -> None:
     world.action()
     (run,) = claim()
-    journal.submit(Entry(run, end=Released("released"))).result(5)
+    later(journal.write, Entry(run, end=Released("released"))).result(5)
     row = world.run(run.id)
     assert row is not None
     assert (row["status"], row["worker_id"]) == ("PENDING", None)
@@ -265,7 +265,7 @@ def test_starting_a_later_step_reads_its_actions_anew(
     first, *rest = run.executions
     first.finish(OK)
 
-    started = journal.submit(Entry(run, changed=(first,), starting=tuple(rest))).result(5)
+    started = later(journal.write, Entry(run, changed=(first,), starting=tuple(rest))).result(5)
 
     assert not isinstance(started, ClaimLost)
     assert {action_id: action.config["url"] for action_id, action in started.items()} == {
@@ -298,6 +298,6 @@ def test_results_outlive_an_outage_of_postgres(world: World, claim: Callable[...
     journal = Journal(world.database_url)
     journal._connection = AwayAtFirst(world.database_url, "journal", call_seconds=5)
     journal.start()
-    assert journal.submit(finished(run)).result(15) == {}
+    assert later(journal.write, finished(run)).result(15) == {}
     journal.stop(5)
     assert world.run(run.id) is None

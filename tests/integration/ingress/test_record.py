@@ -10,12 +10,15 @@ from uuid import UUID
 
 import pytest
 
+from api.ingress.call import Call
 from api.ingress.deduplicate import CACHE, CALLERS, RequestKey
-from api.ingress.record import Answer, NewTrigger, Recorded, Recorder
+from api.ingress.record import Decided, NewTrigger, Recorded, Recorder
+from api.ingress.resolve import Snapshot
 from shared.errors import Conflict, RowRejected, Unavailable
 from shared.ids import new_id
 from shared.redis.hints import HintPublisher, HintSender
 from shared.redis.queues import make_celery
+from tests.loops import later
 from tests.world import World
 
 
@@ -29,11 +32,19 @@ def recorder(world: World, redis_url: str) -> Iterator[Recorder]:
     publisher.stop()
 
 
-def new_trigger(world: World, **changes: object) -> NewTrigger:
-    trigger = NewTrigger(
-        id=new_id(),
-        callback_id=world.callback_id,
-        user_id=world.user_id,
+def new_trigger(
+    world: World,
+    *,
+    id: UUID | None = None,
+    callback_id: UUID | None = None,
+    key: RequestKey | None = None,
+    **call: Any,
+) -> NewTrigger:
+    callback = Snapshot(callback_id or world.callback_id, world.user_id, True, 30_000, 0)
+    made = Call(
+        address="/t/x",
+        trigger_url="http://localhost/t/x",
+        request_id="r",
         method="POST",
         path="/t/x",
         query="a=1",
@@ -42,13 +53,13 @@ def new_trigger(world: World, **changes: object) -> NewTrigger:
         body=b"\x00\xff",
         source_ip="127.0.0.1",
     )
-    return dataclasses.replace(trigger, **changes)  # type: ignore[arg-type]
+    return NewTrigger(id or new_id(), callback, dataclasses.replace(made, **call), key)
 
 
 def test_a_recorded_trigger_has_a_run_that_the_sweep_looks_at_later(world: World, recorder: Recorder) -> None:
     recorder.start()
     trigger = new_trigger(world)
-    recorder.record(trigger).result(5)
+    later(recorder.record, trigger).result(5)
     row = world.run(trigger.id)
     assert row is not None
     assert (row["status"], row["claim"], UUID(row["callback_id"])) == ("PENDING", 0, world.callback_id)
@@ -61,11 +72,11 @@ def test_a_recorded_trigger_has_a_run_that_the_sweep_looks_at_later(world: World
     [{"path": "a\x00b"}, {"id": UUID("00000000-0000-7000-8000-000000000000")}, {"headers": "no json"}],
 )
 def test_one_poisoned_row_among_fifty_fails_alone(
-    world: World, recorder: Recorder, poison: dict[str, object]
+    world: World, recorder: Recorder, poison: dict[str, Any]
 ) -> None:
     """Fails without the halving: a NUL, a key outside every partition, a value that is no JSON."""
     triggers = [new_trigger(world, **(poison if n == 25 else {})) for n in range(51)]
-    answers = [recorder.record(trigger) for trigger in triggers]
+    answers = [later(recorder.record, trigger) for trigger in triggers]
     recorder.start()
 
     for n, answer in enumerate(answers):
@@ -95,23 +106,23 @@ def test_a_lost_connection_is_repeated_once_without_the_caller_noticing(
     world: World, recorder: Recorder
 ) -> None:
     recorder.start()
-    recorder.record(new_trigger(world)).result(5)
+    later(recorder.record, new_trigger(world)).result(5)
     world.do(
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'pointsman record'"
     )
-    recorder.record(new_trigger(world)).result(5)
+    later(recorder.record, new_trigger(world)).result(5)
     assert world.ask("SELECT count(*) FROM runs") == [(2,)]
 
 
 def test_a_caller_that_gave_up_is_not_recorded(world: World, recorder: Recorder) -> None:
-    answer = recorder.record(new_trigger(world))
+    answer = later(recorder.record, new_trigger(world))
     assert answer.cancel()
     recorder.start()
-    recorder.record(new_trigger(world)).result(5)
+    later(recorder.record, new_trigger(world)).result(5)
     assert world.ask("SELECT count(*) FROM triggers") == [(1,)]
 
 
-def key(name: str = "k", request: bytes = b"r", lifetime_seconds: float = 60) -> RequestKey:
+def made_of(name: str = "k", request: bytes = b"r", lifetime_seconds: float = 60) -> RequestKey:
     return RequestKey(CALLERS + name, request, lifetime_seconds)
 
 
@@ -126,7 +137,7 @@ def fail(world: World, trigger_id: UUID) -> None:
 
 
 def test_equal_keys_of_one_batch_share_one_trigger(world: World, recorder: Recorder) -> None:
-    triggers = [new_trigger(world, key=key()) for _ in range(50)]
+    triggers = [new_trigger(world, key=made_of()) for _ in range(50)]
     plain = new_trigger(world)
     answers = recorder.flush([*triggers, plain])
     assert answers[0] == Recorded(triggers[0].id)
@@ -146,10 +157,10 @@ def test_fifty_equal_requests_in_several_processes_become_one_trigger(world: Wor
         Recorder(world.database_url, publisher, call_seconds=3, first_hint_seconds=5) for _ in range(5)
     ]
     barrier = threading.Barrier(5)
-    answers: list[Answer] = []
+    answers: list[Decided] = []
 
     def flush(recorder: Recorder, number: int) -> None:
-        batch = [new_trigger(world, key=key(f"k{n}")) for n in range(10)]
+        batch = [new_trigger(world, key=made_of(f"k{n}")) for n in range(10)]
         barrier.wait(5)
         answers.extend(recorder.flush(batch if number % 2 else batch[::-1]))
         recorder.stop()
@@ -167,7 +178,7 @@ def test_fifty_equal_requests_in_several_processes_become_one_trigger(world: Wor
 
 
 def test_the_same_key_with_another_request_is_a_conflict(world: World, recorder: Recorder) -> None:
-    first, other = new_trigger(world, key=key()), new_trigger(world, key=key(request=b"other"))
+    first, other = new_trigger(world, key=made_of()), new_trigger(world, key=made_of(request=b"other"))
     answers = recorder.flush([first, other])
     assert answers[0] == Recorded(first.id)
     assert isinstance(answers[1], Conflict)
@@ -177,12 +188,12 @@ def test_the_same_key_with_another_request_is_a_conflict(world: World, recorder:
 
 def test_a_key_belongs_to_its_callback(world: World, recorder: Recorder) -> None:
     other = UUID(world.rows.insert("callbacks")["id"])
-    mine, theirs = new_trigger(world, key=key()), new_trigger(world, key=key(), callback_id=other)
+    mine, theirs = new_trigger(world, key=made_of()), new_trigger(world, key=made_of(), callback_id=other)
     assert recorder.flush([mine, theirs]) == [Recorded(mine.id), Recorded(theirs.id)]
 
 
 def test_an_expired_key_is_free_again(world: World, recorder: Recorder) -> None:
-    old, new = new_trigger(world, key=key()), new_trigger(world, key=key(request=b"other"))
+    old, new = new_trigger(world, key=made_of()), new_trigger(world, key=made_of(request=b"other"))
     recorder.flush([old])
     world.do("UPDATE idempotency_keys SET expires_at = now()")
     assert recorder.flush([new]) == [Recorded(new.id)]
@@ -193,7 +204,11 @@ def test_a_keyed_batch_repeated_after_an_ambiguous_commit_gives_the_same_answers
     world: World, recorder: Recorder
 ) -> None:
     """Fails when whoever finds its own key there takes itself for a repetition, or brings back what settled."""
-    batch = [new_trigger(world, key=key()), new_trigger(world, key=key()), new_trigger(world, key=CACHED)]
+    batch = [
+        new_trigger(world, key=made_of()),
+        new_trigger(world, key=made_of()),
+        new_trigger(world, key=CACHED),
+    ]
     first = recorder.flush(batch)
     fail(world, batch[2].id)
     assert recorder.flush(batch) == first
@@ -209,7 +224,7 @@ def test_the_cache_names_a_trigger_until_it_fails(world: World, recorder: Record
 
 
 def test_a_failed_trigger_keeps_the_key_that_its_caller_chose(world: World, recorder: Recorder) -> None:
-    first, second = (new_trigger(world, key=key()) for _ in range(2))
+    first, second = (new_trigger(world, key=made_of()) for _ in range(2))
     recorder.flush([first])
     fail(world, first.id)
     assert recorder.flush([second]) == [Recorded(first.id, repeated=True)]
@@ -217,8 +232,8 @@ def test_a_failed_trigger_keeps_the_key_that_its_caller_chose(world: World, reco
 
 def test_a_poisoned_row_lets_go_of_its_key(world: World, recorder: Recorder) -> None:
     """Fails when the key is committed before the trigger: every repetition would name a trigger that is not there."""
-    poisoned, sound = new_trigger(world, key=key(), path="a\x00b"), new_trigger(world, key=key())
-    answers = [recorder.record(poisoned), recorder.record(sound)]
+    poisoned, sound = new_trigger(world, key=made_of(), path="a\x00b"), new_trigger(world, key=made_of())
+    answers = [later(recorder.record, poisoned), later(recorder.record, sound)]
     recorder.start()
     with pytest.raises(RowRejected):
         answers[0].result(5)
@@ -235,8 +250,8 @@ def test_only_new_triggers_are_hinted(world: World, redis_url: str) -> None:
     recorder = Recorder(
         world.database_url, cast(HintPublisher, Noting()), call_seconds=3, first_hint_seconds=5
     )
-    first = new_trigger(world, key=key())
-    recorder.flush([first, new_trigger(world, key=key()), new_trigger(world, key=key(request=b"x"))])
+    first = new_trigger(world, key=made_of())
+    recorder.flush([first, new_trigger(world, key=made_of()), new_trigger(world, key=made_of(request=b"x"))])
     recorder.stop()
     assert offered == [first.id]
 
@@ -245,12 +260,12 @@ def test_a_key_that_is_taken_keeps_nobody_waiting(
     world: World, recorder: Recorder, connect: Callable[..., Any]
 ) -> None:
     """Fails when a hit locks the key: a popular one would line up the batches of all processes."""
-    first = new_trigger(world, key=key())
+    first = new_trigger(world, key=made_of())
     recorder.flush([first])
     other = connect(autocommit=False)
     with other.cursor() as cursor:
         cursor.execute("SELECT 1 FROM idempotency_keys FOR UPDATE")
-        assert recorder.flush([new_trigger(world, key=key())]) == [Recorded(first.id, repeated=True)]
+        assert recorder.flush([new_trigger(world, key=made_of())]) == [Recorded(first.id, repeated=True)]
     other.rollback()
 
 
@@ -261,7 +276,7 @@ def test_a_change_of_the_callback_keeps_no_new_key_waiting(
     other = connect(autocommit=False)
     with other.cursor() as cursor:
         cursor.execute("SELECT 1 FROM callbacks FOR UPDATE")
-        trigger = new_trigger(world, key=key())
+        trigger = new_trigger(world, key=made_of())
         assert recorder.flush([trigger]) == [Recorded(trigger.id)]
     other.rollback()
 
@@ -275,10 +290,10 @@ def test_a_key_that_another_process_holds_for_long_fails_alone(
         cursor.execute(
             "INSERT INTO idempotency_keys (callback_id, key, request_hash, trigger_id, expires_at)"
             " VALUES (%s, %s, '', %s, now() + interval '1 day')",
-            (str(world.callback_id), key("held").key, str(new_id())),
+            (str(world.callback_id), made_of("held").key, str(new_id())),
         )
-        batch = [new_trigger(world, key=key("held")), new_trigger(world)]
-        batch += [new_trigger(world, key=key(f"free{n}")) for n in range(6)]
+        batch = [new_trigger(world, key=made_of("held")), new_trigger(world)]
+        batch += [new_trigger(world, key=made_of(f"free{n}")) for n in range(6)]
         answers = recorder.flush(batch)
     other.rollback()
     assert isinstance(answers[0], Unavailable)

@@ -13,6 +13,7 @@ from psycopg2.errors import UniqueViolation
 from shared.ids import new_id
 from shared.runs.replay import Start, replay
 from shared.runs.settle import Settlement, cancel, settle
+from tests.loops import later
 from tests.world import World
 from worker.actions.contract import Outcome
 from worker.engine.claim import Claimer
@@ -51,7 +52,7 @@ def settled(world: World, claimer: Claimer, journal: Journal) -> UUID:
     second.finish(BAD, 6)
     tail.finish(Outcome.permanent("earlier_step_failed", "did not run"))
     end = Settled(success=False, status_code=400, details={})
-    journal.submit(Entry(run, changed=(first, second, tail), end=end)).result(5)
+    later(journal.write, Entry(run, changed=(first, second, tail), end=end)).result(5)
     return trigger_id
 
 
@@ -218,7 +219,7 @@ def test_a_result_behind_a_cancel_changes_nothing(world: World, claimer: Claimer
     cancel(world.cursor, world.user_id, run.id)
     run.executions[0].finish(GOOD, 5)
     entry = Entry(run, changed=tuple(run.executions), end=Settled(success=True, status_code=200, details={}))
-    assert type(journal.submit(entry).result(5)).__name__ == "ClaimLost"
+    assert type(later(journal.write, entry).result(5)).__name__ == "ClaimLost"
     assert [row["status"] for row in world.executions(run.id)] == ["FAILED"]
 
 
@@ -233,7 +234,7 @@ def test_a_result_that_waits_behind_a_cancel_is_dropped(
     cancelling = connect(autocommit=False)
     with cancelling.cursor() as cursor:
         assert cancel(cursor, world.user_id, run.id)
-        written = journal.submit(entry)
+        written = later(journal.write, entry)
         with pytest.raises(TimeoutError):
             written.result(0.3)
         cancelling.commit()

@@ -15,6 +15,7 @@ from shared.postgres.connections import OwnedConnection
 from shared.postgres.group_commit import GroupCommit
 from shared.postgres.statements import PLANNED_ONCE, Statement, batch, by_number, prepare
 from shared.runs import settle
+from tests.loops import later
 from tests.world import World
 from worker.engine import claim, journal, rows
 
@@ -103,9 +104,9 @@ def test_a_migration_under_a_running_process_costs_a_batch_one_repetition(
         "test", flush, max_batch_rows=1, max_batch_bytes=1, max_queue_rows=9, max_queue_bytes=99
     )
     writer.start()
-    assert writer.submit("before", 1).result(10) == 7
+    assert later(writer.submit, "before", 1).result(10) == 7
     world.cursor.execute(migrated)
-    assert writer.submit("after", 1).result(10) == "7"
+    assert later(writer.submit, "after", 1).result(10) == "7"
     writer.stop()
 
 

@@ -7,18 +7,17 @@ import json
 import threading
 import time
 from collections.abc import Iterator, MutableMapping
-from concurrent.futures import Future
 from typing import Any
 
 import pytest
-from flask import Flask, Response, request
+from flask import Flask, request
 from structlog.testing import capture_logs
 
 from api import environ, server
-from api.deferred import Deferred, defer
+from api.awaited import Answer, awaited
 from api.server import Shell
 from shared.config import Settings
-from shared.errors import Unavailable
+from shared.errors import Conflict, Unavailable
 
 SETTINGS = Settings(max_body_bytes=1024, body_timeout_seconds=0.2, accept_timeout_seconds=0.5)
 
@@ -56,8 +55,10 @@ def shell() -> Iterator[Shell]:
     def echo(path: str) -> Any:
         if path == "slow":
             release.wait(5)
-        if path.startswith("deferred"):
-            return defer(_deferred(path))
+        if path == "t/later":
+            return awaited(_later(request.get_data()))
+        if path == "t/refused":
+            return awaited(_refused())
         return {
             "path": path,
             "body": request.get_data(as_text=True),
@@ -72,17 +73,14 @@ def shell() -> Iterator[Shell]:
     shell.stop()
 
 
-def _deferred(path: str) -> Deferred:
-    future: Future[str] = Future()
-    if path == "deferred/done":
-        future.set_result("done")
+async def _later(body: bytes) -> Answer:
+    await asyncio.sleep(0.01)
+    return 202, [("x-a", "b")], body
 
-    def respond(outcome: Any) -> tuple[int, list[tuple[str, str]], bytes]:
-        return (
-            (503, [], b"late") if isinstance(outcome, Exception) else (202, [("x-a", "b")], outcome.encode())
-        )
 
-    return Deferred(future, respond, 0.2)
+async def _refused() -> Answer:
+    await asyncio.sleep(0)
+    raise Conflict("taken")
 
 
 def call(
@@ -162,11 +160,32 @@ def test_a_view_that_does_not_end_is_503_in_time(shell: Shell) -> None:
     assert "retry-after" in answer.headers
 
 
-def test_what_a_view_deferred_is_the_answer(shell: Shell) -> None:
-    done = call(shell, "POST", "/deferred/done")
-    assert (done.status, done.body, done.headers["x-a"]) == (202, b"done", "b")
-    late = call(shell, "POST", "/deferred/never")
-    assert (late.status, late.body) == (503, b"late")
+def test_what_a_view_left_behind_is_awaited_for_the_answer(shell: Shell) -> None:
+    done = call(shell, "POST", "/t/later", [b"abc"], 0.0, True, content_length="3")
+    assert (done.status, done.body, done.headers["x-a"]) == (202, b"abc", "b")
+    refused = call(shell, "POST", "/t/refused")
+    assert (refused.status, json.loads(refused.body)["code"]) == (409, "conflict")
+
+
+def test_the_loop_serves_others_while_an_answer_is_awaited() -> None:
+    """Fails when one answer is awaited at a time: the first would wait for the second for ever."""
+    both_are_here = asyncio.Barrier(2)
+
+    async def meet() -> Answer:
+        await both_are_here.wait()
+        return 202, [], b""
+
+    app = Flask("test")
+    app.add_url_rule("/t/x", "meet", lambda: awaited(meet()))
+    shell, exchanges = Shell(app, SETTINGS), [Exchange([], 0.0, True) for _ in range(2)]
+
+    async def together() -> None:
+        calls = (shell(scope_of("GET", "/t/x", []), one.receive, one.send) for one in exchanges)
+        await asyncio.wait_for(asyncio.gather(*calls), 5)
+
+    asyncio.run(together())
+    shell.stop()
+    assert [one.status for one in exchanges] == [202, 202]
 
 
 def test_an_answer_to_head_has_no_body(shell: Shell) -> None:
@@ -174,8 +193,8 @@ def test_an_answer_to_head_has_no_body(shell: Shell) -> None:
     assert (answer.status, answer.body) == (200, b"")
 
 
-def test_an_answer_that_was_deferred_has_no_body_for_head_either(shell: Shell) -> None:
-    answer = call(shell, "HEAD", "/deferred/done")
+def test_an_answer_that_was_awaited_has_no_body_for_head_either(shell: Shell) -> None:
+    answer = call(shell, "HEAD", "/t/later", [b"abc"], 0.0, True, content_length="3")
     assert (answer.status, answer.body, answer.headers["x-a"]) == (202, b"", "b")
 
 
@@ -212,7 +231,7 @@ def test_what_is_not_http_is_left_alone(shell: Shell) -> None:
     assert exchange.status == 0
 
 
-@pytest.mark.parametrize("path", ["/broken", "/deferred/unanswerable"])
+@pytest.mark.parametrize("path", ["/broken", "/t/unanswerable"])
 def test_a_fault_of_ours_is_a_500_that_shows_nothing(path: str) -> None:
     """The application itself fails here, outside Flask's own error handling."""
     app = Flask("test")
@@ -222,14 +241,12 @@ def test_a_fault_of_ours_is_a_500_that_shows_nothing(path: str) -> None:
     def broken() -> Any:
         raise RuntimeError("canary-hunter2")
 
-    @app.get("/deferred/unanswerable")
+    @app.get("/t/unanswerable")
     def unanswerable() -> Any:
-        def respond(_outcome: Any) -> Any:
+        async def answer() -> Answer:
             raise RuntimeError("canary-hunter2")
 
-        future: Future[str] = Future()
-        future.set_result("x")
-        return defer(Deferred(future, respond, 1))
+        return awaited(answer())
 
     shell = Shell(app, SETTINGS)
     with capture_logs() as logged:
@@ -243,25 +260,22 @@ def test_a_fault_of_ours_is_a_500_that_shows_nothing(path: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "size", "on_loop"), [("/t/known", 10, True), ("/t/known", 700, False), ("/t/other", 10, False)]
+    ("path", "on_loop"), [("/t/x", True), ("/c/x", True), ("/tx", False), ("/api/v1/x", False)]
 )
-def test_a_view_whose_callback_is_at_hand_runs_on_the_loop(
-    path: str, size: int, on_loop: bool, monkeypatch: pytest.MonkeyPatch
+def test_the_views_of_trigger_urls_run_on_the_loop_and_all_others_in_threads(
+    path: str, on_loop: bool
 ) -> None:
-    """Others, and those with large bodies, run in a thread: what they wait for must hold up nobody."""
-    monkeypatch.setattr(server, "MAX_BODY_ON_LOOP_BYTES", 100)
-    app, callback = Flask("test"), object()
+    """What others wait for must hold up nobody."""
+    app = Flask("test")
 
-    @app.post("/t/<name>")
+    @app.post("/<path:name>")
     def view(name: str) -> dict[str, Any]:
-        is_main = threading.current_thread() is threading.main_thread()
-        handed_over = request.environ.get(environ.CALLBACK) is callback
-        return {"onLoop": is_main, "handedOver": handed_over, "bytes": len(request.get_data())}
+        return {"onLoop": threading.current_thread() is threading.main_thread()}
 
-    shell = Shell(app, SETTINGS, {"/t/known": callback}.get)
-    answer = call(shell, "POST", path, [b"x" * size], 0.0, True, content_length=str(size))
+    shell = Shell(app, SETTINGS)
+    answer = call(shell, "POST", path)
     shell.stop()
-    assert json.loads(answer.body) == {"onLoop": on_loop, "handedOver": on_loop, "bytes": size}
+    assert json.loads(answer.body) == {"onLoop": on_loop}
 
 
 class Crowd:
@@ -309,7 +323,7 @@ def test_a_request_that_waited_in_vain_for_a_thread_is_never_handled(crowd: Crow
 
 
 def test_beyond_the_queue_the_answer_is_503_at_once(crowd: Crowd, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server, "MAX_WAITING", 3)
+    monkeypatch.setattr(crowd.shell._threads, "_max_waiting", 3)
 
     async def rush() -> list[Exchange]:
         first = [Exchange([], 0.0, True) for _ in range(3)]
@@ -330,18 +344,6 @@ def test_beyond_the_queue_the_answer_is_503_at_once(crowd: Crowd, monkeypatch: p
     assert [one.status for one in first] == [200, 200, 200]
     assert "refused" not in crowd.handled
     assert call(crowd.shell, "GET", "/after").status == 200, "the queue empties again"
-
-
-def test_without_the_shell_a_view_waits_itself() -> None:
-    app = Flask("test")
-
-    @app.get("/<path:path>")
-    def view(path: str) -> Response:
-        return defer(_deferred(path))
-
-    client = app.test_client()
-    assert client.get("/deferred/done").status_code == 202
-    assert client.get("/deferred/never").status_code == 503
 
 
 def test_a_loop_that_has_died_ends_the_process_after_readyz_could_say_so(

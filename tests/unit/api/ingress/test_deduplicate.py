@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
+import threading
+from dataclasses import replace
+from uuid import UUID
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from api.idempotency import MAX_KEY_CHARS
-from api.ingress.deduplicate import RequestKey, key_of
+from api.ingress import deduplicate
+from api.ingress.call import Call
+from api.ingress.deduplicate import RequestKey, key_of_call
+from api.ingress.resolve import Snapshot
 from shared.errors import Refused
 
 
 def key(
-    sent: str | None = None, method: str = "POST", query: bytes = b"", body: bytes = b"", cache: int = 0
+    sent: str | None = None, method: str = "POST", query: str = "", body: bytes = b"", cache: int = 0
 ) -> RequestKey | None:
-    return key_of(sent, method, query, body, cache_period_seconds=cache, lifetime_seconds=99)
+    call = Call("/t/x", "http://localhost/t/x", "r", method, "/t/x", query, "[]", None, body, None)
+    callback = Snapshot(UUID(int=1), UUID(int=2), True, 30_000, cache)
+    return asyncio.run(key_of_call(replace(call, idempotency_key=sent), callback, 99))
 
 
 def test_without_a_key_and_a_cache_every_call_counts() -> None:
@@ -32,7 +41,7 @@ def test_a_callers_key_decides_alone() -> None:
 
 
 def test_the_cache_looks_at_method_query_and_body() -> None:
-    requests = [("POST", b"", b""), ("GET", b"", b""), ("POST", b"a", b""), ("POST", b"", b"a")]
+    requests = [("POST", "", b""), ("GET", "", b""), ("POST", "a", b""), ("POST", "", b"a")]
     keys = [key(None, *request, cache=5) for request in requests]
     assert all(k is not None and not k.is_callers and k.lifetime_seconds == 5 for k in keys)
     assert len({k.key for k in keys if k}) == len(requests)
@@ -54,12 +63,12 @@ def test_no_callers_key_is_taken_for_one_of_the_cache() -> None:
     assert sent.key != cached.key
 
 
-parts = st.tuples(st.sampled_from(["GET", "POST"]), st.binary(max_size=3), st.binary(max_size=3))
+parts = st.tuples(st.sampled_from(["GET", "POST"]), st.text(max_size=3), st.binary(max_size=3))
 
 
 @given(parts, parts)
 def test_only_equal_requests_have_equal_hashes(
-    one: tuple[str, bytes, bytes], other: tuple[str, bytes, bytes]
+    one: tuple[str, str, bytes], other: tuple[str, str, bytes]
 ) -> None:
     first, second = key("k", *one), key("k", *other)
     assert first is not None
@@ -68,6 +77,23 @@ def test_only_equal_requests_have_equal_hashes(
 
 
 def test_parts_are_not_mistaken_for_one_another() -> None:
-    cuts = [("POST", b"ab"[:n], b"ab"[n:]) for n in range(3)] + [("POST", b"\n", b""), ("POST", b"", b"\n")]
+    cuts = [("POST", "ab"[:n], b"ab"[n:]) for n in range(3)] + [("POST", "\n", b""), ("POST", "", b"\n")]
     hashes = [key("k", *cut).request_hash for cut in cuts]  # type: ignore[union-attr]
     assert all(a != b for a, b in itertools.combinations(hashes, 2))
+
+
+def test_a_large_body_is_hashed_in_a_thread_and_to_the_same_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fails when one large body holds up everybody else's turns, or is hashed in another way."""
+    on_loop = key("k", body=b"x" * 100)
+    monkeypatch.setattr(deduplicate, "MAX_HASHED_ON_LOOP_BYTES", 99)
+    hashed: list[bool] = []
+    original = deduplicate._hash
+
+    def noting(call: Call) -> bytes:
+        hashed.append(threading.current_thread() is threading.main_thread())
+        return original(call)
+
+    monkeypatch.setattr(deduplicate, "_hash", noting)
+    assert key("k", body=b"x" * 100) == on_loop
+    key("k", body=b"x" * 99)
+    assert hashed == [False, True]

@@ -1,10 +1,10 @@
-"""What callers of trigger URLs prefer and are told."""
+"""What callers of trigger URLs prefer."""
 
 from __future__ import annotations
 
 import pytest
 
-from api.ingress.reply import preferred_wait_seconds
+from api.ingress.call import preferred_wait_seconds
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,48 @@
+"""One call of a trigger URL, as it came off the wire.
+
+Invariant: the body is opaque bytes, and nothing here looks into it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """What the ingress knows of a call.
+
+    address: the part of the URL that names the callback, `/t/{triggerToken}` or `/c/{customPath}`. trigger_url: the same
+    with scheme and host, from the settings. path: as it was called. headers: a JSON array of pairs, names in lower case.
+    prefer, idempotency_key: the headers of these names.
+    """
+
+    address: str
+    trigger_url: str
+    request_id: str
+    method: str
+    path: str
+    query: str
+    headers: str
+    content_type: str | None
+    body: bytes
+    source_ip: str | None
+    prefer: str | None = None
+    idempotency_key: str | None = None
+
+
+def preferred_wait_seconds(prefer: str | None, timeout_ms: int) -> int:
+    """The N of `Prefer: wait=N`, at most the callback's timeout; 0 when the caller would not wait.
+
+    A preference that cannot be understood is ignored, and of several the first counts (RFC 7240, section 2).
+    """
+    if not prefer:
+        return 0
+    for preference in prefer.split(","):
+        name, _, value = preference.split(";", 1)[0].partition("=")
+        if name.strip().lower() == "wait":
+            digits = value.strip().strip('"')
+            if not (digits.isascii() and digits.isdigit() and len(digits) <= 9):
+                return 0
+            return min(int(digits), timeout_ms // 1000)
+    return 0

@@ -1,0 +1,179 @@
+"""The steps of a call, with a callback at hand and a recorder that a test controls."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any, cast
+from uuid import UUID
+
+import orjson
+import pytest
+
+from api.deadlines import Deadlines
+from api.ingress.accept import accept
+from api.ingress.call import Call
+from api.ingress.outcomes import Outcomes, TriggerOutcome
+from api.ingress.parts import IngressParts
+from api.ingress.record import Decided, NewTrigger, Recorded
+from api.ingress.resolve import Snapshot
+from shared import metrics
+from shared.config import Settings
+from shared.errors import Conflict, Forbidden, NotFound, PointsmanError, Refused, RowRejected, Unavailable
+
+ACTIVE = Snapshot(UUID(int=1), UUID(int=2), True, 30_000, 0)
+CALL = Call("/t/x", "http://localhost/t/x", "r", "POST", "/t/x", "", "[]", None, b"body", None)
+
+
+class FakeResolver:
+    def __init__(self, callback: Snapshot | Exception) -> None:
+        self._callback = callback
+
+    async def find(self, address: str) -> Snapshot:
+        assert address == CALL.address
+        await asyncio.sleep(0)
+        if isinstance(self._callback, Exception):
+            raise self._callback
+        return self._callback
+
+
+class FakeRecorder:
+    """decide: what becomes of a trigger, an exception to raise, or None for a batch that never comes back."""
+
+    def __init__(self, decide: Callable[[NewTrigger], Decided | Exception | None]) -> None:
+        self._decide = decide
+        self.asked: list[NewTrigger] = []
+        self.futures: list[asyncio.Future[Decided]] = []
+
+    def record(self, trigger: NewTrigger) -> asyncio.Future[Decided]:
+        self.asked.append(trigger)
+        future: asyncio.Future[Decided] = asyncio.get_running_loop().create_future()
+        self.futures.append(future)
+        decided = self._decide(trigger)
+        if isinstance(decided, (RowRejected, OSError)):
+            future.set_exception(decided)
+        elif decided is not None:
+            future.set_result(cast(Decided, decided))
+        return future
+
+
+class FakeOutcomes:
+    def __init__(self) -> None:
+        self.waiting: list[Future[TriggerOutcome]] = []
+
+    def wait(self, _trigger_id: UUID, _user_id: UUID, _seconds: float) -> Future[TriggerOutcome]:
+        self.waiting.append(Future())
+        return self.waiting[-1]
+
+    def look(self, _trigger_id: UUID) -> Future[TriggerOutcome]:
+        future: Future[TriggerOutcome] = Future()
+        future.set_result(TriggerOutcome("RUNNING"))
+        return future
+
+
+class Ingress:
+    """One ingress without servers."""
+
+    def __init__(
+        self,
+        decide: Callable[[NewTrigger], Decided | Exception | None] = lambda t: Recorded(t.id),
+        callback: Snapshot | Exception = ACTIVE,
+    ) -> None:
+        self.recorder, self.outcomes = FakeRecorder(decide), FakeOutcomes()
+        self._parts = IngressParts(
+            settings=Settings(),
+            engine=cast(Any, None),
+            urls=cast(Any, None),
+            deadline=Deadlines(0.2),
+            resolver=cast(Any, FakeResolver(callback)),
+            recorder=cast(Any, self.recorder),
+            outcomes=cast(Outcomes, self.outcomes),
+            threads=cast(Any, None),
+        )
+
+    def call(self, **changes: Any) -> tuple[int, dict[str, str], dict[str, Any]]:
+        call = dataclasses.replace(CALL, **changes)
+        status, headers, body = asyncio.run(accept(call, self._parts))
+        return status, dict(headers), orjson.loads(body)
+
+
+def refused(code: str) -> float:
+    return float(metrics.triggers_refused.labels(code)._value.get())
+
+
+def test_a_call_is_recorded_and_then_answered() -> None:
+    ingress = Ingress()
+    status, headers, body = ingress.call()
+    (trigger,) = ingress.recorder.asked
+    assert (status, headers["x-request-id"]) == (202, "r")
+    assert body == {
+        "triggerId": str(trigger.id),
+        "status": "PENDING",
+        "statusUrl": f"http://localhost/t/x/{trigger.id}",
+    }
+    assert (trigger.callback, trigger.call.body, trigger.wait_seconds) == (ACTIVE, b"body", 0)
+
+
+@pytest.mark.parametrize(
+    ("callback", "changes", "error"),
+    [
+        (NotFound("no such", code="unknown_trigger_url"), {}, NotFound),
+        (dataclasses.replace(ACTIVE, active=False), {}, Forbidden),
+        (ACTIVE, {"idempotency_key": ""}, Refused),
+        (OSError("away"), {}, PointsmanError),
+    ],
+)
+def test_who_is_refused_is_counted_and_not_recorded(
+    callback: Snapshot | Exception, changes: dict[str, Any], error: type[PointsmanError]
+) -> None:
+    ingress = Ingress(callback=callback)
+    with pytest.raises(error) as raised:
+        ingress.call(**changes)
+    counted = refused(raised.value.code)
+    with pytest.raises(error):
+        ingress.call(**changes)
+    assert ingress.recorder.asked == []
+    assert refused(raised.value.code) == counted + 1
+
+
+@pytest.mark.parametrize(
+    ("decided", "error"), [(Conflict("other request"), Conflict), (RowRejected("a NUL"), RowRejected)]
+)
+def test_who_is_refused_when_recorded_gives_the_place_of_a_waiter_back(
+    decided: Exception, error: type[PointsmanError]
+) -> None:
+    """Fails when refused calls fill the places of those who wait for an outcome."""
+    ingress = Ingress(lambda _trigger: decided)
+    with pytest.raises(error):
+        ingress.call(prefer="wait=5")
+    (waiting,) = ingress.outcomes.waiting
+    assert waiting.cancelled()
+
+
+def test_a_commit_that_does_not_end_is_503_and_what_was_not_sent_is_given_up() -> None:
+    """Fails when a batch not yet sent would still record what its caller was told to repeat."""
+    ingress = Ingress(lambda _trigger: None)
+    with pytest.raises(Unavailable) as raised:
+        ingress.call(prefer="wait=5")
+    assert "Idempotency-Key" in raised.value.hint
+    (future,), (waiting,) = ingress.recorder.futures, ingress.outcomes.waiting
+    assert future.cancelled()
+    assert waiting.cancelled()
+
+
+def test_the_time_for_recording_does_not_end_a_wait_for_the_outcome() -> None:
+    ingress = Ingress()
+    status, headers, body = ingress.call(prefer="wait=1")
+    assert (status, body["status"], headers["preference-applied"]) == (202, "RUNNING", "wait=1")
+    assert ingress.outcomes.waiting[0].cancelled(), "the place is free again"
+
+
+def test_a_repeated_call_is_told_of_the_earlier_one_and_does_not_wait_for_its_own() -> None:
+    earlier = UUID(int=9)
+    ingress = Ingress(lambda _trigger: Recorded(earlier, repeated=True))
+    status, headers, body = ingress.call(prefer="wait=1", idempotency_key="k")
+    assert (status, body["triggerId"]) == (202, str(earlier))
+    assert headers["idempotent-replayed"] == "true"
+    assert [one.cancelled() for one in ingress.outcomes.waiting] == [True, True]
