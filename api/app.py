@@ -60,7 +60,7 @@ def make_app(services: Services) -> Flask:
     problems.install(app)
     _number_requests(app)
     app.register_blueprint(ingress)
-    app.register_blueprint(make_health(services.engine, services.settings.redis, services.dead_thread))
+    app.register_blueprint(make_health(services.database, services.settings.redis, services.dead_thread))
     for face in FACES:
         app.register_blueprint(face.blueprint)
     description = orjson.dumps(describe(FACES, services.settings.base_url))

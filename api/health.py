@@ -48,7 +48,7 @@ class RedisProbe:
         return self._answers
 
 
-def make_health(engine: Engine, redis_url: str, dead_thread: Callable[[], str | None]) -> Blueprint:
+def make_health(database: Engine, redis_url: str, dead_thread: Callable[[], str | None]) -> Blueprint:
     """The routes of one process. dead_thread: a loop of it that has died, for which it is about to end."""
     health = Blueprint("health", __name__)
     probe = RedisProbe(redis_url)
@@ -64,7 +64,7 @@ def make_health(engine: Engine, redis_url: str, dead_thread: Callable[[], str | 
 
         503 with the reasons otherwise.
         """
-        is_ready, checks = _progress(engine)
+        is_ready, checks = _progress(database)
         checks["redis"] = probe.answers()
         checks["deadThread"] = dead_thread()
         is_ready = is_ready and checks["deadThread"] is None
@@ -80,7 +80,7 @@ def make_health(engine: Engine, redis_url: str, dead_thread: Callable[[], str | 
     return health
 
 
-def _progress(engine: Engine) -> tuple[bool, dict[str, Any]]:
+def _progress(database: Engine) -> tuple[bool, dict[str, Any]]:
     """Whether the work gets on, and what that is judged by.
 
     A backlog, however long, is progress as long as workers take from it or hint it. A database that is ahead of this
@@ -88,7 +88,7 @@ def _progress(engine: Engine) -> tuple[bool, dict[str, Any]]:
     """
     checks: dict[str, Any] = {"postgres": True, "migrated": False, "workers": 0, "oldestOverdueSeconds": None}
     try:
-        with engine.connect() as connection:
+        with database.connect() as connection:
             row = connection.execute(_READY, {"stale": STALE_HEARTBEAT_SECONDS}).one()
     except SQLAlchemyError:
         return False, checks | {"postgres": False}

@@ -22,7 +22,7 @@ from api.work import Workshop
 from shared.clock import database_clock
 from shared.config import Settings
 from shared.crypto import SecretBox
-from shared.postgres.connections import make_engine
+from shared.postgres.connections import open_database
 from shared.redis.hints import HintPublisher, HintSender
 from shared.redis.queues import FRESH, make_celery
 from shared.redis.settlements import Listener
@@ -40,7 +40,7 @@ class Services:
     """The settings, the connections and the threads of one API process."""
 
     settings: Settings
-    engine: Engine
+    database: Engine
     workshop: Workshop
     ingress: IngressParts
     publisher: HintPublisher
@@ -60,7 +60,7 @@ class Services:
     def _measure_clock(self) -> None:
         """Learn PostgreSQL's time before the first key is made. Without PostgreSQL nothing is recorded anyway."""
         try:
-            with self.engine.connect() as connection:
+            with self.database.connect() as connection:
                 database_clock.measure(connection.connection.cursor())
         except (SQLAlchemyError, psycopg2.Error) as error:
             log.warning("clock_not_measured", error=type(error).__name__)
@@ -70,12 +70,12 @@ class Services:
         self.listener.stop()
         self.ingress.stop()
         self.publisher.stop()
-        self.engine.dispose()
+        self.database.dispose()
 
 
 def make_services(settings: Settings) -> Services:
     """Make everything, start nothing."""
-    engine = make_engine(settings.postgres, "api", pool_size=POOL_SIZE, call_seconds=READ_SECONDS)
+    database = open_database(settings.postgres, "api", pool_size=POOL_SIZE, call_seconds=READ_SECONDS)
     outcomes = Outcomes(settings.postgres, settings.max_waiters)
     publisher = HintPublisher(HintSender(make_celery(settings.redis), settings.redis))
     recorder = Recorder(
@@ -89,18 +89,18 @@ def make_services(settings: Settings) -> Services:
         publisher.offer(FRESH, list(trigger_ids))
 
     secrets = SecretBox(settings.keys)
-    workshop = Workshop(engine, settings, secrets, hint=hint, tell_settled=outcomes.settled)
+    workshop = Workshop(database, settings, secrets, hint=hint, tell_settled=outcomes.settled)
     return Services(
         settings=settings,
-        engine=engine,
+        database=database,
         workshop=workshop,
         ingress=IngressParts(
             settings=settings,
-            engine=engine,
+            database=database,
             urls=Urls(settings.base_url),
             deadline=Deadlines(settings.accept_timeout_seconds),
             resolver=Resolver(
-                make_engine(settings.postgres, "resolve", pool_size=LOOK_UPS, call_seconds=READ_SECONDS)
+                open_database(settings.postgres, "resolve", pool_size=LOOK_UPS, call_seconds=READ_SECONDS)
             ),
             recorder=recorder,
             outcomes=outcomes,

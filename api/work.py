@@ -138,14 +138,14 @@ class Workshop:
 
     def __init__(
         self,
-        engine: Engine,
+        database: Engine,
         settings: Settings,
         secrets: SecretBox | None = None,
         *,
         hint: Tell = _nobody,
         tell_settled: Tell = _nobody,
     ) -> None:
-        self._engine = engine
+        self._database = database
         self._secrets = secrets
         self.settings = settings
         self.urls = Urls(settings.base_url)
@@ -167,7 +167,7 @@ class Workshop:
         one_moment: for work that only reads: all that it reads is of the same moment, however many statements that takes.
         Raises Unavailable when the caller has been told 503 meanwhile, or when PostgreSQL goes away during COMMIT.
         """
-        with Session(self._engine) as session:
+        with Session(self._database) as session:
             if one_moment:
                 session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
             work = Work(self, session, actor)

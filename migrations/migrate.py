@@ -40,9 +40,9 @@ def current_and_head(database_url: str) -> tuple[str | None, str | None]:
 
 
 def _make_partitions(database_url: str) -> None:
-    engine = create_engine(sqlalchemy_url(database_url), poolclass=NullPool)
+    database = create_engine(sqlalchemy_url(database_url), poolclass=NullPool)
     give_up = time.monotonic() + PARTITION_WAIT_SECONDS
-    with closing(engine.raw_connection()) as connection:
+    with closing(database.raw_connection()) as connection:
         while True:
             with closing(connection.cursor()) as cursor:
                 ensure_partitions(cursor)

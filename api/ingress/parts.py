@@ -23,11 +23,11 @@ EXTENSION = "pointsman.ingress"
 class IngressParts:
     """The settings, the connections and the threads that calls of trigger URLs need.
 
-    deadline: of the steps up to the commit. threads: for reading the status of triggers on `engine`.
+    deadline: of the steps up to the commit. threads: for reading the status of triggers on `database`.
     """
 
     settings: Settings
-    engine: Engine
+    database: Engine
     urls: Urls
     deadline: Deadlines
     resolver: Resolver
@@ -40,7 +40,7 @@ class IngressParts:
         self.outcomes.start()
 
     def stop(self) -> None:
-        """Let waiting callers go, commit what is queued, close. The engine is its maker's."""
+        """Let waiting callers go, commit what is queued, close. The database is its maker's."""
         self.outcomes.stop()
         self.recorder.stop()
         self.resolver.stop()

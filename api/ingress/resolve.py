@@ -52,8 +52,8 @@ class Snapshot:
 class Resolver:
     """Finds callbacks by the address that a call names. Its connections and threads are its own."""
 
-    def __init__(self, engine: Engine, monotonic: Callable[[], float] = time.monotonic) -> None:
-        self._engine = engine
+    def __init__(self, database: Engine, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._database = database
         self._monotonic = monotonic
         self._threads = Threads("resolve", LOOK_UPS, MAX_WAITING)
         self._cache: dict[str, tuple[float, Snapshot | None]] = {}
@@ -93,7 +93,7 @@ class Resolver:
 
     def _read(self, address: str) -> Snapshot | None:
         find = _BY_TOKEN if address.startswith(TOKEN_PREFIX) else _BY_PATH
-        with self._engine.connect() as connection:
+        with self._database.connect() as connection:
             # PostgreSQL was away at the start; the first key needs its time
             if not database_clock.is_measured:
                 database_clock.measure(connection.connection.cursor())
@@ -102,7 +102,7 @@ class Resolver:
 
     def stop(self) -> None:
         self._threads.stop()
-        self._engine.dispose()
+        self._database.dispose()
 
 
 def must_be_active(snapshot: Snapshot) -> None:

@@ -30,7 +30,7 @@ async def status_of(address: str, trigger_id: str, request_id: str, own: Ingress
             wanted = UUID(trigger_id)
         except ValueError:
             raise NotFound("This is not a trigger's id.") from None
-        status = await own.threads.call(_read, own.engine, callback.callback_id, wanted)
+        status = await own.threads.call(_read, own.database, callback.callback_id, wanted)
     if status is None:
         raise NotFound("This callback has no such trigger.")
     named = [
@@ -41,8 +41,8 @@ async def status_of(address: str, trigger_id: str, request_id: str, own: Ingress
     return 200, named, orjson.dumps(status, option=orjson.OPT_UTC_Z)
 
 
-def _read(engine: Engine, callback_id: UUID, trigger_id: UUID) -> dict[str, Any] | None:
-    with engine.connect() as connection:
+def _read(database: Engine, callback_id: UUID, trigger_id: UUID) -> dict[str, Any] | None:
+    with database.connect() as connection:
         row = connection.execute(_STATUS, {"trigger_id": trigger_id, "callback_id": callback_id}).first()
     if row is None:
         return None

@@ -12,7 +12,7 @@ from deploy.local.state import DataFolder
 from shared import config, logs
 from shared.config import Settings
 from shared.errors import NotFound, StartupError
-from shared.postgres.connections import make_engine
+from shared.postgres.connections import open_database
 
 
 @click.group()
@@ -28,14 +28,14 @@ def password(email: str | None, password: str | None) -> None:
     chosen = password or secrets.token_urlsafe(15)
     settings = config.read()
     logs.configure("warning", settings.log_format)
-    engine = make_engine(_database_url(settings), "admin", pool_size=1)
-    with Workshop(engine, settings).open() as work:
+    database = open_database(_database_url(settings), "admin", pool_size=1)
+    with Workshop(database, settings).open() as work:
         user = users.find_by_email(work, email) if email else users.find_first_admin(work)
         if user is None:
             raise NotFound("There is no admin yet.", hint="Start Pointsman once: it makes the first one.")
         users.set_password(work, user.id, chosen)
         sessions.end_all(work, user.id)
-    engine.dispose()
+    database.dispose()
     click.echo(f"{user.email}  {chosen}")
 
 

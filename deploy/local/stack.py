@@ -30,7 +30,7 @@ from migrations.migrate import upgrade
 from shared.config import PREFIX, Settings
 from shared.crypto import SecretBox
 from shared.errors import StartupError
-from shared.postgres.connections import make_engine
+from shared.postgres.connections import open_database
 
 READY_SECONDS = 30.0
 RELEASE_SECONDS = 4.0  # beyond its grace time, in which a worker writes what it gives back
@@ -135,8 +135,8 @@ class Stack:
 
     def _bootstrap(self, receiver_url: str | None) -> tuple[Admin, Demo | None]:
         """The first admin, and the demo where there is a receiver for it: on a developer's machine."""
-        engine = make_engine(self.environment[PREFIX + "DATABASE_URL"], "bootstrap", pool_size=1)
-        workshop = Workshop(engine, self.settings, SecretBox(self.environment[PREFIX + "SECRET_KEYS"]))
+        database = open_database(self.environment[PREFIX + "DATABASE_URL"], "bootstrap", pool_size=1)
+        workshop = Workshop(database, self.settings, SecretBox(self.environment[PREFIX + "SECRET_KEYS"]))
         password = self.settings.admin_password
         known = self.data.read("demo.json")
         with workshop.open() as work:
@@ -144,7 +144,7 @@ class Stack:
                 work, self.settings.admin_email, password.get_secret_value() if password else None
             )
             demo = receiver_url and ensure_demo(work, admin.user_id, receiver_url, known)
-        engine.dispose()
+        database.dispose()
         if demo and receiver_url:
             self.data.write("demo.json", self._demo_state(demo, receiver_url))
         return admin, demo or None

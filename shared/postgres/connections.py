@@ -164,8 +164,8 @@ def connect(
     return connection
 
 
-def make_engine(url: str, application: str, *, pool_size: int, call_seconds: float = 15.0) -> Engine:
-    """Make the SQLAlchemy engine of a process: a small pool of guarded connections."""
+def open_database(url: str, application: str, *, pool_size: int, call_seconds: float = 15.0) -> Engine:
+    """The database as SQLAlchemy sees it: a small pool of guarded connections."""
 
     def creator() -> GuardedConnection:
         return connect(url, application, call_seconds=call_seconds)

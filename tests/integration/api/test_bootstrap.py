@@ -18,16 +18,16 @@ from shared.config import Settings
 from shared.crypto import SecretBox, new_key
 from shared.errors import Conflict
 from shared.models import Action, ActionType, ApiKey, UserRole
-from shared.postgres.connections import make_engine
+from shared.postgres.connections import open_database
 
 OLD, NEW = "http://127.0.0.1:5001", "http://127.0.0.1:5002"
 
 
 @pytest.fixture
 def shop(own_database_url: str) -> Iterator[Workshop]:
-    engine = make_engine(own_database_url, "test", pool_size=1)
-    yield Workshop(engine, Settings(max_timeout_ms=3_000), SecretBox(new_key()))
-    engine.dispose()
+    database = open_database(own_database_url, "test", pool_size=1)
+    yield Workshop(database, Settings(max_timeout_ms=3_000), SecretBox(new_key()))
+    database.dispose()
 
 
 def started(shop: Workshop, receiver_url: str, known: dict[str, Any]) -> tuple[UUID, Demo | None]:

@@ -9,7 +9,7 @@ import pytest
 from flask import Flask
 
 from api.health import make_health
-from shared.postgres.connections import make_engine
+from shared.postgres.connections import open_database
 from tests.rows import Rows
 
 
@@ -19,9 +19,9 @@ def test_a_loop_that_has_died_makes_a_process_not_ready(
 ) -> None:
     """Fails when an API process whose recorder has died still gets calls from a load balancer."""
     Rows(connect().cursor()).insert("workers", heartbeat_at="now")
-    engine = make_engine(own_database_url, "test", pool_size=1)
+    database = open_database(own_database_url, "test", pool_size=1)
     app = Flask("test")
-    app.register_blueprint(make_health(engine, "redis://127.0.0.1:1/0", lambda: dead))
+    app.register_blueprint(make_health(database, "redis://127.0.0.1:1/0", lambda: dead))
     answer = app.test_client().get("/readyz")
-    engine.dispose()
+    database.dispose()
     assert (answer.status_code, answer.get_json()["checks"]["deadThread"]) == (status, dead)

@@ -16,7 +16,7 @@ from api.resources.triggers import TriggerQuery
 from api.work import Work, Workshop
 from shared.config import Settings
 from shared.postgres import connections
-from shared.postgres.connections import make_engine
+from shared.postgres.connections import open_database
 from tests.history import fill
 from tests.rows import Rows
 
@@ -113,8 +113,8 @@ def _logs(near: Tenant, success: bool | None) -> Callable[[Work, UUID | None], A
 @pytest.mark.parametrize("who", ["few", "plenty"])
 def test_a_page_reads_its_own_rows(neighbours: Neighbours, database_url: str, who: str) -> None:
     """Fails when a list walks everybody's ids, joins a whole table, or fetches its rows through a range of ids."""
-    engine = make_engine(database_url, "test", pool_size=1)
-    shop = Workshop(engine, Settings())
+    database = open_database(database_url, "test", pool_size=1)
+    shop = Workshop(database, Settings())
     cost: dict[str, int] = {}
     for name, page in pages(getattr(neighbours, who)).items():
         cursor = None
@@ -123,11 +123,11 @@ def test_a_page_reads_its_own_rows(neighbours: Neighbours, database_url: str, wh
             with shop.open(one_moment=True) as work:
                 shown = page(work, cursor)
                 cursor = shown.next_cursor
-            with engine.connect() as connection:
+            with database.connect() as connection:
                 connection.exec_driver_sql("SELECT pg_stat_force_next_flush()")
-            with engine.connect() as connection:
+            with database.connect() as connection:
                 connection.exec_driver_sql("SELECT 1")
             cost[f"{name}, page {number}"] = neighbours.pages_read() - before
-    engine.dispose()
+    database.dispose()
     assert {name: rows for name, rows in cost.items() if rows > FEW_PAGES} == {}
     assert max(cost.values()) > 50, "the count sees what is read"

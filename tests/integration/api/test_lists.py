@@ -20,7 +20,7 @@ from api.resources.triggers import TriggerQuery
 from api.work import Work, Workshop
 from shared.config import Settings
 from shared.ids import first_id_of, new_id
-from shared.postgres.connections import make_engine
+from shared.postgres.connections import open_database
 from tests.history import fill
 from tests.rows import Rows
 
@@ -77,11 +77,11 @@ def rows(connect: Callable[..., Any]) -> Rows:
 
 @pytest.fixture
 def work(own_database_url: str) -> Iterator[Work]:
-    engine = make_engine(own_database_url, "test", pool_size=1)
-    shop = Workshop(engine, Settings())
+    database = open_database(own_database_url, "test", pool_size=1)
+    shop = Workshop(database, Settings())
     with shop.open(one_moment=True) as work:
         yield work
-    engine.dispose()
+    database.dispose()
 
 
 Listed = Callable[[UUID | None], Page[Any]]

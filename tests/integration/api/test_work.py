@@ -17,7 +17,7 @@ from shared.config import Settings
 from shared.errors import Conflict, Unauthorized, Unavailable
 from shared.ids import new_id
 from shared.models import UserRole
-from shared.postgres.connections import make_engine
+from shared.postgres.connections import open_database
 
 
 @pytest.fixture
@@ -27,14 +27,14 @@ def told() -> dict[str, list[UUID]]:
 
 @pytest.fixture
 def shop(own_database_url: str, told: dict[str, list[UUID]]) -> Iterator[Workshop]:
-    engine = make_engine(own_database_url, "test", pool_size=2)
+    database = open_database(own_database_url, "test", pool_size=2)
     yield Workshop(
-        engine,
+        database,
         Settings(),
         hint=told["hint"].extend,
         tell_settled=told["settled"].extend,
     )
-    engine.dispose()
+    database.dispose()
 
 
 def new_user(work: Work, email: str = "ada@example.com") -> UUID:

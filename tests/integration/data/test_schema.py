@@ -47,8 +47,8 @@ def test_the_models_name_the_newest_migration(own_database_url: str) -> None:
 
 def differences(database_url: str) -> list[Any]:
     """What a migration would have to change, partitions left out."""
-    engine = create_engine(sqlalchemy_url(database_url), poolclass=NullPool)
-    with engine.connect() as connection:
+    database = create_engine(sqlalchemy_url(database_url), poolclass=NullPool)
+    with database.connect() as connection:
         context = MigrationContext.configure(
             connection,
             opts={
@@ -107,8 +107,8 @@ class TestEqualToTheModels:
             assert mapper.class_.__module__ == f"shared.models.{mapper.local_table.description}"
 
     def test_the_models_write_and_read(self, database_url: str) -> None:
-        engine = create_engine(sqlalchemy_url(database_url), poolclass=NullPool)
-        with Session(engine) as session:
+        database = create_engine(sqlalchemy_url(database_url), poolclass=NullPool)
+        with Session(database) as session:
             user = User(email="a@example.com", password="hash")
             session.add(user)
             session.flush()
@@ -143,8 +143,8 @@ class TestEqualToTheModels:
             assert session.scalars(select(Run.status)).all() == [RunStatus.PENDING]
 
     def test_a_change_through_the_models_moves_updated_at(self, database_url: str) -> None:
-        engine = create_engine(sqlalchemy_url(database_url), poolclass=NullPool)
-        with Session(engine) as session:
+        database = create_engine(sqlalchemy_url(database_url), poolclass=NullPool)
+        with Session(database) as session:
             user = User(email="b@example.com", password="hash", updated_at=text("now() - interval '1 day'"))
             session.add(user)
             session.flush()

@@ -14,7 +14,6 @@ from api.ingress.outcomes import Outcomes, TriggerOutcome
 from shared.errors import Unavailable
 from shared.ids import new_id
 from shared.redis.settlements import Announcer, Listener
-from tests.running import eventually
 from tests.world import World
 
 OWNER = new_id()

@@ -84,7 +84,7 @@ class Ingress:
         self.recorder, self.outcomes = FakeRecorder(decide), FakeOutcomes()
         self._parts = IngressParts(
             settings=Settings(),
-            engine=cast(Any, None),
+            database=cast(Any, None),
             urls=cast(Any, None),
             deadline=Deadlines(0.2),
             resolver=cast(Any, FakeResolver(callback)),
