@@ -7,7 +7,6 @@ can end. A task only hands ids over and waits, a bounded time, for room.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -32,9 +31,8 @@ from worker.maintenance.sweep import Sweep
 HINT_THREADS = 4  # hints that may wait for room at once; each then holds one message un-acknowledged
 ROOM_WAIT_SECONDS = 60.0  # far below the visibility timeout of a message
 
-PURGE_SETTLE_SECONDS = (
-    5.0  # beyond the longest way of a batch: the queue, a flush, a new connection, a flush again
-)
+# Beyond the longest way of a batch: the queue, a flush, a new connection, a flush again.
+PURGE_QUIET_SECONDS = 5.0
 
 log = structlog.get_logger("worker")
 
@@ -44,20 +42,23 @@ def make_worker_app(settings: Settings) -> Celery:
     app = make_celery(settings.redis, settings.lanes)
     engine = Engine(settings, settings.postgres, SecretBox(settings.keys))
     sender = HintSender(app, settings.redis)
-    sweep = Sweep(settings.postgres, make_duties(settings, sender, engine.offer, lambda: engine.free))
-    engine.also_watch(sweep.thread)
+    sweeps = make_sweeps(settings, Due(sender, engine.offer, lambda: engine.free, settings.sweep_seconds))
+    for sweep in sweeps:
+        engine.also_watch(sweep.thread)
 
     class EngineStep(bootsteps.StartStopStep):  # type: ignore[misc,unused-ignore]
-        """Starts the engine and the sweep with the worker, and drains them when it is told to stop."""
+        """Starts the engine and the sweeps with the worker, and drains them when it is told to stop."""
 
         requires = {"celery.worker.components:Pool"}  # noqa: RUF012 - Celery's name and type
 
         def start(self, parent: Any) -> None:  # noqa: ARG002
             engine.start()
-            sweep.start()
+            for sweep in sweeps:
+                sweep.start()
 
         def stop(self, parent: Any) -> None:  # noqa: ARG002
-            sweep.stop()
+            for sweep in sweeps:
+                sweep.stop()
             engine.stop()
 
     app.steps["worker"].add(EngineStep)
@@ -71,18 +72,16 @@ def make_worker_app(settings: Settings) -> Celery:
     return app
 
 
-def make_duties(
-    settings: Settings,
-    sender: HintSender,
-    offer: Callable[[Sequence[UUID], float], bool],
-    room: Callable[[], int],
-) -> list[Duty]:
-    """The maintenance duties of one worker process."""
-    return [
-        Due(sender, offer, room, settings.sweep_seconds),
+def make_sweeps(settings: Settings, due: Due) -> list[Sweep]:
+    """The maintenance duties of one worker process.
+
+    `due` waits for Redis and for the engine, so that it has a thread of its own: dead workers are found meanwhile.
+    """
+    duties: list[Duty] = [
         DeadWorkers(settings.stale_seconds, settings.sweep_seconds),
-        Purge(settle_seconds=PURGE_SETTLE_SECONDS + 5 * settings.accept_timeout_seconds),
+        Purge(quiet_seconds=PURGE_QUIET_SECONDS + 5 * settings.accept_timeout_seconds),
         Replays(),
         Expired(),
         Partitions(),
     ]
+    return [Sweep("sweep", settings.postgres, duties), Sweep("reminders", settings.postgres, [due])]

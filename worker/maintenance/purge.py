@@ -16,7 +16,7 @@ from worker.maintenance.duty import is_mine
 
 BATCH_ROWS = 5_000
 PASS_SECONDS = 0.5  # the other duties wait for this one
-SETTLE_SECONDS = 10  # ingress snapshots live 1 s and a commit takes at most 3 s: after this nobody adds rows
+QUIET_SECONDS = 10  # ingress snapshots live 1 s and a commit takes at most 3 s: after this nobody adds rows
 
 _ACTION = (
     "SELECT id FROM actions WHERE deleted_at < now() - make_interval(secs => %s) ORDER BY deleted_at LIMIT 1"
@@ -43,9 +43,9 @@ class Purge:
 
     name = "purge"
 
-    def __init__(self, interval_seconds: float = 5.0, settle_seconds: float = SETTLE_SECONDS) -> None:
+    def __init__(self, interval_seconds: float = 5.0, quiet_seconds: float = QUIET_SECONDS) -> None:
         self.interval_seconds = interval_seconds
-        self._settle_seconds = settle_seconds
+        self._quiet_seconds = quiet_seconds
 
     def do(self, connection: OwnedConnection) -> int:
         removed = 0
@@ -64,7 +64,7 @@ class Purge:
         """Remove one batch of whatever is marked; 0 when nothing is."""
         cursor.execute(_MARK_OF_DELETED_USERS)
         for find, remove in ((_CALLBACK, _remove_callback), (_ACTION, _remove_action), (_USER, _remove_user)):
-            cursor.execute(find, (self._settle_seconds,))
+            cursor.execute(find, (self._quiet_seconds,))
             found = cursor.fetchone()
             if found is not None:
                 return remove(cursor, found[0])

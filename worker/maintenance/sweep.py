@@ -1,7 +1,10 @@
-"""The sweep: the thread that does the maintenance duties of one worker process, each on its own timer.
+"""The sweep: threads that do the maintenance duties of one worker process, each duty on its own timer.
 
-Invariant: a duty that fails is logged and tried again at its next time; it never ends the thread, nor
-keeps another duty from its turn for longer than the connection's bound on one call.
+Invariants:
+
+- A duty that fails is logged and tried again at its next time; it never ends its thread.
+- A duty keeps another of its thread from its turn for no longer than the connection's bound on one call. So a duty
+  that waits for anything but PostgreSQL has a thread of its own.
 """
 
 from __future__ import annotations
@@ -27,14 +30,14 @@ log = structlog.get_logger("maintenance")
 
 
 class Sweep:
-    """Does duties until it is stopped."""
+    """Does duties in one thread until it is stopped. name: of the thread and of its connection."""
 
-    def __init__(self, database_url: str, duties: Sequence[Duty]) -> None:
-        self._connection = OwnedConnection(database_url, "sweep", call_seconds=CALL_SECONDS)
+    def __init__(self, name: str, database_url: str, duties: Sequence[Duty]) -> None:
+        self._connection = OwnedConnection(database_url, name, call_seconds=CALL_SECONDS)
         self._next = {duty.name: 0.0 for duty in duties}
-        self._duties = list(duties)
+        self.duties = tuple(duties)
         self._stop = threading.Event()
-        self.thread = OwnedThread("sweep", self._run)
+        self.thread = OwnedThread(name, self._run)
 
     def start(self) -> None:
         self.thread.start()
@@ -44,7 +47,7 @@ class Sweep:
 
     def _run(self) -> None:
         while not self._stop.is_set():
-            for duty in self._duties:
+            for duty in self.duties:
                 if time.monotonic() >= self._next[duty.name] and not self._stop.is_set():
                     self._do(duty)
             self._stop.wait(max(min(self._next.values()) - time.monotonic(), 0.01))

@@ -14,7 +14,8 @@ from shared.redis.hints import HintSender
 from shared.redis.queues import make_celery
 from tests.history import fill
 from tests.world import World
-from worker.app import make_duties
+from worker.app import make_sweeps
+from worker.maintenance.due import Due
 
 HISTORY = 20_000
 FEW_ROWS = 50
@@ -36,7 +37,8 @@ def connection(world: World) -> Iterator[OwnedConnection]:
 def duties(world: World, redis_url: str) -> Iterator[Sequence[Any]]:
     sender = HintSender(make_celery(redis_url), redis_url)
     settings = Settings(database_url=world.database_url, redis_url=redis_url)
-    yield make_duties(settings, sender, offer=_offer, room=lambda: 100)
+    sweeps = make_sweeps(settings, Due(sender, _offer, lambda: 100, settings.sweep_seconds))
+    yield [duty for sweep in sweeps for duty in sweep.duties]
     sender.close()
 
 

@@ -323,7 +323,7 @@ def furnish(world: World) -> None:
 
 
 def purge_all(connection: OwnedConnection) -> None:
-    duty = Purge(settle_seconds=0)
+    duty = Purge(quiet_seconds=0)
     while duty.do(connection):
         pass
 
