@@ -6,10 +6,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 REQUIREMENTS := deploy/requirements
 
-.PHONY: help run demo test soak check format bench lock docs clean
+.PHONY: help run demo unit test soak check format bench lock docs clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  \033[36mmake %-8s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z][a-z0-9-]*:.*## / {name[++n] = $$1; says[n] = $$2; if (length($$1) > width) width = length($$1)} \
+	  END {for (i = 1; i <= n; i++) printf "  \033[36mmake %-" width "s\033[0m %s\n", name[i], says[i]}' $(MAKEFILE_LIST)
 
 run: $(VENV)/run.stamp ## Run everything: PostgreSQL, Valkey, API, workers (Ctrl-C stops it)
 	@exec $(BIN)/pointsman run
@@ -17,8 +18,11 @@ run: $(VENV)/run.stamp ## Run everything: PostgreSQL, Valkey, API, workers (Ctrl
 demo: $(VENV)/run.stamp ## Fire the demo callback of a running Pointsman and watch its steps
 	@exec $(BIN)/pointsman demo
 
-# A file to a process. Faults mostly wait, so that three share two cores; those under heavy load have it for themselves.
 PYTEST := $(BIN)/python -m pytest -p no:cacheprovider
+unit: $(VENV)/dev.stamp ## Run what needs no server: the unit and architecture tests (half a minute)
+	@exec $(PYTEST) -q -n 2 --dist loadfile tests/unit tests/architecture
+
+# A file to a process. Faults mostly wait, so that three share two cores; those under heavy load have it for themselves.
 test: $(VENV)/dev.stamp ## Run the whole test suite on servers of its own (TESTS=path for a part)
 ifdef TESTS
 	@exec $(PYTEST) $(TESTS)
@@ -37,7 +41,7 @@ check: $(VENV)/dev.stamp ## Formatter, linter, types, import directions
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-format: $(VENV)/dev.stamp ## Format the code and mend what the linter can
+format: $(VENV)/dev.stamp ## Format the code and fix what the linter can
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
