@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 REQUIREMENTS := deploy/requirements
 
-.PHONY: help run demo unit test soak check format bench lock docs clean
+.PHONY: help run demo unit test soak check format migration bench lock docs clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z][a-z0-9-]*:.*## / {name[++n] = $$1; says[n] = $$2; if (length($$1) > width) width = length($$1)} \
@@ -44,6 +44,9 @@ check: $(VENV)/dev.stamp ## Formatter, linter, types, import directions
 format: $(VENV)/dev.stamp ## Format the code and fix what the linter can
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+migration: $(VENV)/dev.stamp ## Make the next file in migrations/versions (NAME=add_something)
+	@exec $(BIN)/python -m migrations.new "$$NAME"
 
 bench: $(VENV)/bench.stamp ## Measure Pointsman beside a bare Flask + Celery pipeline (BENCH="--quick" for a look)
 	@exec $(BIN)/python -m tests.benchmarks $(BENCH)
