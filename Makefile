@@ -23,13 +23,17 @@ unit: $(VENV)/dev.stamp ## Run what needs no server: the unit and architecture t
 	@exec $(PYTEST) -q -n 2 --dist loadfile tests/unit tests/architecture
 
 # A file to a process. Faults mostly wait, so that three share two cores; those under heavy load have it for themselves.
+# Coverage is of what runs in the tests' own processes. Its floor is judged at the end.
 test: $(VENV)/dev.stamp ## Run the whole test suite on servers of its own (TESTS=path for a part)
 ifdef TESTS
 	@exec $(PYTEST) $(TESTS)
 else
-	@$(PYTEST) -q -n 2 --dist loadfile tests --ignore=tests/faults
+	@$(PYTEST) -q -n 2 --dist loadfile --cov --cov-report= --cov-fail-under=0 tests/unit tests/integration
+	@$(PYTEST) -q -n 2 --dist loadfile tests --ignore=tests/unit --ignore=tests/integration --ignore=tests/faults
 	@$(PYTEST) -q -n 3 --dist loadfile -m "not load" tests/faults
-	@exec $(PYTEST) -q -m load tests/faults
+	@$(PYTEST) -q -m load tests/faults
+	@printf 'Coverage by unit and integration tests, in per cent: '; $(BIN)/coverage report --format=total --precision=1 || \
+	  { [ $$? = 2 ] && echo "That is below the floor: fail_under, in [coverage:report] of setup.cfg. What is not covered: $(BIN)/coverage report -m"; exit 1; }
 endif
 
 soak: $(VENV)/dev.stamp ## Run the fault tests in full size, with progress (about 50 minutes)
@@ -60,7 +64,7 @@ lock: $(VENV)/uv.stamp ## Pin the newest versions that fit, with hashes
 	    --custom-compile-command "make lock" $$name.in -o $$name.txt || exit 1; done
 
 clean: ## Remove the virtual environment and caches; the data in .pointsman/ stays
-	rm -rf $(VENV) *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf $(VENV) *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .coverage .coverage.*
 
 $(VENV)/uv.stamp: $(REQUIREMENTS)/bootstrap.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
