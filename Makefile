@@ -6,10 +6,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 REQUIREMENTS := deploy/requirements
 
-.PHONY: help run demo test soak check format bench lock docs clean
+.PHONY: help run demo unit test soak check format migration bench lock docs clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  \033[36mmake %-8s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z][a-z0-9-]*:.*## / {name[++n] = $$1; says[n] = $$2; if (length($$1) > width) width = length($$1)} \
+	  END {for (i = 1; i <= n; i++) printf "  \033[36mmake %-" width "s\033[0m %s\n", name[i], says[i]}' $(MAKEFILE_LIST)
 
 run: $(VENV)/run.stamp ## Run everything: PostgreSQL, Valkey, API, workers (Ctrl-C stops it)
 	@exec $(BIN)/pointsman run
@@ -17,15 +18,22 @@ run: $(VENV)/run.stamp ## Run everything: PostgreSQL, Valkey, API, workers (Ctrl
 demo: $(VENV)/run.stamp ## Fire the demo callback of a running Pointsman and watch its steps
 	@exec $(BIN)/pointsman demo
 
-# A file to a process. Faults mostly wait, so that three share two cores; those under heavy load have it for themselves.
 PYTEST := $(BIN)/python -m pytest -p no:cacheprovider
+unit: $(VENV)/dev.stamp ## Run what needs no server: the unit and architecture tests (half a minute)
+	@exec $(PYTEST) -q -n 2 --dist loadfile tests/unit tests/architecture
+
+# A file to a process. Faults mostly wait, so that three share two cores; those under heavy load have it for themselves.
+# Coverage is of what runs in the tests' own processes. Its floor is judged at the end.
 test: $(VENV)/dev.stamp ## Run the whole test suite on servers of its own (TESTS=path for a part)
 ifdef TESTS
 	@exec $(PYTEST) $(TESTS)
 else
-	@$(PYTEST) -q -n 2 --dist loadfile tests --ignore=tests/faults
+	@$(PYTEST) -q -n 2 --dist loadfile --cov --cov-report= --cov-fail-under=0 tests/unit tests/integration
+	@$(PYTEST) -q -n 2 --dist loadfile tests --ignore=tests/unit --ignore=tests/integration --ignore=tests/faults
 	@$(PYTEST) -q -n 3 --dist loadfile -m "not load" tests/faults
-	@exec $(PYTEST) -q -m load tests/faults
+	@$(PYTEST) -q -m load tests/faults
+	@printf 'Coverage by unit and integration tests, in per cent: '; $(BIN)/coverage report --format=total --precision=1 || \
+	  { [ $$? = 2 ] && echo "That is below the floor: fail_under, in [coverage:report] of setup.cfg. What is not covered: $(BIN)/coverage report -m"; exit 1; }
 endif
 
 soak: $(VENV)/dev.stamp ## Run the fault tests in full size, with progress (about 50 minutes)
@@ -37,9 +45,12 @@ check: $(VENV)/dev.stamp ## Formatter, linter, types, import directions
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-format: $(VENV)/dev.stamp ## Format the code and mend what the linter can
+format: $(VENV)/dev.stamp ## Format the code and fix what the linter can
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+migration: $(VENV)/dev.stamp ## Make the next file in migrations/versions (NAME=add_something)
+	@exec $(BIN)/python -m migrations.new "$$NAME"
 
 bench: $(VENV)/bench.stamp ## Measure Pointsman beside a bare Flask + Celery pipeline (BENCH="--quick" for a look)
 	@exec $(BIN)/python -m tests.benchmarks $(BENCH)
@@ -53,7 +64,7 @@ lock: $(VENV)/uv.stamp ## Pin the newest versions that fit, with hashes
 	    --custom-compile-command "make lock" $$name.in -o $$name.txt || exit 1; done
 
 clean: ## Remove the virtual environment and caches; the data in .pointsman/ stays
-	rm -rf $(VENV) *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf $(VENV) *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .coverage .coverage.*
 
 $(VENV)/uv.stamp: $(REQUIREMENTS)/bootstrap.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
