@@ -57,6 +57,7 @@ def test_the_pure_half_has_its_functions(kind: str) -> None:
     assert module.Config.model_config.get("frozen")
     assert module.Config.model_config.get("hide_input_in_errors")
     assert parameters(module.redact) == parameters(module.summarize) == ["config"]
+    assert parameters(module.is_primary) == ["config"]
 
 
 @pytest.mark.parametrize("kind", sorted(actions.KINDS))

@@ -8,7 +8,8 @@ import structlog
 
 from shared.errors import PointsmanError
 from worker.actions import http_post, store
-from worker.actions.contract import Action, AttemptContext, Doors, Outcome
+from worker.actions.contract import AttemptContext, Doors, Outcome
+from worker.records import ActionRecord
 
 log = structlog.get_logger("actions")
 
@@ -18,7 +19,7 @@ KINDS: dict[str, ModuleType] = {
 }
 
 
-async def attempt(action: Action, context: AttemptContext, doors: Doors) -> Outcome:
+async def attempt(action: ActionRecord, context: AttemptContext, doors: Doors) -> Outcome:
     """Make one attempt of an action and say how it ended. Raises nothing but CancelledError."""
     module = KINDS.get(action.type)
     if module is None:

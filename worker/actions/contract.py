@@ -12,67 +12,13 @@ Each action type is a module with three functions:
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from shared.crypto import SecretBox
 from worker.actions.storage import Storage
 from worker.egress.http import Egress
-
-
-@dataclass(frozen=True, slots=True)
-class Trigger:
-    """One recorded call of a trigger URL. headers: JSON text, a list of [name, value]."""
-
-    id: UUID
-    callback_id: UUID
-    user_id: UUID
-    method: str
-    path: str
-    query: str
-    headers: str
-    content_type: str | None
-    body: bytes
-    received_at: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class Callback:
-    """What an attempt needs of its callback.
-
-    signing_secrets: ciphertexts that are in force, newest first. active: neither it nor its user is switched off.
-    """
-
-    id: UUID
-    user_id: UUID
-    name: str
-    url: str
-    timeout_ms: int
-    signing_secrets: tuple[str, ...]
-    active: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class Action:
-    """An action as its row was when the attempt began.
-
-    flaw: why its row cannot be used, if so. rank: its place among the actions of its callback by their ids,
-    deleted ones included, where the action was read for a first claim; else 0.
-    """
-
-    id: UUID
-    callback_id: UUID
-    type: str
-    name: str | None
-    order: int
-    parallel: bool
-    enabled: bool
-    stops_on_failure: bool
-    config: dict[str, Any]
-    retry: dict[str, Any] | None
-    flaw: str | None = None
-    rank: int = 0
+from worker.records import CallbackRecord, TriggerRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +34,8 @@ class Limits:
 class AttemptContext:
     """Everything around one attempt. sent_at: unix seconds of this attempt."""
 
-    trigger: Trigger
-    callback: Callback
+    trigger: TriggerRecord
+    callback: CallbackRecord
     execution_id: UUID
     attempt: int
     sent_at: int

@@ -19,9 +19,10 @@ from shared.action_types import parse_config
 from shared.action_types.http_post import Config
 from shared.clock import database_clock
 from shared.crypto import sign
-from worker.actions.contract import Action, AttemptContext, Doors, Outcome
+from worker.actions.contract import AttemptContext, Doors, Outcome
 from worker.egress.errors import EgressError
 from worker.egress.http import HttpRequest, HttpResponse
+from worker.records import ActionRecord
 
 USER_AGENT = "Pointsman/0.1"
 RETRYABLE_STATUS = frozenset({408, 425, 429})  # and every 5xx
@@ -30,7 +31,7 @@ KEPT_HEADERS = frozenset({"content-type", "location", "retry-after", "server", "
 MAX_KEPT_HEADER_CHARS = 500
 
 
-def prepare(action: Action, context: AttemptContext) -> HttpRequest:
+def prepare(action: ActionRecord, context: AttemptContext) -> HttpRequest:
     """Build the signed request. Raises Invalid for a config or a secret that cannot be used."""
     config = parse_config("HTTP_POST", action.config)
     assert isinstance(config, Config)
@@ -60,7 +61,7 @@ def _body(config: Config, context: AttemptContext) -> tuple[bytes, str]:
     return json.dumps(config.body, allow_nan=False).encode(), "application/json"
 
 
-def _identity(action: Action, context: AttemptContext) -> dict[str, str]:
+def _identity(action: ActionRecord, context: AttemptContext) -> dict[str, str]:
     return {
         "webhook-id": str(context.execution_id),
         "webhook-timestamp": str(context.sent_at),

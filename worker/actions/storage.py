@@ -45,7 +45,7 @@ ON CONFLICT (trigger_id, action_id) DO NOTHING
 
 
 @dataclass(frozen=True, slots=True)
-class StoredItem:
+class NewItem:
     """One value to keep. max_items: the cap on its user's items."""
 
     user_id: UUID
@@ -64,7 +64,7 @@ class Storage:
 
     def __init__(self, database_url: str) -> None:
         self._connection = OwnedConnection(database_url, "storage", call_seconds=CALL_SECONDS)
-        self._commits: GroupCommit[StoredItem, bool] = GroupCommit(
+        self._commits: GroupCommit[NewItem, bool] = GroupCommit(
             "storage",
             self._flush,
             max_batch_rows=MAX_BATCH_ROWS,
@@ -84,7 +84,7 @@ class Storage:
     def thread(self) -> OwnedThread:
         return self._commits.thread
 
-    async def store(self, item: StoredItem) -> None:
+    async def store(self, item: NewItem) -> None:
         """Store an item; raises Invalid over the quota, Unavailable without PostgreSQL or time."""
         future = self._commits.submit_on(asyncio.get_running_loop(), item, len(item.content) + 200)
         try:
@@ -103,7 +103,7 @@ class Storage:
                 hint="Delete callbacks whose items are no longer needed, or ask the operator to raise POINTSMAN_MAX_STORED_ITEMS.",
             )
 
-    def _flush(self, items: Sequence[StoredItem]) -> list[bool]:
+    def _flush(self, items: Sequence[NewItem]) -> list[bool]:
         with self._connection.transaction() as cursor:
             admitted = self._admit(cursor, items)
             rows = sorted(
@@ -113,7 +113,7 @@ class Storage:
                 cursor.execute(_INSERT, _columns(rows))
         return admitted
 
-    def _admit(self, cursor: Any, items: Sequence[StoredItem]) -> list[bool]:
+    def _admit(self, cursor: Any, items: Sequence[NewItem]) -> list[bool]:
         caps = {str(item.user_id): item.max_items for item in items}
         cursor.execute(_COUNT, (list(caps), list(caps.values())))
         kept: Counter[str] = Counter({str(user): count for user, count in cursor.fetchall()})
@@ -127,14 +127,14 @@ class Storage:
         return admitted
 
 
-def _stored_already(cursor: Any, items: Sequence[StoredItem]) -> set[tuple[UUID, UUID]]:
+def _stored_already(cursor: Any, items: Sequence[NewItem]) -> set[tuple[UUID, UUID]]:
     """What an earlier attempt stored: a repeated attempt succeeds at the cap, too."""
     triggers = [str(item.trigger_id) for item in items]
     cursor.execute(_STORED, (triggers, [str(item.action_id) for item in items]))
     return {(trigger_id, action_id) for trigger_id, action_id in cursor.fetchall()}
 
 
-def _columns(items: Sequence[StoredItem]) -> tuple[list[Any], ...]:
+def _columns(items: Sequence[NewItem]) -> tuple[list[Any], ...]:
     return (
         [str(new_id()) for _ in items],
         [str(item.user_id) for item in items],

@@ -25,7 +25,7 @@ import aiohttp
 from yarl import URL
 
 from worker.egress.addresses import AddressGuard
-from worker.egress.connection import Attempt, GuardedConnector, current, open_session
+from worker.egress.connection import GuardedConnector, Progress, current, open_session
 from worker.egress.errors import EgressError, bad_request, translate
 from worker.egress.resolver import CACHE_SECONDS, GetAddrInfo, GuardedResolver, acting_tenant
 from worker.egress.wire import Destination, WireResponse, exchange, read_capped
@@ -148,49 +148,49 @@ class Egress:
         """
         if self._connector is None:
             raise EgressError("connect_failed", _STOPPED)
-        attempt, named = Attempt(request.max_response_bytes), "the URL"
+        progress, named = Progress(request.max_response_bytes), "the URL"
         try:
             destination = self._destination(request.url)
             named = destination.name
             _check_message(request)
             async with asyncio.timeout(request.timeout_ms / 1000):
-                return await self._exchange(destination, request, attempt)
+                return await self._exchange(destination, request, progress)
         except EgressError:
             raise
         except asyncio.CancelledError:
             if _is_being_cancelled():
                 raise
             # aiohttp cancels those who wait when its connector is closed
-            raise EgressError("connect_failed", _STOPPED, phase=attempt.phase) from None
+            raise EgressError("connect_failed", _STOPPED, phase=progress.phase) from None
         except Exception as error:  # noqa: BLE001 - none is swallowed: each becomes an EgressError
             # from None: the text of a foreign exception may hold the URL, which may be a credential
             raise translate(
                 error,
                 destination=named,
-                phase=attempt.phase,
-                reused_and_silent=attempt.reused_and_silent,
+                phase=progress.phase,
+                reused_and_silent=progress.reused_and_silent,
             ) from None
 
     async def _exchange(
-        self, destination: Destination, request: HttpRequest, attempt: Attempt
+        self, destination: Destination, request: HttpRequest, progress: Progress
     ) -> HttpResponse:
-        token, tenant_token = current.set(attempt), acting_tenant.set(request.tenant)
+        token, tenant_token = current.set(progress), acting_tenant.set(request.tenant)
         try:
-            found = await self._send(destination, request, attempt)
+            found = await self._send(destination, request, progress)
         finally:
             current.reset(token)
             acting_tenant.reset(tenant_token)
-            attempt.abort_if_closed()
+            progress.abort_if_closed()
         headers = tuple((_text(name), _text(value)) for name, value in found.raw_headers)
         return HttpResponse(found.status, headers, found.body, found.truncated)
 
-    async def _send(self, destination: Destination, request: HttpRequest, attempt: Attempt) -> WireResponse:
+    async def _send(self, destination: Destination, request: HttpRequest, progress: Progress) -> WireResponse:
         assert self._connector is not None
         cap = request.max_response_bytes
         if len(request.body) > WHOLE_BODY_BYTES:
             return await _send_large(self.session, destination.url, request)
         return await exchange(
-            self._connector, destination, request.method.upper(), request.headers, request.body, cap, attempt
+            self._connector, destination, request.method.upper(), request.headers, request.body, cap, progress
         )
 
 

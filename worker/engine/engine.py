@@ -32,8 +32,8 @@ from worker.engine.heartbeat import Heartbeat
 from worker.engine.intake import Intake
 from worker.engine.journal import Journal
 from worker.engine.room import Room
-from worker.engine.run import LeaseLost, Services, carry, fail, release
-from worker.engine.state import ROW_OVERHEAD_BYTES, Run
+from worker.engine.run import LeaseLost, RunServices, carry, fail, release
+from worker.engine.state import ROW_OVERHEAD_BYTES, HeldRun
 
 TICK_SECONDS = 0.25
 FIRST_FAIL_PAUSE_SECONDS = 1.0
@@ -75,7 +75,7 @@ class Engine:
             self._deliver,
         )
         self._announcer = Announcer(settings.redis)
-        self._services = Services(
+        self._services = RunServices(
             journal=self._journal,
             doors=Doors(self._egress, self._storage),
             secrets=secrets,
@@ -168,7 +168,7 @@ class Engine:
                 task.cancel()
         self._loop.call_later(TICK_SECONDS, self._tick)
 
-    def _start_runs(self, runs: list[Run]) -> None:
+    def _start_runs(self, runs: list[HeldRun]) -> None:
         for run in runs:
             task = self._loop.create_task(self._carry(run))
             self._tasks[run.id] = task
@@ -179,7 +179,7 @@ class Engine:
         self._tasks.pop(run_id, None)
         self._room.leave(run_id)
 
-    async def _carry(self, run: Run) -> None:
+    async def _carry(self, run: HeldRun) -> None:
         try:
             await carry(run, self._services)
         except ClaimLost:
@@ -193,7 +193,7 @@ class Engine:
             log.exception("run_broken", trigger=str(run.id))
             await self._fail(run)
 
-    async def _release(self, run: Run) -> None:
+    async def _release(self, run: HeldRun) -> None:
         try:
             await release(run, self._services, "released")
         except ClaimLost:
@@ -201,7 +201,7 @@ class Engine:
         except Exception as error:  # noqa: BLE001 - the sweep of another worker finds what stays behind
             log.warning("release_failed", trigger=str(run.id), error=type(error).__name__)
 
-    async def _fail(self, run: Run) -> None:
+    async def _fail(self, run: HeldRun) -> None:
         """A fault of ours in a run ends it, so that its side effects are not repeated without bound.
 
         While that cannot be written the run is kept here: let go, it would be claimed and sent again.
@@ -225,7 +225,7 @@ class Engine:
 
     # other threads
 
-    def _deliver(self, runs: list[Run]) -> None:
+    def _deliver(self, runs: list[HeldRun]) -> None:
         self._loop.call_soon_threadsafe(self._start_runs, runs)
 
     def _lost_lease(self, reason: str) -> None:

@@ -20,7 +20,7 @@ import structlog
 from shared.threads import OwnedThread
 from worker.engine.claim import Claimer
 from worker.engine.room import Room
-from worker.engine.state import Run
+from worker.engine.state import HeldRun
 from worker.engine.suspects import Plan, Suspects
 
 MAX_CLAIM_IDS = 200
@@ -61,7 +61,7 @@ class Intake:
         room: Room,
         worker_id: Callable[[], UUID],
         may_claim: Callable[[], bool],
-        deliver: Callable[[list[Run]], None],
+        deliver: Callable[[list[HeldRun]], None],
     ) -> None:
         self._claimer = claimer
         self._room = room
@@ -184,7 +184,7 @@ class Intake:
             with self._room.changed:
                 self._suspects.found({one: losses for one, losses in found.items() if losses > max_losses})
 
-    def _take_in(self, runs: list[Run]) -> None:
+    def _take_in(self, runs: list[HeldRun]) -> None:
         """Hold what one commit claimed and hand it to the loop, at once: until then reconcile calls it stranded."""
         with self._room.changed:
             for run in runs:

@@ -27,10 +27,10 @@ from shared.runs import fence, give_back
 from shared.runs.settle import SETTLE, Settlement
 from shared.runs.settle import columns as settle_columns
 from shared.threads import OwnedThread
-from worker.actions.contract import Action
 from worker.engine.rows import ACTIONS_BY_ID, read_actions
-from worker.engine.state import Execution, Run, Status
+from worker.engine.state import Execution, HeldRun, Status
 from worker.engine.switch_off import switch_off
+from worker.records import ActionRecord
 
 MAX_BATCH_ROWS = 200
 MAX_BATCH_BYTES = 8 * 1024 * 1024
@@ -91,7 +91,7 @@ class Entry:
     that what cannot be written fails its run alone.
     """
 
-    run: Run
+    run: HeldRun
     changed: tuple[Execution, ...] = ()
     starting: tuple[Execution, ...] = ()
     end: Settled | Parked | Released | None = None
@@ -113,7 +113,7 @@ class Entry:
         )
 
 
-Started = dict[UUID, Action]
+Started = dict[UUID, ActionRecord]
 """What a written entry answers: action id → the action as it is now, for each execution that may start."""
 
 
@@ -187,7 +187,7 @@ def _matches(entry: Entry, held: dict[UUID, tuple[Any, ...]]) -> bool:
     return row is not None and row == (entry.run.worker_id, entry.run.claim, "RUNNING")
 
 
-def _actions_to_start(statements: Batch, live: Sequence[Entry]) -> dict[UUID, Action]:
+def _actions_to_start(statements: Batch, live: Sequence[Entry]) -> dict[UUID, ActionRecord]:
     """The actions of starting executions, read anew: mending an action mends what has not started yet."""
     ids = {e.action_id for entry in live for e in entry.starting}
     if not ids:
@@ -195,12 +195,12 @@ def _actions_to_start(statements: Batch, live: Sequence[Entry]) -> dict[UUID, Ac
     return {action.id: action for action in read_actions(statements, ACTIONS_BY_ID, ids)}
 
 
-def _may_start(execution: Execution, actions: dict[UUID, Action]) -> bool:
+def _may_start(execution: Execution, actions: dict[UUID, ActionRecord]) -> bool:
     action = actions.get(execution.action_id)
     return action is not None and action.enabled
 
 
-def _rows_of(entry: Entry, actions: dict[UUID, Action]) -> list[_Row]:
+def _rows_of(entry: Entry, actions: dict[UUID, ActionRecord]) -> list[_Row]:
     rows = list(entry.rows)
     for execution in entry.starting:
         if _may_start(execution, actions):
@@ -210,14 +210,14 @@ def _rows_of(entry: Entry, actions: dict[UUID, Action]) -> list[_Row]:
     return rows
 
 
-def not_started_error(execution: Execution, actions: dict[UUID, Action]) -> str:
+def not_started_error(execution: Execution, actions: dict[UUID, ActionRecord]) -> str:
     """Why an execution cannot start although its step has come."""
     if execution.action_id in actions:
         return "action_disabled: The action was disabled before its step came."
     return "action_deleted: The action was deleted before its step came."
 
 
-def _changed_row(run: Run, execution: Execution) -> _Row:
+def _changed_row(run: HeldRun, execution: Execution) -> _Row:
     outcome = execution.outcome
     assert outcome is not None
     error = None if outcome.success else f"{outcome.code}: {outcome.error}"
@@ -244,7 +244,7 @@ def _changed_row(run: Run, execution: Execution) -> _Row:
 
 
 def _row(
-    run: Run,
+    run: HeldRun,
     execution: Execution,
     status: str,
     *,

@@ -23,7 +23,7 @@ from worker.actions import attempt
 from worker.actions.contract import AttemptContext, Doors, Limits, Outcome
 from worker.engine.journal import Entry, Journal, Parked, Released, Settled, Started, not_started_error
 from worker.engine.retry import next_attempt
-from worker.engine.state import Execution, Run, Status
+from worker.engine.state import Execution, HeldRun, Status
 from worker.engine.steps import Attempt, Park, Stop, next_move
 
 PARK_MARGIN_SECONDS = 0.01  # a run that came back before its execution is due would only be parked again
@@ -43,7 +43,7 @@ class LeaseLost(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Services:
+class RunServices:
     """What every run of a worker uses.
 
     may_start: whether the local lease is held. tell: says, without waiting, that an awaited run has settled.
@@ -57,7 +57,7 @@ class Services:
     tell: Callable[[UUID], None] = lambda _trigger_id: None
 
 
-async def carry(run: Run, services: Services) -> None:
+async def carry(run: HeldRun, services: RunServices) -> None:
     """Carry a claimed run to its end here: settled or parked. Raises ClaimLost or LeaseLost when it is not ours."""
     changed: list[Execution] = []
     if run.doom is not None:
@@ -84,12 +84,12 @@ async def carry(run: Run, services: Services) -> None:
                     return
 
 
-async def release(run: Run, services: Services, outcome: str) -> None:
+async def release(run: HeldRun, services: RunServices, outcome: str) -> None:
     """Give a run back: what was RUNNING becomes PENDING, its next attempt has a new number."""
     await _write(services.journal, run, end=Released(outcome))
 
 
-async def fail(run: Run, services: Services, code: str, error: str) -> None:
+async def fail(run: HeldRun, services: RunServices, code: str, error: str) -> None:
     """Settle a run as FAILED whatever it was doing."""
     _fail_open(run, code, error)
     while True:
@@ -101,7 +101,7 @@ async def fail(run: Run, services: Services, code: str, error: str) -> None:
 
 
 async def _start(
-    run: Run, waiting: tuple[Execution, ...], changed: list[Execution], services: Services
+    run: HeldRun, waiting: tuple[Execution, ...], changed: list[Execution], services: RunServices
 ) -> bool:
     """Commit the executions of a later step as RUNNING before their side effects, with fresh configs.
 
@@ -124,7 +124,7 @@ async def _start(
 
 
 async def _attempt_together(
-    run: Run, executions: tuple[Execution, ...], services: Services
+    run: HeldRun, executions: tuple[Execution, ...], services: RunServices
 ) -> list[Execution]:
     """Attempt these at the same time. Each end is journaled as it comes; the last is left to go with what follows."""
     open_count = len(executions)
@@ -156,7 +156,7 @@ async def _attempt_together(
     return last
 
 
-async def _attempt(run: Run, execution: Execution, services: Services) -> None:
+async def _attempt(run: HeldRun, execution: Execution, services: RunServices) -> None:
     """Make one attempt and note in memory how it ended."""
     assert execution.action is not None
     assert run.callback is not None
@@ -190,7 +190,7 @@ def _conclude(execution: Execution, outcome: Outcome, duration_ms: int) -> None:
         execution.retry(outcome, duration_ms, again, database_clock.now())
 
 
-def _log_attempt(run: Run, execution: Execution, outcome: Outcome, duration_ms: int) -> None:
+def _log_attempt(run: HeldRun, execution: Execution, outcome: Outcome, duration_ms: int) -> None:
     write = log.debug if outcome.success else log.info
     write(
         "attempt_ended",
@@ -206,7 +206,7 @@ def _log_attempt(run: Run, execution: Execution, outcome: Outcome, duration_ms: 
     )
 
 
-def _end(run: Run, move: Any) -> Settled | Parked:
+def _end(run: HeldRun, move: Any) -> Settled | Parked:
     if isinstance(move, Park):
         remaining = (move.until - database_clock.now()).total_seconds()
         return Parked(delay_seconds=max(remaining, 0.0) + PARK_MARGIN_SECONDS)
@@ -217,14 +217,14 @@ def _end(run: Run, move: Any) -> Settled | Parked:
     )
 
 
-def _status_code(run: Run) -> int | None:
+def _status_code(run: HeldRun) -> int | None:
     """The status code of the primary action, else of the last HTTP action."""
     ended = [e for e in run.executions if e.status_code is not None]
-    primary = [e for e in ended if e.action is not None and e.action.config.get("target") == "callback_url"]
+    primary = [e for e in ended if e.action is not None and e.action.is_primary]
     return (primary or ended)[-1].status_code if ended else None
 
 
-def _details(run: Run, reason: str | None) -> dict[str, Any]:
+def _details(run: HeldRun, reason: str | None) -> dict[str, Any]:
     if reason is None and not run.executions:
         reason = "no_enabled_action"
     return {
@@ -249,13 +249,13 @@ def _fail(executions: tuple[Execution, ...], code: str, error: str) -> list[Exec
     return list(executions)
 
 
-def _fail_open(run: Run, code: str, error: str) -> list[Execution]:
+def _fail_open(run: HeldRun, code: str, error: str) -> list[Execution]:
     return _fail(tuple(e for e in run.executions if not e.ended), code, error)
 
 
 async def _write(
     journal: Journal,
-    run: Run,
+    run: HeldRun,
     changed: tuple[Execution, ...] = (),
     starting: tuple[Execution, ...] = (),
     end: Settled | Parked | Released | None = None,

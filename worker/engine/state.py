@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from worker.actions.contract import Action, Callback, Outcome, Trigger
+from worker.actions.contract import Outcome
 from worker.engine.retry import Again, Tries
+from worker.records import ActionRecord, CallbackRecord, TriggerRecord
 
 ROW_OVERHEAD_BYTES = 2_000
 
@@ -38,7 +39,7 @@ class Execution:
     step: int
     status: Status
     attempt: int
-    action: Action | None
+    action: ActionRecord | None
     next_attempt_at: datetime | None = None
     duration_ms: int | None = None
     outcome: Outcome | None = None
@@ -88,15 +89,15 @@ class Execution:
 
 
 @dataclass(slots=True, eq=False)
-class Run:
+class HeldRun:
     """A trigger's passage through its steps, held under (trigger id, worker_id, claim).
 
-    awaited: somebody is to be told when it settles. losses: workers that died while they had it. doom: a reason for which nothing of it may run, such as
-    `callback_deleted`.
+    losses: workers that died while they had it. doom: a reason for which nothing of it may run, such
+    as `callback_deleted`. awaited: somebody is to be told when it settles.
     """
 
-    trigger: Trigger
-    callback: Callback | None
+    trigger: TriggerRecord
+    callback: CallbackRecord | None
     worker_id: UUID
     claim: int
     losses: int

@@ -13,13 +13,13 @@ import pytest
 from shared.clock import database_clock
 from shared.errors import ClaimLost, RowRejected
 from shared.ids import new_id
-from shared.postgres.connections import GuardedConnection, OwnedConnection
+from shared.postgres.connections import OwnedConnection, WatchedConnection
 from tests.world import World
 from worker.actions.contract import Outcome
 from worker.engine.claim import Claimer
 from worker.engine.journal import Entry, Journal, Parked, Released, Settled
 from worker.engine.retry import Again, Tries
-from worker.engine.state import Run, Status
+from worker.engine.state import HeldRun, Status
 
 OK = Outcome(success=True, status_code=200, response={"statusCode": 200, "body": "fine"})
 SETTLED = Settled(success=True, status_code=200, details={"reason": None})
@@ -34,20 +34,20 @@ def journal(world: World) -> Iterator[Journal]:
 
 
 @pytest.fixture
-def claim(world: World) -> Iterator[Callable[..., list[Run]]]:
+def claim(world: World) -> Iterator[Callable[..., list[HeldRun]]]:
     claimer = Claimer(world.database_url)
     yield lambda count=1, ids=None: claimer.claim(new_id(), ids or [world.trigger() for _ in range(count)])
     claimer.close()
 
 
-def finished(run: Run, outcome: Outcome = OK) -> Entry:
+def finished(run: HeldRun, outcome: Outcome = OK) -> Entry:
     for execution in run.executions:
         execution.finish(outcome, 12)
     return Entry(run, changed=tuple(run.executions), end=SETTLED)
 
 
 def test_settling_removes_the_run_and_writes_the_log(
-    world: World, journal: Journal, claim: Callable[..., list[Run]]
+    world: World, journal: Journal, claim: Callable[..., list[HeldRun]]
 ) -> None:
     world.action()
     (run,) = claim()
@@ -75,7 +75,7 @@ def test_settling_removes_the_run_and_writes_the_log(
     ],
 )
 def test_a_stale_workers_late_write_changes_nothing(
-    world: World, journal: Journal, claim: Callable[..., list[Run]], theft: str
+    world: World, journal: Journal, claim: Callable[..., list[HeldRun]], theft: str
 ) -> None:
     """Fails without the fence."""
     world.action()
@@ -89,7 +89,7 @@ def test_a_stale_workers_late_write_changes_nothing(
 
 
 def test_the_fence_sees_a_void_that_commits_while_it_waits(
-    world: World, journal: Journal, claim: Callable[..., list[Run]], connect: Callable[..., Any]
+    world: World, journal: Journal, claim: Callable[..., list[HeldRun]], connect: Callable[..., Any]
 ) -> None:
     """Fails when the fence is a join in the UPDATE: that reads an old snapshot."""
     world.action()
@@ -106,7 +106,7 @@ def test_the_fence_sees_a_void_that_commits_while_it_waits(
 
 
 def test_a_terminal_execution_is_never_overwritten(
-    world: World, journal: Journal, claim: Callable[..., list[Run]]
+    world: World, journal: Journal, claim: Callable[..., list[HeldRun]]
 ) -> None:
     world.action()
     (run,) = claim()
@@ -116,7 +116,7 @@ def test_a_terminal_execution_is_never_overwritten(
 
 
 def test_one_unstorable_response_among_fifty_fails_alone(
-    world: World, journal: Journal, claim: Callable[..., list[Run]]
+    world: World, journal: Journal, claim: Callable[..., list[HeldRun]]
 ) -> None:
     """Fails without the halving: one NUL makes PostgreSQL refuse the whole batch."""
     world.action()
@@ -134,7 +134,7 @@ def test_one_unstorable_response_among_fifty_fails_alone(
 
 
 def test_parking_gives_the_run_back_until_it_is_due(
-    world: World, journal: Journal, claim: Callable[..., list[Run]]
+    world: World, journal: Journal, claim: Callable[..., list[HeldRun]]
 ) -> None:
     world.action()
     (run,) = claim()
@@ -158,7 +158,7 @@ def test_parking_gives_the_run_back_until_it_is_due(
 
 
 def test_an_immediate_retry_and_lost_attempts_are_known_to_the_next_claim(
-    world: World, journal: Journal, claim: Callable[..., list[Run]]
+    world: World, journal: Journal, claim: Callable[..., list[HeldRun]]
 ) -> None:
     """The schedule goes on where it stood; fails when a claim counts every attempt against it."""
     world.action()
@@ -178,7 +178,7 @@ def test_an_immediate_retry_and_lost_attempts_are_known_to_the_next_claim(
 
 
 def test_a_receiver_that_is_gone_switches_its_action_off_and_says_so(
-    world: World, journal: Journal, claim: Callable[..., list[Run]]
+    world: World, journal: Journal, claim: Callable[..., list[HeldRun]]
 ) -> None:
     action = world.action()
     runs = [*claim(), *claim()]
@@ -199,7 +199,7 @@ def test_a_receiver_that_is_gone_switches_its_action_off_and_says_so(
 
 
 def test_an_action_that_was_mended_meanwhile_stays_on(
-    world: World, journal: Journal, claim: Callable[..., list[Run]]
+    world: World, journal: Journal, claim: Callable[..., list[HeldRun]]
 ) -> None:
     """Fails when an attempt at the old address, still under way, switches off what its user has just mended."""
     world.action()
@@ -212,7 +212,7 @@ def test_an_action_that_was_mended_meanwhile_stays_on(
 
 
 def test_an_entry_written_twice_stands_once_in_the_history(
-    world: World, journal: Journal, claim: Callable[..., list[Run]]
+    world: World, journal: Journal, claim: Callable[..., list[HeldRun]]
 ) -> None:
     """The answer to a commit was lost, so the entry is written again. Fails when it is added again."""
     world.action()
@@ -227,7 +227,7 @@ def test_an_entry_written_twice_stands_once_in_the_history(
 
 
 def test_releasing_makes_what_was_running_pending(
-    world: World, journal: Journal, claim: Callable[..., list[Run]]
+    world: World, journal: Journal, claim: Callable[..., list[HeldRun]]
 ) -> None:
     world.action()
     (run,) = claim()
@@ -240,7 +240,7 @@ def test_releasing_makes_what_was_running_pending(
 
 
 def test_a_release_behind_a_park_leaves_the_retrys_time(
-    world: World, journal: Journal, claim: Callable[..., list[Run]]
+    world: World, journal: Journal, claim: Callable[..., list[HeldRun]]
 ) -> None:
     """Fails when the release does not look at the status: both may share a batch at the end of a drain."""
     world.action()
@@ -253,7 +253,7 @@ def test_a_release_behind_a_park_leaves_the_retrys_time(
 
 
 def test_starting_a_later_step_reads_its_actions_anew(
-    world: World, journal: Journal, claim: Callable[..., list[Run]]
+    world: World, journal: Journal, claim: Callable[..., list[HeldRun]]
 ) -> None:
     world.action(0)
     mended = world.action(1, parallel=True)
@@ -284,14 +284,14 @@ class AwayAtFirst(OwnedConnection):
 
     failures = 3
 
-    def get(self) -> GuardedConnection:
+    def get(self) -> WatchedConnection:
         if self.failures:
             self.failures -= 1
             raise psycopg2.OperationalError("the database system is starting up")
         return super().get()
 
 
-def test_results_outlive_an_outage_of_postgres(world: World, claim: Callable[..., list[Run]]) -> None:
+def test_results_outlive_an_outage_of_postgres(world: World, claim: Callable[..., list[HeldRun]]) -> None:
     """Fails when the journal is not patient: three failures in a row are more than one repetition."""
     world.action()
     (run,) = claim()

@@ -11,7 +11,7 @@ import pytest
 from shared.errors import Invalid
 from shared.ids import new_id
 from tests.world import World
-from worker.actions.storage import Storage, StoredItem
+from worker.actions.storage import NewItem, Storage
 
 
 @pytest.fixture
@@ -22,8 +22,8 @@ def storage(world: World) -> Iterator[Storage]:
     storage.stop()
 
 
-def new_item(world: World, max_items: int = 100) -> StoredItem:
-    return StoredItem(
+def new_item(world: World, max_items: int = 100) -> NewItem:
+    return NewItem(
         user_id=world.user_id,
         callback_id=world.callback_id,
         action_id=new_id(),

@@ -11,9 +11,10 @@ import pytest
 from structlog.testing import capture_logs
 
 from worker import actions
-from worker.actions.contract import Action, Outcome
+from worker.actions.contract import Outcome
+from worker.records import ActionRecord
 
-ACTION = Action(
+ACTION = ActionRecord(
     id=UUID(int=1),
     callback_id=UUID(int=2),
     type="MADE_UP",

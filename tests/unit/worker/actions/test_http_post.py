@@ -26,10 +26,11 @@ from shared.errors import Invalid
 from shared.ids import new_id
 from tests.unit.worker.engine.test_steps import new_action
 from worker.actions import attempt
-from worker.actions.contract import AttemptContext, Callback, Doors, Limits, Outcome, Trigger
+from worker.actions.contract import AttemptContext, Doors, Limits, Outcome
 from worker.actions.http_post import classify, prepare
 from worker.egress.errors import EgressError
 from worker.egress.http import Egress, HttpRequest, HttpResponse
+from worker.records import CallbackRecord, TriggerRecord
 
 BOX = SecretBox(new_key())
 BODY = b'{"a": 1}'
@@ -40,7 +41,7 @@ def context(
     *secrets: str, body: bytes = BODY, content_type: str | None = "application/json"
 ) -> AttemptContext:
     return AttemptContext(
-        trigger=Trigger(
+        trigger=TriggerRecord(
             id=new_id(),
             callback_id=UUID(int=1),
             user_id=UUID(int=2),
@@ -52,7 +53,7 @@ def context(
             body=body,
             received_at=datetime.now(UTC),
         ),
-        callback=Callback(UUID(int=1), UUID(int=2), "name", "http://callback.example/", 1234, secrets),
+        callback=CallbackRecord(UUID(int=1), UUID(int=2), "name", "http://callback.example/", 1234, secrets),
         execution_id=new_id(),
         attempt=3,
         sent_at=int(time.time()),

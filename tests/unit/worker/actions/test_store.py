@@ -16,9 +16,10 @@ from shared.errors import Invalid, PointsmanError, Unavailable
 from tests.unit.worker.actions.test_http_post import context
 from tests.unit.worker.engine.test_steps import new_action
 from worker.actions import attempt
-from worker.actions.contract import Action, AttemptContext, Doors, Limits, Outcome
-from worker.actions.storage import Storage, StoredItem
+from worker.actions.contract import AttemptContext, Doors, Limits, Outcome
+from worker.actions.storage import NewItem, Storage
 from worker.actions.store import prepare
+from worker.records import ActionRecord
 
 LIMITS = Limits(max_response_bytes=1, max_stored_item_bytes=1000, max_stored_items=7)
 
@@ -34,7 +35,7 @@ json_values = st.recursive(
 )
 
 
-def storing(config: dict[str, Any]) -> Action:
+def storing(config: dict[str, Any]) -> ActionRecord:
     return replace(new_action(), type="STORE", config=config)
 
 
@@ -46,10 +47,10 @@ class FakeStorage:
     """Keeps items in a list, or refuses."""
 
     def __init__(self, refusal: PointsmanError | None = None) -> None:
-        self.items: list[StoredItem] = []
+        self.items: list[NewItem] = []
         self.refusal = refusal
 
-    async def store(self, item: StoredItem) -> None:
+    async def store(self, item: NewItem) -> None:
         if self.refusal is not None:
             raise self.refusal
         self.items.append(item)

@@ -17,13 +17,14 @@ from tests.unit.worker.actions.test_http_post import BOX, context
 from tests.unit.worker.engine.test_steps import new_action
 from worker import actions
 from worker.actions import http_post
-from worker.actions.contract import Action, Doors, Outcome
+from worker.actions.contract import Doors, Outcome
 from worker.egress.errors import EgressError
 from worker.egress.http import Egress, HttpRequest, HttpResponse
 from worker.engine.journal import Entry, Journal, Parked, Settled
-from worker.engine.run import LeaseLost, Services, carry
-from worker.engine.state import Execution, Run, Status
+from worker.engine.run import LeaseLost, RunServices, carry
+from worker.engine.state import Execution, HeldRun, Status
 from worker.engine.steps import assign_steps
+from worker.records import ActionRecord
 
 ONCE = {"maxAttempts": 1}
 
@@ -71,7 +72,7 @@ class TalkingEgress:
 class Story:
     """One run and what happened to it."""
 
-    def __init__(self, *actions: Action, started: bool = True) -> None:
+    def __init__(self, *actions: ActionRecord, started: bool = True) -> None:
         self.journal, self.egress = NotingJournal(), TalkingEgress()
         self.may_start = started
         base = context()
@@ -87,8 +88,8 @@ class Story:
             )
             for action, step in assign_steps(actions)
         ]
-        self.run = Run(base.trigger, base.callback, new_id(), 1, 0, executions)
-        self.services = Services(
+        self.run = HeldRun(base.trigger, base.callback, new_id(), 1, 0, executions)
+        self.services = RunServices(
             journal=cast(Journal, self.journal),
             doors=Doors(cast(Egress, self.egress), cast(Any, None)),
             secrets=BOX,
@@ -104,7 +105,7 @@ class Story:
         return [execution.status.value for execution in self.run.executions]
 
 
-def to(path: str, order: int = 0, **fields: Any) -> Action:
+def to(path: str, order: int = 0, **fields: Any) -> ActionRecord:
     return replace(new_action(order), config={"url": f"http://x/{path}"}, **fields)
 
 
