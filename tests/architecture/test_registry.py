@@ -21,7 +21,7 @@ from worker.actions.contract import Outcome
 from worker.app import make_duties
 
 CONFIG_SIDE = {"retry_policy"}  # what an action of any type may say
-ENGINE_SIDE = {"contract", "storage"}  # what the I/O halves share; no action types
+ENGINE_SIDE = {"contract", "http_answers", "storage"}  # what the I/O halves share; no action types
 
 
 def parameters(function: object) -> list[str]:

@@ -21,7 +21,8 @@ from tests.peers import hostile_http as peers
 from tests.peers.hostile_http import OK, HostilePeer, run
 from worker.egress.addresses import AddressGuard, BlockedAddress
 from worker.egress.errors import EgressError
-from worker.egress.http import Egress, HttpRequest
+from worker.egress.http import Egress
+from worker.egress.messages import HttpRequest
 from worker.egress.resolver import acting_for
 
 PUBLIC = "93.184.216.34"

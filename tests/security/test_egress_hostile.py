@@ -29,7 +29,8 @@ from tests.peers.hostile_http import OK, Behaviour, HostilePeer, run, until
 from worker.egress.addresses import AddressGuard
 from worker.egress.connection import MAX_HEAD_BYTES
 from worker.egress.errors import EgressError
-from worker.egress.http import WHOLE_BODY_BYTES, Egress, HttpRequest, HttpResponse
+from worker.egress.http import WHOLE_BODY_BYTES, Egress
+from worker.egress.messages import HttpRequest, HttpResponse
 from worker.egress.resolver import acting_for
 
 LOOPBACK = ipaddress.ip_network("127.0.0.0/8")

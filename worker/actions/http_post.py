@@ -3,32 +3,25 @@
 Invariant: perform() makes exactly one request, follows no redirect and returns within the callback's
 timeout. `webhook-id` is the execution's id, the same on every attempt, so that a receiver can drop
 doubles. Success is 2xx. Retrying is the engine's decision; classify() only says whether it could help.
-Source: Standard Webhooks 1.0.0; RFC 9110 §10.2.3 for Retry-After.
+Source: Standard Webhooks 1.0.0.
 """
 
 from __future__ import annotations
 
-import base64
-import codecs
-import email.utils
 import json
-from datetime import UTC
-from typing import Any
 
 from shared.action_types import parse_config
 from shared.action_types.http_post import Config
-from shared.clock import database_clock
 from shared.crypto import sign
 from worker.actions.contract import AttemptContext, Doors, Outcome
+from worker.actions.http_answers import kept_response, outcome_of_error, retry_after_seconds
 from worker.egress.errors import EgressError
-from worker.egress.http import HttpRequest, HttpResponse
+from worker.egress.messages import HttpRequest, HttpResponse
 from worker.records import ActionRecord
 
 USER_AGENT = "Pointsman/0.1"
-RETRYABLE_STATUS = frozenset({408, 425, 429})  # and every 5xx
-MAX_RETRY_AFTER_SECONDS = 24 * 3600
-KEPT_HEADERS = frozenset({"content-type", "location", "retry-after", "server", "x-request-id"})
-MAX_KEPT_HEADER_CHARS = 500
+# besides every 5xx
+RETRYABLE_STATUS = frozenset({408, 425, 429})
 
 
 def prepare(action: ActionRecord, context: AttemptContext) -> HttpRequest:
@@ -95,13 +88,7 @@ def classify(delivery: HttpResponse | EgressError) -> Outcome:
     to be called again; everything else is permanent, 3xx included, since no redirect is followed.
     """
     if isinstance(delivery, EgressError):
-        return Outcome(
-            success=False,
-            code=delivery.code,
-            error=delivery.message,
-            retryable=not delivery.permanent,
-            unsent=delivery.phase == "connect" or delivery.reused_connection_closed,
-        )
+        return outcome_of_error(delivery)
     status = delivery.status
     return Outcome(
         success=200 <= status < 300,
@@ -109,9 +96,9 @@ def classify(delivery: HttpResponse | EgressError) -> Outcome:
         error=None if 200 <= status < 300 else _explain(status),
         retryable=status in RETRYABLE_STATUS or status >= 500,
         status_code=status,
-        retry_after_seconds=_retry_after(delivery),
+        retry_after_seconds=retry_after_seconds(delivery),
         gone=status == 410,
-        response=_kept(delivery),
+        response=kept_response(delivery),
     )
 
 
@@ -121,50 +108,3 @@ def _explain(status: int) -> str:
     if status == 410:
         return "The receiver answered 410 Gone: it asks not to be called again. The action was switched off."
     return f"The receiver answered {status}."
-
-
-def _retry_after(response: HttpResponse) -> float | None:
-    """Seconds until the receiver wants the next attempt: Retry-After as seconds or as a date, capped."""
-    value = next((value for name, value in response.headers if name.lower() == "retry-after"), "").strip()
-    if not value:
-        return None
-    if value.isascii() and value.isdigit():
-        seconds = float(value[:9])
-    else:
-        try:
-            date = email.utils.parsedate_to_datetime(value)
-            until = date.replace(tzinfo=date.tzinfo or UTC)
-            seconds = (until - database_clock.now()).total_seconds()
-        except (ValueError, OverflowError):
-            return None
-    return min(max(seconds, 0.0), MAX_RETRY_AFTER_SECONDS)
-
-
-def _kept(response: HttpResponse) -> dict[str, Any]:
-    """What is stored of a response: status, a few headers, the body as text, or in base64 if it is none."""
-    kept: dict[str, Any] = {
-        "statusCode": response.status,
-        "headers": {
-            name.lower(): value[:MAX_KEPT_HEADER_CHARS]
-            for name, value in response.headers
-            if name.lower() in KEPT_HEADERS
-        },
-        "truncated": response.truncated,
-    }
-    text = _as_text(response)
-    if text is None:
-        kept["body"] = base64.b64encode(response.body).decode()
-        kept["bodyEncoding"] = "base64"
-    else:
-        kept["body"] = text
-    return kept
-
-
-def _as_text(response: HttpResponse) -> str | None:
-    """The body as text, None if it is none. A cut may go through a character; that part is left out."""
-    decoder = codecs.getincrementaldecoder("utf-8")()
-    try:
-        text = decoder.decode(response.body, final=not response.truncated)
-    except UnicodeDecodeError:
-        return None
-    return None if "\x00" in text else text

@@ -18,7 +18,6 @@ import re
 import socket
 import ssl
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import lru_cache, partial
 
 import aiohttp
@@ -26,8 +25,10 @@ from yarl import URL
 
 from worker.egress.addresses import AddressGuard
 from worker.egress.connection import GuardedConnector, Progress, current, open_session
-from worker.egress.errors import EgressError, bad_request, translate
+from worker.egress.errors import EgressError, bad_request
+from worker.egress.messages import HttpRequest, HttpResponse
 from worker.egress.resolver import CACHE_SECONDS, GetAddrInfo, GuardedResolver, acting_tenant
+from worker.egress.translate import translate
 from worker.egress.wire import Destination, WireResponse, exchange, read_capped
 
 WHOLE_BODY_BYTES = 64 * 1024  # a larger body goes out in pieces, as fast as the peer reads
@@ -56,32 +57,6 @@ _TOKENS = re.compile(rf"{_TOKEN.pattern}(?:\n{_TOKEN.pattern})*")
 _FIELD_VALUES = re.compile(r"[\t\x20-\x7e\n]*")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _CONTROL_BUT_TAB = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f]")
-
-
-@dataclass(frozen=True, slots=True)
-class HttpRequest:
-    """One request. headers are sent as they are; tenant is whom the look-up is charged to."""
-
-    method: str
-    url: str
-    headers: Mapping[str, str]
-    body: bytes
-    timeout_ms: int
-    max_response_bytes: int
-    tenant: str
-
-
-@dataclass(frozen=True, slots=True)
-class HttpResponse:
-    """What came back. headers: in the order of the wire, without NUL, surrogates or other controls.
-
-    body: the bytes of the wire, never decompressed. truncated: there was more, or would have been.
-    """
-
-    status: int
-    headers: tuple[tuple[str, str], ...]
-    body: bytes
-    truncated: bool
 
 
 class Egress:

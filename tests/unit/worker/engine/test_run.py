@@ -19,7 +19,8 @@ from worker import actions
 from worker.actions import http_post
 from worker.actions.contract import Doors, Outcome
 from worker.egress.errors import EgressError
-from worker.egress.http import Egress, HttpRequest, HttpResponse
+from worker.egress.http import Egress
+from worker.egress.messages import HttpRequest, HttpResponse
 from worker.engine.journal import Entry, Journal, Parked, Settled
 from worker.engine.run import LeaseLost, RunServices, carry
 from worker.engine.state import Execution, HeldRun, Status
