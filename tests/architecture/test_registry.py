@@ -19,9 +19,10 @@ from shared.models.enums import ActionType
 from worker import actions, maintenance
 from worker.actions.contract import Outcome
 from worker.app import make_duties
+from worker.doors import Door
 
 CONFIG_SIDE = {"retry_policy"}  # what an action of any type may say
-ENGINE_SIDE = {"contract", "http_answers", "storage"}  # what the I/O halves share; no action types
+ENGINE_SIDE = {"contract", "http_answers"}  # what the I/O halves share; no action types
 
 
 def parameters(function: object) -> list[str]:
@@ -64,12 +65,13 @@ def test_the_pure_half_has_its_functions(kind: str) -> None:
 def test_the_io_half_has_its_functions(kind: str) -> None:
     module = actions.KINDS[kind]
     assert parameters(module.prepare) == ["action", "context"]
-    assert parameters(module.perform) == ["request", "doors"]
+    assert parameters(module.perform) == ["request", "door"]
     assert parameters(module.classify) == ["delivery"]
     assert inspect.iscoroutinefunction(module.perform)
     assert not inspect.iscoroutinefunction(module.prepare)
     assert not inspect.iscoroutinefunction(module.classify)
     assert inspect.get_annotations(module.classify, eval_str=True)["return"] is Outcome
+    assert {name for name in vars(Door) if not name.startswith("_")} <= set(dir(module.DOOR))
 
 
 def files_in(package: ModuleType, *others: str) -> set[str]:

@@ -57,7 +57,7 @@ def _entry(address: str) -> tuple[Any, ...]:
 async def started(*allow: str, guard: AddressGuard | None = None, **settings: Any) -> AsyncIterator[Egress]:
     guard = guard or AddressGuard(tuple(ip_network(network) for network in allow))
     egress = Egress(guard=guard, dns_threads=4, connection_limit=20, **{"getaddrinfo": Names(), **settings})
-    await egress.start()
+    await egress.open()
     try:
         yield egress
     finally:

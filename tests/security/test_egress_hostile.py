@@ -59,7 +59,7 @@ both_ways = pytest.mark.parametrize(
 @asynccontextmanager
 async def started(**settings: Any) -> AsyncIterator[Egress]:
     egress = Egress(guard=AddressGuard((LOOPBACK,)), dns_threads=4, connection_limit=20, **settings)
-    await egress.start()
+    await egress.open()
     try:
         yield egress
     finally:
@@ -573,7 +573,7 @@ def test_idle_connections_are_bounded(loop: str) -> None:
     async def story() -> None:
         many = [HostilePeer(peers.answers(OK)) for _ in range(8)]
         egress = Egress(guard=AddressGuard((LOOPBACK,)), dns_threads=4, connection_limit=2)
-        await egress.start()
+        await egress.open()
         try:
             for peer in many:
                 await peer.__aenter__()

@@ -1,24 +1,18 @@
 """What the engine hands to an action type and what it gets back.
 
-Each action type is a module with three functions:
-
-    prepare(action, context) → request      pure; raises Invalid when the config cannot be used
-    perform(request, doors)  → delivery     the side effect; raises nothing but CancelledError
-    classify(delivery)       → Outcome      pure; says whether another attempt could help
-
-`attempt()` is the only caller.
+Each action type is a module that has what Kind names. `attempt()` is the only caller. This module
+imports no driver.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 from uuid import UUID
 
 from shared.crypto import SecretBox
-from worker.actions.storage import Storage
-from worker.egress.http import Egress
-from worker.records import CallbackRecord, TriggerRecord
+from worker.doors import Door
+from worker.records import ActionRecord, CallbackRecord, TriggerRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,14 +38,6 @@ class AttemptContext:
 
 
 @dataclass(frozen=True, slots=True)
-class Doors:
-    """The two ways out of an attempt: the network and the stored items."""
-
-    egress: Egress
-    storage: Storage
-
-
-@dataclass(frozen=True, slots=True)
 class Outcome:
     """How an attempt ended.
 
@@ -72,5 +58,28 @@ class Outcome:
 
     @classmethod
     def permanent(cls, code: str, error: str) -> Outcome:
-        """A failure that no further attempt can mend."""
+        """A failure that no further attempt can fix."""
         return cls(success=False, code=code, error=error)
+
+
+class Kind(Protocol):
+    """What the module of each action type has. request and delivery are of its own types.
+
+    DOOR: the class of the door that perform() gets, already open.
+    """
+
+    @property
+    def DOOR(self) -> type[Door]:  # noqa: N802
+        ...
+
+    def prepare(self, action: ActionRecord, context: AttemptContext) -> Any:
+        """The request. Pure; raises Invalid when the config or a secret cannot be used."""
+        ...
+
+    async def perform(self, request: Any, door: Any) -> Any:
+        """The side effect; returns the delivery, raises nothing but CancelledError."""
+        ...
+
+    def classify(self, delivery: Any) -> Outcome:
+        """How the attempt ended, and whether another could help. Pure."""
+        ...

@@ -13,11 +13,14 @@ import json
 from shared.action_types import parse_config
 from shared.action_types.http_post import Config
 from shared.crypto import sign
-from worker.actions.contract import AttemptContext, Doors, Outcome
+from worker.actions.contract import AttemptContext, Outcome
 from worker.actions.http_answers import kept_response, outcome_of_error, retry_after_seconds
 from worker.egress.errors import EgressError
+from worker.egress.http import Egress
 from worker.egress.messages import HttpRequest, HttpResponse
 from worker.records import ActionRecord
+
+DOOR = Egress
 
 USER_AGENT = "Pointsman/0.1"
 # besides every 5xx
@@ -71,10 +74,10 @@ def _signatures(context: AttemptContext, body: bytes) -> str:
     )
 
 
-async def perform(request: HttpRequest, doors: Doors) -> HttpResponse | EgressError:
+async def perform(request: HttpRequest, door: Egress) -> HttpResponse | EgressError:
     """Send the request once."""
     try:
-        return await doors.egress.request(request)
+        return await door.request(request)
     except EgressError as error:
         if error.code == "timeout":
             error.message += f" The callback's timeoutDuration is {request.timeout_ms} ms."

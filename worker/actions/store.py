@@ -12,9 +12,11 @@ from typing import Any
 from shared.action_types import parse_config
 from shared.action_types.store import Config
 from shared.errors import Invalid, PointsmanError
-from worker.actions.contract import AttemptContext, Doors, Outcome
-from worker.actions.storage import NewItem
+from worker.actions.contract import AttemptContext, Outcome
+from worker.doors.storage import NewItem, Storage
 from worker.records import ActionRecord
+
+DOOR = Storage
 
 DEFAULT_CONTENT_TYPE = "application/octet-stream"
 
@@ -50,10 +52,10 @@ def _as_json(value: Any) -> bytes:
     return json.dumps(value, allow_nan=False).encode()
 
 
-async def perform(request: NewItem, doors: Doors) -> NewItem | PointsmanError:
+async def perform(request: NewItem, door: Storage) -> NewItem | PointsmanError:
     """Store the item and wait until it is committed."""
     try:
-        await doors.storage.store(request)
+        await door.store(request)
     except PointsmanError as error:
         return error
     return request

@@ -1,4 +1,4 @@
-"""HTTP through the one door.
+"""The door of HTTP.
 
 Invariants: request() puts at most one request on the wire, follows no redirect and returns or raises
 within timeout_ms, which covers the look-up, connecting, TLS, sending and the last byte of the response.
@@ -23,6 +23,7 @@ from functools import lru_cache, partial
 import aiohttp
 from yarl import URL
 
+from shared.config import Settings
 from worker.egress.addresses import AddressGuard
 from worker.egress.connection import GuardedConnector, Progress, current, open_session
 from worker.egress.errors import EgressError, bad_request
@@ -60,7 +61,7 @@ _CONTROL_BUT_TAB = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f]")
 
 
 class Egress:
-    """The guarded HTTP client of one process. Lives in one event loop: start() and close() it there.
+    """The door of all HTTP action types: the guarded client of one process. Lives in one event loop.
 
     connection_limit: connections in use at once; as many again may be kept alive.
     """
@@ -90,15 +91,24 @@ class Egress:
         self._session: aiohttp.ClientSession | None = None
         self._destination: Callable[[str], Destination]
 
+    @classmethod
+    def make(cls, settings: Settings) -> Egress:
+        """The door of one worker process."""
+        return cls(
+            guard=AddressGuard(settings.egress_allow),
+            dns_threads=settings.dns_threads,
+            connection_limit=settings.capacity,
+        )
+
     @property
     def session(self) -> aiohttp.ClientSession:
         """The guarded session, for a transport that brings its own deadline, cap and acting_for()."""
         if self._session is None:
-            raise RuntimeError("egress is not started")
+            raise RuntimeError("egress is not open")
         return self._session
 
-    async def start(self) -> None:
-        """Open the door: make the session in the running loop."""
+    async def open(self) -> None:
+        """Make the session in the running loop."""
         self._resolver = self._make_resolver()
         self._connector = GuardedConnector(
             self._guard, self._resolver, limit=self._connection_limit, ssl_context=self._ssl_context
@@ -115,6 +125,10 @@ class Egress:
         await self._session.close()
         await self._resolver.close()
         self._session = self._connector = self._resolver = None
+
+    def dead_thread(self) -> str | None:
+        """None: the only threads look names up, and each is made anew when it is needed."""
+        return None
 
     async def request(self, request: HttpRequest) -> HttpResponse:
         """Send one request and return the response, whatever its status.

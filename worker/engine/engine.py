@@ -1,8 +1,9 @@
 """The engine of a worker process: one asyncio loop in a thread of its own, and the threads around it.
 
-The loop carries runs and makes no database call; claim, journal, storage, heartbeat and maintenance each
-own a thread and a connection. offer() is the only way in. stop() ends when every run has ended or has been
-released, within the grace time.
+The loop carries runs and makes no database call; claim, journal, heartbeat and maintenance each own a
+thread and a connection. What action types need to reach the outside is behind their doors: the engine
+knows no type and no door by name. offer() is the only way in. stop() ends when every run has ended or
+has been released, within the grace time.
 """
 
 from __future__ import annotations
@@ -21,12 +22,12 @@ from shared import metrics
 from shared.config import Settings
 from shared.crypto import SecretBox
 from shared.errors import ClaimLost
+from shared.postgres.group_commit import SHUTDOWN_SECONDS
 from shared.redis.settlements import Announcer
 from shared.threads import EX_SOFTWARE, OwnedThread, first_dead
-from worker.actions.contract import Doors, Limits
-from worker.actions.storage import Storage
-from worker.egress.addresses import AddressGuard
-from worker.egress.http import Egress
+from worker.actions import KINDS
+from worker.actions.contract import Limits
+from worker.doors import Doors
 from worker.engine.claim import Claimer
 from worker.engine.heartbeat import Heartbeat
 from worker.engine.intake import Intake
@@ -38,7 +39,11 @@ from worker.engine.state import ROW_OVERHEAD_BYTES, HeldRun
 TICK_SECONDS = 0.25
 FIRST_FAIL_PAUSE_SECONDS = 1.0
 MAX_FAIL_PAUSE_SECONDS = 60.0
-RELEASE_SECONDS = 3.0  # for writing what is released at the end of the grace time
+START_SECONDS = 10.0
+# for writing what is released at the end of the grace time
+RELEASE_SECONDS = 3.0
+# longer than the group commit of a door takes to give up on a PostgreSQL that does not answer
+CLOSE_SECONDS = SHUTDOWN_SECONDS + 2.0
 
 log = structlog.get_logger("engine")
 
@@ -46,9 +51,8 @@ log = structlog.get_logger("engine")
 class Engine:
     """Carries the runs of one worker process."""
 
-    def __init__(self, settings: Settings, database_url: str, secrets: SecretBox) -> None:
+    def __init__(self, settings: Settings, secrets: SecretBox) -> None:
         self._settings = settings
-        self._database_url = database_url
         self._room = Room(
             settings.capacity, settings.capacity_bytes, settings.max_body_bytes + ROW_OVERHEAD_BYTES
         )
@@ -57,18 +61,18 @@ class Engine:
         self._ticked_at = time.monotonic()
         self._tasks: dict[UUID, asyncio.Task[None]] = {}
         self._draining = False
-        self._journal = Journal(database_url)
-        self._storage = Storage(database_url)
-        self._egress = Egress(
-            guard=AddressGuard(settings.egress_allow),
-            dns_threads=settings.dns_threads,
-            connection_limit=settings.capacity,
-        )
+        self._journal = Journal(settings.postgres)
+        self._doors = Doors.make((kind.DOOR for kind in KINDS.values()), settings)
         self._heartbeat = Heartbeat(
-            settings, database_url, self._room, lambda: self._ticked_at, self._lost_lease, self._dead_thread
+            settings,
+            settings.postgres,
+            self._room,
+            lambda: self._ticked_at,
+            self._lost_lease,
+            self._dead_thread,
         )
         self._intake = Intake(
-            Claimer(database_url),
+            Claimer(settings.postgres),
             self._room,
             lambda: self._heartbeat.worker_id,
             self._heartbeat.holds_lease,
@@ -77,7 +81,7 @@ class Engine:
         self._announcer = Announcer(settings.redis)
         self._services = RunServices(
             journal=self._journal,
-            doors=Doors(self._egress, self._storage),
+            doors=self._doors,
             secrets=secrets,
             limits=Limits(
                 max_response_bytes=settings.max_response_bytes,
@@ -90,7 +94,6 @@ class Engine:
         self._watched = [
             self._loop_thread,
             self._journal.thread,
-            self._storage.thread,
             self._intake.thread,
             self._heartbeat.thread,
             self._announcer.thread,
@@ -112,10 +115,9 @@ class Engine:
 
     def start(self) -> None:
         self._loop_thread.start()
-        self._call(self._egress.start(), timeout_seconds=10)
-        self._call(self._tick_once(), timeout_seconds=10)
+        self._call(self._doors.open_all(), START_SECONDS)
+        self._call(self._tick_once(), START_SECONDS)
         self._journal.start()
-        self._storage.start()
         self._announcer.start()
         self._intake.start()
         self._heartbeat.start()
@@ -134,13 +136,12 @@ class Engine:
         log.info("draining", runs=self.in_flight, grace_seconds=self._settings.drain_seconds)
         self._intake.stop()
         self._wait_until_empty(self._settings.drain_seconds)
-        self._call(self._cancel_all(), timeout_seconds=RELEASE_SECONDS)
+        self._call_at_last(self._cancel_all(), RELEASE_SECONDS)
         self._wait_until_empty(RELEASE_SECONDS)
         self._journal.stop(RELEASE_SECONDS)
-        self._storage.stop()
+        self._call_at_last(self._doors.close_all(), CLOSE_SECONDS)
         self._announcer.stop()
         self._heartbeat.stop()
-        self._call(self._egress.close(), timeout_seconds=2)
         self._loop_thread.stop(self._end_loop, 2)
         log.info("engine_stopped", seconds=round(time.monotonic() - started, 2), left=self.in_flight)
 
@@ -235,12 +236,16 @@ class Engine:
     def _dead_thread(self) -> str | None:
         if self._draining:
             return None
-        return first_dead(self._watched)
+        return first_dead(self._watched) or self._doors.dead_thread()
 
     def _call(self, coroutine: Coroutine[Any, Any, None], timeout_seconds: float) -> None:
-        """Run a coroutine on the loop; a loop that does not answer in time must not keep stop() from its end."""
+        """Run a coroutine on the loop and wait for its end, a bounded time."""
+        asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(timeout_seconds)
+
+    def _call_at_last(self, coroutine: Coroutine[Any, Any, None], timeout_seconds: float) -> None:
+        """The same; a loop that does not answer in time must not keep stop() from its end."""
         try:
-            asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(timeout_seconds)
+            self._call(coroutine, timeout_seconds)
         except TimeoutError:
             log.error("loop_does_not_answer", seconds=timeout_seconds)
 

@@ -20,7 +20,8 @@ from shared.clock import database_clock
 from shared.crypto import SecretBox
 from shared.errors import ClaimLost, Invalid, RowRejected
 from worker.actions import attempt
-from worker.actions.contract import AttemptContext, Doors, Limits, Outcome
+from worker.actions.contract import AttemptContext, Limits, Outcome
+from worker.doors import Doors
 from worker.engine.journal import Entry, Journal, Parked, Released, Settled, Started, not_started_error
 from worker.engine.retry import next_attempt
 from worker.engine.state import Execution, HeldRun, Status

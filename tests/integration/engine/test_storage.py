@@ -11,15 +11,15 @@ import pytest
 from shared.errors import Invalid
 from shared.ids import new_id
 from tests.world import World
-from worker.actions.storage import NewItem, Storage
+from worker.doors.storage import NewItem, Storage
 
 
 @pytest.fixture
 def storage(world: World) -> Iterator[Storage]:
     storage = Storage(world.database_url)
-    storage.start()
+    asyncio.run(storage.open())
     yield storage
-    storage.stop()
+    asyncio.run(storage.close())
 
 
 def new_item(world: World, max_items: int = 100) -> NewItem:

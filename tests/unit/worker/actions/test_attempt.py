@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 import pytest
@@ -12,6 +12,9 @@ from structlog.testing import capture_logs
 
 from worker import actions
 from worker.actions.contract import Outcome
+from worker.doors import Doors
+from worker.doors.storage import Storage
+from worker.egress.http import Egress
 from worker.records import ActionRecord
 
 ACTION = ActionRecord(
@@ -28,20 +31,24 @@ ACTION = ActionRecord(
 )
 
 
+DOORS = Doors({Storage: cast(Any, "its door"), Egress: cast(Any, "another's")})
+
+
 def kind(**functions: Any) -> Any:
     """A kind of action that works, but for these functions."""
 
-    async def perform(_request: Any, _doors: Any) -> str:
+    async def perform(_request: Any, door: Any) -> str:
+        assert door == "its door"
         return "delivered"
 
-    working = {"prepare": lambda _action, _context: "request", "perform": perform}
+    working = {"DOOR": Storage, "prepare": lambda _action, _context: "request", "perform": perform}
     return SimpleNamespace(**working, **{"classify": lambda _delivery: Outcome(success=True), **functions})
 
 
 def attempt(monkeypatch: pytest.MonkeyPatch, module: Any) -> Outcome:
     monkeypatch.setitem(actions.KINDS, "MADE_UP", module)
     with capture_logs():
-        return asyncio.run(actions.attempt(ACTION, None, None))  # type: ignore[arg-type]
+        return asyncio.run(actions.attempt(ACTION, cast(Any, None), DOORS))
 
 
 def broken(*_arguments: Any) -> Any:

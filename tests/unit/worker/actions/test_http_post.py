@@ -24,8 +24,9 @@ from shared.errors import Invalid
 from shared.ids import new_id
 from tests.unit.worker.engine.test_steps import new_action
 from worker.actions import attempt
-from worker.actions.contract import AttemptContext, Doors, Limits, Outcome
+from worker.actions.contract import AttemptContext, Limits, Outcome
 from worker.actions.http_post import classify, prepare
+from worker.doors import Doors
 from worker.egress.errors import EgressError
 from worker.egress.http import Egress
 from worker.egress.messages import HttpRequest, HttpResponse
@@ -193,7 +194,7 @@ def test_a_redirect_and_a_410_say_what_to_do() -> None:
 
 
 def test_a_flawed_or_unknown_action_fails_without_a_call() -> None:
-    doors: Any = Doors(egress=None, storage=None)  # type: ignore[arg-type]
+    doors = Doors({})
     for action in (
         replace(new_action(), flaw="cannot be read"),
         replace(new_action(), type="SLACK"),
@@ -218,7 +219,7 @@ class Answering:
 
 
 def attempted(end: HttpResponse | EgressError, config: dict[str, Any], given: AttemptContext) -> Outcome:
-    doors = Doors(egress=cast(Egress, Answering(end)), storage=cast(Any, None))
+    doors = Doors({Egress: cast(Egress, Answering(end))})
     return asyncio.run(attempt(replace(new_action(), config=config), given, doors))
 
 
@@ -227,7 +228,7 @@ def attempted(end: HttpResponse | EgressError, config: dict[str, Any], given: At
 )
 def test_one_attempt_is_one_request(end: HttpResponse | EgressError) -> None:
     egress = Answering(end)
-    doors = Doors(egress=cast(Egress, egress), storage=cast(Any, None))
+    doors = Doors({Egress: cast(Egress, egress)})
     given, action = context(), replace(new_action(), config={"target": "callback_url"})
     outcome = asyncio.run(attempt(action, given, doors))
     assert egress.requests == [prepare(action, given)]

@@ -16,9 +16,10 @@ from shared.errors import Invalid, PointsmanError, Unavailable
 from tests.unit.worker.actions.test_http_post import context
 from tests.unit.worker.engine.test_steps import new_action
 from worker.actions import attempt
-from worker.actions.contract import AttemptContext, Doors, Limits, Outcome
-from worker.actions.storage import NewItem, Storage
+from worker.actions.contract import AttemptContext, Limits, Outcome
 from worker.actions.store import prepare
+from worker.doors import Doors
+from worker.doors.storage import NewItem, Storage
 from worker.records import ActionRecord
 
 LIMITS = Limits(max_response_bytes=1, max_stored_item_bytes=1000, max_stored_items=7)
@@ -57,7 +58,7 @@ class FakeStorage:
 
 
 def attempted(storage: FakeStorage, config: dict[str, Any], given: AttemptContext) -> Outcome:
-    doors = Doors(egress=cast(Any, None), storage=cast(Storage, storage))
+    doors = Doors({Storage: cast(Storage, storage)})
     return asyncio.run(attempt(storing(config), given, doors))
 
 

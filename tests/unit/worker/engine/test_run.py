@@ -17,7 +17,8 @@ from tests.unit.worker.actions.test_http_post import BOX, context
 from tests.unit.worker.engine.test_steps import new_action
 from worker import actions
 from worker.actions import http_post
-from worker.actions.contract import Doors, Outcome
+from worker.actions.contract import Outcome
+from worker.doors import Doors
 from worker.egress.errors import EgressError
 from worker.egress.http import Egress
 from worker.egress.messages import HttpRequest, HttpResponse
@@ -92,7 +93,7 @@ class Story:
         self.run = HeldRun(base.trigger, base.callback, new_id(), 1, 0, executions)
         self.services = RunServices(
             journal=cast(Journal, self.journal),
-            doors=Doors(cast(Egress, self.egress), cast(Any, None)),
+            doors=Doors({Egress: cast(Egress, self.egress)}),
             secrets=BOX,
             limits=base.limits,
             may_start=lambda: self.may_start,

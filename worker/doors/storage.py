@@ -1,7 +1,8 @@
-"""Where STORE actions put their items: a group commit into `stored_items`.
+"""STORE's door: a group commit into `stored_items`.
 
 Invariant: a user's items never exceed the cap by more than the rows of one batch, and an item whose
-(trigger_id, action_id) exists is not stored again and counts as stored.
+(trigger_id, action_id) exists is not stored again and counts as stored. It has a thread and a
+connection of its own, so that no attempt blocks the loop.
 """
 
 from __future__ import annotations
@@ -15,11 +16,12 @@ from uuid import UUID
 
 from psycopg2 import Binary
 
+from shared.config import Settings
 from shared.errors import Invalid, Unavailable
 from shared.ids import new_id
 from shared.postgres.connections import OwnedConnection
 from shared.postgres.group_commit import GroupCommit
-from shared.threads import OwnedThread
+from shared.threads import first_dead
 
 MAX_BATCH_ROWS = 100
 MAX_BATCH_BYTES = 8 * 1024 * 1024
@@ -73,16 +75,20 @@ class Storage:
             max_queue_bytes=MAX_QUEUE_BYTES,
         )
 
-    def start(self) -> None:
+    @classmethod
+    def make(cls, settings: Settings) -> Storage:
+        """The door of one worker process."""
+        return cls(settings.postgres)
+
+    async def open(self) -> None:
         self._commits.start()
 
-    def stop(self) -> None:
-        self._commits.stop()
-        self._connection.close()
+    async def close(self) -> None:
+        """Store what is queued, as far as a bounded time allows."""
+        await asyncio.to_thread(self._stop)  # it waits for the thread, which must not stop the loop
 
-    @property
-    def thread(self) -> OwnedThread:
-        return self._commits.thread
+    def dead_thread(self) -> str | None:
+        return first_dead([self._commits.thread])
 
     async def store(self, item: NewItem) -> None:
         """Store an item; raises Invalid over the quota, Unavailable without PostgreSQL or time."""
@@ -102,6 +108,10 @@ class Storage:
                 code="too_many_items",
                 hint="Delete callbacks whose items are no longer needed, or ask the operator to raise POINTSMAN_MAX_STORED_ITEMS.",
             )
+
+    def _stop(self) -> None:
+        self._commits.stop()
+        self._connection.close()
 
     def _flush(self, items: Sequence[NewItem]) -> list[bool]:
         with self._connection.transaction() as cursor:
