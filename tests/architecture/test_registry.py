@@ -65,7 +65,8 @@ def test_the_pure_half_has_its_functions(kind: str) -> None:
 def test_the_io_half_has_its_functions(kind: str) -> None:
     module = actions.KINDS[kind]
     assert parameters(module.prepare) == ["action", "context"]
-    assert parameters(module.perform) == ["request", "door"]
+    assert parameters(module.perform) == ["request", "stamp", "door"]
+    assert parameters(module.starts_at_claim) == ["action"]
     assert parameters(module.classify) == ["delivery"]
     assert inspect.iscoroutinefunction(module.perform)
     assert not inspect.iscoroutinefunction(module.prepare)

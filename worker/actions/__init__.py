@@ -1,4 +1,8 @@
-"""The I/O half of each action type, one file each, under the keys of shared/action_types."""
+"""The I/O half of each action type, one file each, under the keys of shared/action_types.
+
+Invariant: a fault of a type's code ends one attempt and never its run. prepare(), perform() and
+starts_at_claim() raise nothing but CancelledError.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,7 @@ import structlog
 
 from shared.errors import PointsmanError
 from worker.actions import http_post, store
-from worker.actions.contract import AttemptContext, Kind, Outcome
+from worker.actions.contract import AttemptStamp, ExecutionContext, Kind, Outcome, Prepared
 from worker.doors import Doors
 from worker.records import ActionRecord
 
@@ -18,8 +22,14 @@ KINDS: dict[str, Kind] = {
 }
 
 
-async def attempt(action: ActionRecord, context: AttemptContext, doors: Doors) -> Outcome:
-    """Make one attempt of an action and say how it ended. Raises nothing but CancelledError."""
+def starts_at_claim(action: ActionRecord) -> bool:
+    """Whether a claim itself may commit the first attempt as RUNNING."""
+    kind = KINDS.get(action.type)
+    return kind is None or action.flaw is not None or kind.starts_at_claim(action)
+
+
+def prepare(action: ActionRecord, context: ExecutionContext) -> Prepared | Outcome:
+    """Make ready what perform() needs; an Outcome ends the execution: there is nothing to perform."""
     kind = KINDS.get(action.type)
     if kind is None:
         return Outcome.permanent(
@@ -28,14 +38,19 @@ async def attempt(action: ActionRecord, context: AttemptContext, doors: Doors) -
     if action.flaw is not None:
         return Outcome.permanent("bad_config", action.flaw)
     try:
-        request = kind.prepare(action, context)
+        return Prepared(kind, action, kind.prepare(action, context))
     except PointsmanError as error:
         return Outcome.permanent("bad_config", f"{error.message} {error.hint}")
     except Exception:
         log.exception("prepare_broken", action=str(action.id), type=action.type)
         return Outcome.permanent("bad_config", "The action's config or secret cannot be used. Set it again.")
+
+
+async def perform(prepared: Prepared, stamp: AttemptStamp, doors: Doors) -> Outcome:
+    """Make one attempt, which is committed as RUNNING under this stamp, and say how it ended."""
+    kind, action, request = prepared
     try:
-        outcome = kind.classify(await kind.perform(request, doors.of(kind.DOOR)))
+        return kind.classify(await kind.perform(request, stamp, doors.of(kind.DOOR)))
     except Exception:
         log.exception("attempt_broken", action=str(action.id), type=action.type)
         return Outcome(
@@ -44,4 +59,3 @@ async def attempt(action: ActionRecord, context: AttemptContext, doors: Doors) -
             error="Pointsman failed during this attempt; its log says why.",
             retryable=True,
         )
-    return outcome

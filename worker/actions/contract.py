@@ -1,13 +1,14 @@
 """What the engine hands to an action type and what it gets back.
 
-Each action type is a module that has what Kind names. `attempt()` is the only caller. This module
-imports no driver.
+Each action type is a module that has what Kind names; worker/actions/__init__.py is the only caller.
+An attempt is prepare → gate → commit RUNNING → perform → classify: what prepare() ends, or what the
+gate holds back, spends no attempt. This module imports no driver.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 from uuid import UUID
 
 from shared.crypto import SecretBox
@@ -25,16 +26,21 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
-class AttemptContext:
-    """Everything around one attempt. sent_at: unix seconds of this attempt."""
+class ExecutionContext:
+    """Everything around one execution that is the same for each of its attempts."""
 
     trigger: TriggerRecord
     callback: CallbackRecord
     execution_id: UUID
-    attempt: int
-    sent_at: int
     secrets: SecretBox
     limits: Limits
+
+
+class AttemptStamp(NamedTuple):
+    """What belongs to one attempt alone. number: from 1. sent_at: unix seconds, by PostgreSQL's clock."""
+
+    number: int
+    sent_at: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,14 +78,29 @@ class Kind(Protocol):
     def DOOR(self) -> type[Door]:  # noqa: N802
         ...
 
-    def prepare(self, action: ActionRecord, context: AttemptContext) -> Any:
+    def starts_at_claim(self, action: ActionRecord) -> bool:
+        """Whether a claim may commit the first attempt as RUNNING before anything is prepared.
+
+        Pure; raises nothing. False where preparing, or a gate, may find that there is no attempt now.
+        """
+        ...
+
+    def prepare(self, action: ActionRecord, context: ExecutionContext) -> Any:
         """The request. Pure; raises Invalid when the config or a secret cannot be used."""
         ...
 
-    async def perform(self, request: Any, door: Any) -> Any:
+    async def perform(self, request: Any, stamp: AttemptStamp, door: Any) -> Any:
         """The side effect; returns the delivery, raises nothing but CancelledError."""
         ...
 
     def classify(self, delivery: Any) -> Outcome:
         """How the attempt ended, and whether another could help. Pure."""
         ...
+
+
+class Prepared(NamedTuple):
+    """What can be performed. action: the one that it was prepared from. request: of the kind's own type."""
+
+    kind: Kind
+    action: ActionRecord
+    request: Any

@@ -9,11 +9,12 @@ Source: Standard Webhooks 1.0.0.
 from __future__ import annotations
 
 import json
+from typing import NamedTuple
 
 from shared.action_types import parse_config
 from shared.action_types.http_post import Config
-from shared.crypto import sign
-from worker.actions.contract import AttemptContext, Outcome
+from shared.crypto import sign, signing_key
+from worker.actions.contract import AttemptStamp, ExecutionContext, Outcome
 from worker.actions.http_answers import kept_response, outcome_of_error, retry_after_seconds
 from worker.egress.errors import EgressError
 from worker.egress.http import Egress
@@ -27,29 +28,53 @@ USER_AGENT = "Pointsman/0.1"
 RETRYABLE_STATUS = frozenset({408, 425, 429})
 
 
-def prepare(action: ActionRecord, context: AttemptContext) -> HttpRequest:
-    """Build the signed request. Raises Invalid for a config or a secret that cannot be used."""
+class Post(NamedTuple):
+    """A request without what depends on the attempt.
+
+    headers: all that are the same on each attempt. keys: of the secrets that sign, newest first.
+    """
+
+    url: str
+    headers: dict[str, str]
+    body: bytes
+    timeout_ms: int
+    max_response_bytes: int
+    tenant: str
+    webhook_id: str
+    keys: tuple[bytes, ...]
+
+
+def starts_at_claim(action: ActionRecord) -> bool:  # noqa: ARG001
+    """Yes: nothing of it is decided only when it is prepared."""
+    return True
+
+
+def prepare(action: ActionRecord, context: ExecutionContext) -> Post:
+    """Build what is sent. Raises Invalid for a config or a secret that cannot be used."""
     config = parse_config("HTTP_POST", action.config)
     assert isinstance(config, Config)
     body, content_type = _body(config, context)
+    webhook_id = str(context.execution_id)
     headers = {"user-agent": USER_AGENT, "content-type": content_type}
-    headers.update((name.lower(), value) for name, value in config.headers.items())
-    headers.update(_identity(action, context))
-    signatures = _signatures(context, body)
-    if signatures:
-        headers["webhook-signature"] = signatures
-    return HttpRequest(
-        method="POST",
-        url=config.url or context.callback.url,
-        headers=headers,
-        body=body,
-        timeout_ms=context.callback.timeout_ms,
-        max_response_bytes=context.limits.max_response_bytes,
-        tenant=str(context.callback.user_id),
+    for name, value in config.headers.items():
+        headers[name.lower()] = value
+    headers["webhook-id"] = webhook_id
+    headers["pointsman-trigger-id"] = str(context.trigger.id)
+    headers["pointsman-action-id"] = str(action.id)
+    secrets = map(context.secrets.decrypt, context.callback.signing_secrets)
+    return Post(
+        config.url or context.callback.url,
+        headers,
+        body,
+        context.callback.timeout_ms,
+        context.limits.max_response_bytes,
+        str(context.callback.user_id),
+        webhook_id,
+        tuple(map(signing_key, secrets)),
     )
 
 
-def _body(config: Config, context: AttemptContext) -> tuple[bytes, str]:
+def _body(config: Config, context: ExecutionContext) -> tuple[bytes, str]:
     if config.body is None:
         return context.trigger.body, context.trigger.content_type or "application/octet-stream"
     if isinstance(config.body, str):
@@ -57,27 +82,30 @@ def _body(config: Config, context: AttemptContext) -> tuple[bytes, str]:
     return json.dumps(config.body, allow_nan=False).encode(), "application/json"
 
 
-def _identity(action: ActionRecord, context: AttemptContext) -> dict[str, str]:
-    return {
-        "webhook-id": str(context.execution_id),
-        "webhook-timestamp": str(context.sent_at),
-        "pointsman-trigger-id": str(context.trigger.id),
-        "pointsman-action-id": str(action.id),
-        "pointsman-attempt": str(context.attempt),
-    }
-
-
-def _signatures(context: AttemptContext, body: bytes) -> str:
-    return " ".join(
-        sign(context.secrets.decrypt(secret), str(context.execution_id), context.sent_at, body)
-        for secret in context.callback.signing_secrets
+def stamped(post: Post, stamp: AttemptStamp) -> HttpRequest:
+    """The request of one attempt, with its time and number, signed."""
+    headers = post.headers.copy()
+    headers["webhook-timestamp"] = str(stamp.sent_at)
+    headers["pointsman-attempt"] = str(stamp.number)
+    if post.keys:
+        headers["webhook-signature"] = " ".join(
+            [sign(key, post.webhook_id, stamp.sent_at, post.body) for key in post.keys]
+        )
+    return HttpRequest(
+        method="POST",
+        url=post.url,
+        headers=headers,
+        body=post.body,
+        timeout_ms=post.timeout_ms,
+        max_response_bytes=post.max_response_bytes,
+        tenant=post.tenant,
     )
 
 
-async def perform(request: HttpRequest, door: Egress) -> HttpResponse | EgressError:
+async def perform(request: Post, stamp: AttemptStamp, door: Egress) -> HttpResponse | EgressError:
     """Send the request once."""
     try:
-        return await door.request(request)
+        return await door.request(stamped(request, stamp))
     except EgressError as error:
         if error.code == "timeout":
             error.message += f" The callback's timeoutDuration is {request.timeout_ms} ms."

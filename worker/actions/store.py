@@ -12,7 +12,7 @@ from typing import Any
 from shared.action_types import parse_config
 from shared.action_types.store import Config
 from shared.errors import Invalid, PointsmanError
-from worker.actions.contract import AttemptContext, Outcome
+from worker.actions.contract import AttemptStamp, ExecutionContext, Outcome
 from worker.doors.storage import NewItem, Storage
 from worker.records import ActionRecord
 
@@ -21,7 +21,12 @@ DOOR = Storage
 DEFAULT_CONTENT_TYPE = "application/octet-stream"
 
 
-def prepare(action: ActionRecord, context: AttemptContext) -> NewItem:
+def starts_at_claim(action: ActionRecord) -> bool:  # noqa: ARG001
+    """Yes: nothing of it is decided only when it is prepared."""
+    return True
+
+
+def prepare(action: ActionRecord, context: ExecutionContext) -> NewItem:
     """Build the item. Raises Invalid when it is larger than an item may be."""
     config = parse_config("STORE", action.config)
     assert isinstance(config, Config)
@@ -52,7 +57,11 @@ def _as_json(value: Any) -> bytes:
     return json.dumps(value, allow_nan=False).encode()
 
 
-async def perform(request: NewItem, door: Storage) -> NewItem | PointsmanError:
+async def perform(
+    request: NewItem,
+    stamp: AttemptStamp,  # noqa: ARG001 - an item is the same on every attempt
+    door: Storage,
+) -> NewItem | PointsmanError:
     """Store the item and wait until it is committed."""
     try:
         await door.store(request)

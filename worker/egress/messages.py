@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class HttpRequest:
+class HttpRequest(NamedTuple):
     """One request. headers are sent as they are; tenant is whom the look-up is charged to."""
 
     method: str
@@ -19,8 +18,7 @@ class HttpRequest:
     tenant: str
 
 
-@dataclass(frozen=True, slots=True)
-class HttpResponse:
+class HttpResponse(NamedTuple):
     """What came back. headers: in the order of the wire, without NUL, surrogates or other controls.
 
     body: the bytes of the wire, never decompressed. truncated: there was more, or would have been.

@@ -26,6 +26,7 @@ from shared.postgres.group_commit import is_content_error
 from shared.postgres.statements import PLANNED_ONCE, Batch, batch
 from shared.runs import claim as moves
 from shared.runs.settle import Settlement, settle
+from worker.actions import starts_at_claim
 from worker.engine.rows import ACTIONS_OF_CALLBACKS, read_actions, read_callbacks, read_executions
 from worker.engine.state import Execution, HeldRun, Status
 from worker.engine.steps import Attempt, assign_steps, next_move
@@ -254,12 +255,15 @@ def _start(statements: Batch, runs: Sequence[HeldRun], now: datetime) -> None:
 
 
 def _startable(run: HeldRun, now: datetime) -> list[Execution]:
+    """What is attempted without a look at what it would do; the run decides about the rest."""
     if run.doom is not None:
         return []
     move = next_move(run.executions, now)
     if not isinstance(move, Attempt):
         return []
-    return [e for e in move.executions if e.action is not None and e.action.enabled]
+    return [
+        e for e in move.executions if e.action is not None and e.action.enabled and starts_at_claim(e.action)
+    ]
 
 
 def _insert_columns(pairs: Sequence[tuple[HeldRun, Execution]]) -> tuple[str, ...]:

@@ -28,12 +28,14 @@ from shared.threads import EX_SOFTWARE, OwnedThread, first_dead
 from worker.actions import KINDS
 from worker.actions.contract import Limits
 from worker.doors import Doors
+from worker.engine.attempt import LeaseLost
 from worker.engine.claim import Claimer
 from worker.engine.heartbeat import Heartbeat
 from worker.engine.intake import Intake
 from worker.engine.journal import Journal
 from worker.engine.room import Room
-from worker.engine.run import LeaseLost, RunServices, carry, fail, release
+from worker.engine.run import carry, fail, release
+from worker.engine.services import RunServices
 from worker.engine.state import ROW_OVERHEAD_BYTES, HeldRun
 
 TICK_SECONDS = 0.25

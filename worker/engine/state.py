@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from worker.actions.contract import Outcome
+from worker.actions.contract import Outcome, Prepared
 from worker.engine.retry import Again, Tries
 from worker.records import ActionRecord, CallbackRecord, TriggerRecord
 
@@ -29,8 +29,10 @@ class Execution:
     """One action for one trigger. Changed only by the coroutine of its run.
 
     status RUNNING means: committed as RUNNING with this attempt number, its side effect may start.
-    lost_attempts: earlier ones that ended with their worker or were released by it. immediate: a retry came at once,
-    outside the schedule. is_due_at_once: that is what comes now, so that parking its run would only delay it.
+    prepared: what its next attempt performs, where that is prepared already.
+    lost_attempts: earlier ones that ended with their worker or were released by it. immediate: a retry
+    came at once, outside the schedule. is_due_at_once: that is what comes now, so that parking its run
+    would only delay it.
     """
 
     id: UUID
@@ -40,6 +42,7 @@ class Execution:
     status: Status
     attempt: int
     action: ActionRecord | None
+    prepared: Prepared | None = None
     next_attempt_at: datetime | None = None
     duration_ms: int | None = None
     outcome: Outcome | None = None
@@ -68,8 +71,20 @@ class Execution:
         """A deleted action stops nothing."""
         return self.action is not None and self.action.stops_on_failure
 
+    def begin(self, action: ActionRecord) -> None:
+        """Be RUNNING, committed with the next number; action: as it was then.
+
+        What was prepared from an action that has changed since is dropped.
+        """
+        if self.prepared is not None and self.prepared.action != action:
+            self.prepared = None
+        self.action = action
+        self.status = Status.RUNNING
+        self.attempt += 1
+
     def finish(self, outcome: Outcome, duration_ms: int | None = None) -> None:
         """Enter a terminal state."""
+        self.prepared = None
         self.status = Status.SUCCESS if outcome.success else Status.FAILED
         self.outcome = outcome
         self.duration_ms = duration_ms
@@ -79,6 +94,7 @@ class Execution:
 
     def retry(self, outcome: Outcome, duration_ms: int, again: Again, now: datetime) -> None:
         """Go back to PENDING until the next attempt."""
+        self.prepared = None
         self.status = Status.PENDING
         self.outcome = outcome
         self.duration_ms = duration_ms

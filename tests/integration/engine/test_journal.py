@@ -17,9 +17,11 @@ from shared.postgres.connections import OwnedConnection, WatchedConnection
 from tests.world import World
 from worker.actions.contract import Outcome
 from worker.engine.claim import Claimer
-from worker.engine.journal import Entry, Journal, Parked, Released, Settled
+from worker.engine.entry import Entry, Parked, Released, Settled
+from worker.engine.journal import Journal
 from worker.engine.retry import Again, Tries
 from worker.engine.state import HeldRun, Status
+from worker.records import ActionRecord
 
 OK = Outcome(success=True, status_code=200, response={"statusCode": 200, "body": "fine"})
 SETTLED = Settled(success=True, status_code=200, details={"reason": None})
@@ -256,10 +258,10 @@ def test_starting_a_later_step_reads_its_actions_anew(
     world: World, journal: Journal, claim: Callable[..., list[HeldRun]]
 ) -> None:
     world.action(0)
-    mended = world.action(1, parallel=True)
+    fixed = world.action(1, parallel=True)
     disabled, deleted = world.action(2, parallel=True), world.action(3, parallel=True)
     (run,) = claim()
-    world.do('UPDATE actions SET config = \'{"url": "http://mended/"}\' WHERE id = %s', mended)
+    world.do('UPDATE actions SET config = \'{"url": "http://fixed/"}\' WHERE id = %s', fixed)
     world.do("UPDATE actions SET enabled = false WHERE id = %s", disabled)
     world.do("UPDATE actions SET deleted_at = now() WHERE id = %s", deleted)
     first, *rest = run.executions
@@ -268,15 +270,40 @@ def test_starting_a_later_step_reads_its_actions_anew(
     started = journal.submit(Entry(run, changed=(first,), starting=tuple(rest))).result(5)
 
     assert not isinstance(started, ClaimLost)
-    assert {action_id: action.config["url"] for action_id, action in started.items()} == {
-        mended: "http://mended/"
-    }
+    may_start = {one: fate for one, fate in started.items() if isinstance(fate, ActionRecord)}
+    assert {one: action.config["url"] for one, action in may_start.items()} == {fixed: "http://fixed/"}
+    refusals = {one: fate.code for one, fate in started.items() if isinstance(fate, Outcome)}
+    assert refusals == {disabled: "action_disabled", deleted: "action_deleted"}
     states = {UUID(r["action_id"]): (r["status"], r["error"]) for r in world.executions(run.id)}
-    assert states[mended] == ("RUNNING", None)
+    assert states[fixed] == ("RUNNING", None)
     assert states[disabled][0] == "FAILED"
     assert states[disabled][1].startswith("action_disabled: ")
     assert states[deleted][1].startswith("action_deleted: ")
     assert run.executions[0].status is Status.SUCCESS
+
+
+def test_asking_changes_nothing_and_says_how_the_actions_are_now(
+    world: World, journal: Journal, claim: Callable[..., list[HeldRun]]
+) -> None:
+    """Under the fence like any entry: who has lost the run learns nothing."""
+    world.action(0)
+    fixed, deleted = world.action(1, parallel=True), world.action(2, parallel=True)
+    (run,) = claim()
+    world.do('UPDATE actions SET config = \'{"url": "http://fixed/"}\' WHERE id = %s', fixed)
+    world.do("UPDATE actions SET deleted_at = now() WHERE id = %s", deleted)
+    before = world.executions(run.id)
+
+    fates = journal.submit(Entry(run, asking=tuple(run.executions[1:]))).result(5)
+
+    assert not isinstance(fates, ClaimLost)
+    assert isinstance(fates[fixed], ActionRecord)
+    assert fates[fixed] != run.executions[1].action
+    assert fates[deleted] == Outcome.permanent(
+        "action_deleted", "The action was deleted before its step came."
+    )
+    assert world.executions(run.id) == before
+    world.do("UPDATE runs SET claim = claim + 1")
+    assert isinstance(journal.submit(Entry(run, asking=tuple(run.executions))).result(5), ClaimLost)
 
 
 class AwayAtFirst(OwnedConnection):

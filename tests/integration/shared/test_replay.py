@@ -16,7 +16,8 @@ from shared.runs.settle import Settlement, cancel, settle
 from tests.world import World
 from worker.actions.contract import Outcome
 from worker.engine.claim import Claimer
-from worker.engine.journal import Entry, Journal, Settled
+from worker.engine.entry import Entry, Settled
+from worker.engine.journal import Journal
 from worker.engine.state import HeldRun
 
 GOOD = Outcome(success=True, code="ok", response={"statusCode": 200, "body": "kept"})

@@ -23,9 +23,10 @@ from shared.crypto import SecretBox, new_key, new_signing_secret
 from shared.errors import Invalid
 from shared.ids import new_id
 from tests.unit.worker.engine.test_steps import new_action
-from worker.actions import attempt
-from worker.actions.contract import AttemptContext, Limits, Outcome
-from worker.actions.http_post import classify, prepare
+from worker.actions import perform, prepare
+from worker.actions.contract import AttemptStamp, ExecutionContext, Limits, Outcome, Prepared
+from worker.actions.http_post import classify, stamped
+from worker.actions.http_post import prepare as prepare_post
 from worker.doors import Doors
 from worker.egress.errors import EgressError
 from worker.egress.http import Egress
@@ -34,13 +35,14 @@ from worker.records import CallbackRecord, TriggerRecord
 
 BOX = SecretBox(new_key())
 BODY = b'{"a": 1}'
+STAMP = AttemptStamp(number=3, sent_at=int(time.time()))
 IDENTITY = {name for name in FORBIDDEN_HEADERS if name.startswith(("webhook-", "pointsman-"))}
 
 
 def context(
     *secrets: str, body: bytes = BODY, content_type: str | None = "application/json"
-) -> AttemptContext:
-    return AttemptContext(
+) -> ExecutionContext:
+    return ExecutionContext(
         trigger=TriggerRecord(
             id=new_id(),
             callback_id=UUID(int=1),
@@ -55,26 +57,27 @@ def context(
         ),
         callback=CallbackRecord(UUID(int=1), UUID(int=2), "name", "http://callback.example/", 1234, secrets),
         execution_id=new_id(),
-        attempt=3,
-        sent_at=int(time.time()),
         secrets=BOX,
         limits=Limits(max_response_bytes=99, max_stored_item_bytes=9, max_stored_items=9),
     )
 
 
-def prepared(config: dict[str, Any], given: AttemptContext | None = None) -> Any:
-    return prepare(replace(new_action(), config=config), given or context())
+def request_of(
+    config: dict[str, Any], given: ExecutionContext | None = None, stamp: AttemptStamp = STAMP
+) -> HttpRequest:
+    """The request of an attempt of such an action."""
+    return stamped(prepare_post(replace(new_action(), config=config), given or context()), stamp)
 
 
 def test_the_body_passes_through_under_the_executions_identity() -> None:
     given = context()
     action = replace(new_action(), config={"target": "callback_url"})
-    request = prepare(action, given)
+    request = stamped(prepare_post(action, given), STAMP)
     assert (request.method, request.url, request.body) == ("POST", "http://callback.example/", BODY)
     assert (request.timeout_ms, request.max_response_bytes, request.tenant) == (1234, 99, str(UUID(int=2)))
     assert request.headers["content-type"] == "application/json"
     assert request.headers["webhook-id"] == str(given.execution_id)
-    assert request.headers["webhook-timestamp"] == str(given.sent_at)
+    assert request.headers["webhook-timestamp"] == str(STAMP.sent_at)
     assert request.headers["pointsman-attempt"] == "3"
     assert request.headers["pointsman-trigger-id"] == str(given.trigger.id)
     assert request.headers["pointsman-action-id"] == str(action.id)
@@ -83,14 +86,14 @@ def test_the_body_passes_through_under_the_executions_identity() -> None:
 
 def test_every_secret_in_force_signs() -> None:
     secrets = [new_signing_secret(), new_signing_secret()]
-    request = prepared({"url": "http://x/"}, context(*map(BOX.encrypt, secrets)))
+    request = request_of({"url": "http://x/"}, context(*map(BOX.encrypt, secrets)))
     for secret in secrets:
         assert Webhook(secret).verify(request.body.decode(), dict(request.headers)) == {"a": 1}
 
 
 def test_a_wrong_secret_or_a_changed_body_does_not_verify() -> None:
     secret = new_signing_secret()
-    request = prepared({"url": "http://x/"}, context(BOX.encrypt(secret)))
+    request = request_of({"url": "http://x/"}, context(BOX.encrypt(secret)))
     with pytest.raises(WebhookVerificationError):
         Webhook(new_signing_secret()).verify(request.body, dict(request.headers))
     with pytest.raises(WebhookVerificationError):
@@ -101,12 +104,12 @@ def test_a_wrong_secret_or_a_changed_body_does_not_verify() -> None:
 def test_no_spelling_of_a_header_that_pointsman_sets_is_taken(name: str) -> None:
     for spelling in (name, name.upper(), name.title()):
         with pytest.raises(Invalid):
-            prepared({"url": "http://x/", "headers": {spelling: "1"}})
+            request_of({"url": "http://x/", "headers": {spelling: "1"}})
 
 
 def test_every_header_of_its_identity_is_forbidden_to_tenants() -> None:
     """Fails when a header is added to the identity and not to what a config may not set."""
-    sent = prepared({"url": "http://x/"}, context(BOX.encrypt(new_signing_secret()))).headers
+    sent = request_of({"url": "http://x/"}, context(BOX.encrypt(new_signing_secret()))).headers
     assert {name for name in sent if name not in ("user-agent", "content-type")} <= FORBIDDEN_HEADERS
 
 
@@ -119,13 +122,13 @@ def test_every_header_of_its_identity_is_forbidden_to_tenants() -> None:
     ],
 )
 def test_an_own_body_is_sent_instead(body: Any, sent: bytes | None, content_type: str) -> None:
-    request = prepared({"url": "http://x/", "body": body})
+    request = request_of({"url": "http://x/", "body": body})
     assert request.body == (sent if sent is not None else json.dumps(body).encode())
     assert request.headers["content-type"] == content_type
 
 
 def test_own_headers_are_sent_and_may_name_the_content_type() -> None:
-    request = prepared({"url": "http://x/", "headers": {"X-Own": "1", "Content-Type": "text/csv"}})
+    request = request_of({"url": "http://x/", "headers": {"X-Own": "1", "Content-Type": "text/csv"}})
     assert (request.headers["x-own"], request.headers["content-type"]) == ("1", "text/csv")
 
 
@@ -134,12 +137,12 @@ def test_own_headers_are_sent_and_may_name_the_content_type() -> None:
 )
 def test_a_config_that_cannot_work_is_invalid_again_at_the_attempt(config: dict[str, Any]) -> None:
     with pytest.raises(Invalid):
-        prepared(config)
+        request_of(config)
 
 
 def test_a_secret_that_does_not_decrypt_fails_the_attempt_for_good() -> None:
     with pytest.raises(Invalid) as error:
-        prepared({"url": "http://x/"}, context("unreadable"))
+        request_of({"url": "http://x/"}, context("unreadable"))
     assert "Set the secret again" in error.value.hint
 
 
@@ -194,13 +197,13 @@ def test_a_redirect_and_a_410_say_what_to_do() -> None:
 
 
 def test_a_flawed_or_unknown_action_fails_without_a_call() -> None:
-    doors = Doors({})
     for action in (
         replace(new_action(), flaw="cannot be read"),
         replace(new_action(), type="SLACK"),
         new_action(),
     ):
-        outcome = asyncio.run(attempt(action, context(), doors))
+        outcome = prepare(action, context())
+        assert isinstance(outcome, Outcome)
         assert (outcome.success, outcome.code, outcome.retryable) == (False, "bad_config", False)
 
 
@@ -218,9 +221,11 @@ class Answering:
         return self.end
 
 
-def attempted(end: HttpResponse | EgressError, config: dict[str, Any], given: AttemptContext) -> Outcome:
-    doors = Doors({Egress: cast(Egress, Answering(end))})
-    return asyncio.run(attempt(replace(new_action(), config=config), given, doors))
+def attempted(end: HttpResponse | EgressError, config: dict[str, Any], given: ExecutionContext) -> Outcome:
+    prepared = prepare(replace(new_action(), config=config), given)
+    if isinstance(prepared, Outcome):
+        return prepared
+    return asyncio.run(perform(prepared, STAMP, Doors({Egress: cast(Egress, Answering(end))})))
 
 
 @pytest.mark.parametrize(
@@ -230,8 +235,10 @@ def test_one_attempt_is_one_request(end: HttpResponse | EgressError) -> None:
     egress = Answering(end)
     doors = Doors({Egress: cast(Egress, egress)})
     given, action = context(), replace(new_action(), config={"target": "callback_url"})
-    outcome = asyncio.run(attempt(action, given, doors))
-    assert egress.requests == [prepare(action, given)]
+    prepared = prepare(action, given)
+    assert isinstance(prepared, Prepared)
+    outcome = asyncio.run(perform(prepared, STAMP, doors))
+    assert egress.requests == [stamped(prepare_post(action, given), STAMP)]
     assert outcome.success == isinstance(end, HttpResponse)
 
 
@@ -275,9 +282,9 @@ def test_a_tenant_cannot_pass_for_pointsman(name: str, data: st.DataObject) -> N
 
 def test_every_attempt_has_the_same_id_and_its_own_time_and_number() -> None:
     secret = new_signing_secret()
-    first = context(BOX.encrypt(secret))
-    second = replace(first, attempt=4, sent_at=first.sent_at + 30)
-    one, other = prepared({"url": "http://x/"}, first), prepared({"url": "http://x/"}, second)
+    post = prepare_post(replace(new_action(), config={"url": "http://x/"}), context(BOX.encrypt(secret)))
+    later = AttemptStamp(number=4, sent_at=STAMP.sent_at + 30)
+    one, other = stamped(post, STAMP), stamped(post, later)
     assert one.headers["webhook-id"] == other.headers["webhook-id"]
     assert int(other.headers["webhook-timestamp"]) - int(one.headers["webhook-timestamp"]) == 30
     assert (one.headers["pointsman-attempt"], other.headers["pointsman-attempt"]) == ("3", "4")
@@ -288,7 +295,7 @@ def test_every_attempt_has_the_same_id_and_its_own_time_and_number() -> None:
 @given(st.binary(max_size=200))
 def test_any_body_passes_through_byte_for_byte_and_is_signed_as_it_is(body: bytes) -> None:
     secret = new_signing_secret()
-    request = prepared({"url": "http://x/"}, context(BOX.encrypt(secret), body=body))
+    request = request_of({"url": "http://x/"}, context(BOX.encrypt(secret), body=body))
     assert request.body == body
     signed = f"{request.headers['webhook-id']}.{request.headers['webhook-timestamp']}.".encode() + body
     key = base64.b64decode(secret.removeprefix("whsec_"))
@@ -298,7 +305,7 @@ def test_any_body_passes_through_byte_for_byte_and_is_signed_as_it_is(body: byte
 
 def test_an_own_body_is_what_is_signed() -> None:
     secret = new_signing_secret()
-    request = prepared({"url": "http://x/", "body": {"own": True}}, context(BOX.encrypt(secret)))
+    request = request_of({"url": "http://x/", "body": {"own": True}}, context(BOX.encrypt(secret)))
     assert Webhook(secret).verify(request.body.decode(), dict(request.headers)) == {"own": True}
 
 
@@ -307,11 +314,11 @@ def test_an_own_body_is_what_is_signed() -> None:
 )
 def test_an_empty_body_of_ones_own_is_a_body(body: Any, sent: bytes) -> None:
     """Fails when «nothing given» is told by falsehood: the trigger's body would leak to another receiver."""
-    assert prepared({"url": "http://x/", "body": body}).body == sent
+    assert request_of({"url": "http://x/", "body": body}).body == sent
 
 
 def test_a_body_without_a_type_is_just_bytes() -> None:
-    request = prepared({"url": "http://x/"}, context(content_type=None))
+    request = request_of({"url": "http://x/"}, context(content_type=None))
     assert request.headers["content-type"] == "application/octet-stream"
 
 
