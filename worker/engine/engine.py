@@ -255,4 +255,4 @@ class Engine:
         deadline = time.monotonic() + seconds
         with self._room.changed:
             while len(self._room) and (left := deadline - time.monotonic()) > 0:
-                self._room.changed.wait(left)
+                self._room.wait_for_leave(left)

@@ -136,8 +136,10 @@ class Intake:
                 if self._offers and plan.ordinary > 0:
                     return self._take_offered(min(plan.ordinary, MAX_CLAIM_IDS))
                 # a turn must end in time although nobody offers anything: nobody can, while it lasts
-                somebody_waits = self._offers or self._suspects.wait or self._suspects.in_turn
-                self._room.changed.wait(IDLE_WAIT_SECONDS if somebody_waits else None)
+                if self._offers or self._suspects.wait or self._suspects.in_turn:
+                    self._room.wait_for_leave(IDLE_WAIT_SECONDS)
+                else:
+                    self._room.changed.wait()  # for an offer, or the end
         return _Portion()
 
     def _take_offered(self, room: int) -> _Portion:
