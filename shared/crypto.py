@@ -83,9 +83,9 @@ def signing_key(secret: str) -> bytes:
 
 
 def sign(key: bytes, message_id: str, timestamp: int, body: bytes) -> str:
-    """The value of `webhook-signature` for one key: `v1,` and HMAC-SHA256 of `id.timestamp.body` in base64.
+    """The value of `webhook-signature` for one key.
 
-    timestamp: unix seconds of the attempt.
+    It is `v1,` and the HMAC-SHA256 of `id.timestamp.body` in base64. timestamp: unix seconds of the attempt.
     """
     signed = b"%s.%d.%s" % (message_id.encode(), timestamp, body)
     return "v1," + base64.b64encode(hmac.digest(key, signed, "sha256")).decode()

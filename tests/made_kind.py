@@ -1,6 +1,6 @@
-"""An action type that only tests know, with a door of its own: it says words and does not start at its claim.
+"""An action type that only tests know, with a door of its own. It does not start at its claim.
 
-Its config is {"say": a word}; without one it cannot be prepared.
+It says a word. Its config is {"say": a word}; without one it cannot be prepared.
 """
 
 from __future__ import annotations

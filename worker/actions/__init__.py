@@ -1,7 +1,7 @@
 """The I/O half of each action type, one file each, under the keys of shared/action_types.
 
-Invariant: a fault of a type's code ends one attempt and never its run. prepare(), perform() and
-starts_at_claim() raise nothing but CancelledError.
+Invariant: a fault in what a type does ends one attempt and never its run. prepare() and perform()
+raise nothing but CancelledError.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def starts_at_claim(action: ActionRecord) -> bool:
 
 
 def prepare(action: ActionRecord, context: ExecutionContext) -> Prepared | Outcome:
-    """Make ready what perform() needs; an Outcome ends the execution: there is nothing to perform."""
+    """Make ready what perform() needs. An Outcome ends the execution: nothing is to be performed."""
     kind = KINDS.get(action.type)
     if kind is None:
         return Outcome.permanent(

@@ -1,6 +1,6 @@
 """What the engine hands to an action type and what it gets back.
 
-Each action type is a module that has what Kind names; worker/actions/__init__.py is the only caller.
+Each action type is a module that has what Kind names. Its only caller is worker/actions/__init__.py.
 An attempt is prepare → gate → commit RUNNING → perform → classify: what prepare() ends, or what the
 gate holds back, spends no attempt. This module imports no driver.
 """
@@ -25,8 +25,7 @@ class Limits:
     max_stored_items: int
 
 
-@dataclass(frozen=True, slots=True)
-class ExecutionContext:
+class ExecutionContext(NamedTuple):
     """Everything around one execution that is the same for each of its attempts."""
 
     trigger: TriggerRecord
@@ -37,7 +36,7 @@ class ExecutionContext:
 
 
 class AttemptStamp(NamedTuple):
-    """What belongs to one attempt alone. number: from 1. sent_at: unix seconds, by PostgreSQL's clock."""
+    """What belongs to one attempt alone. number: from 1. sent_at: unix seconds, PostgreSQL's time."""
 
     number: int
     sent_at: int
@@ -81,7 +80,7 @@ class Kind(Protocol):
     def starts_at_claim(self, action: ActionRecord) -> bool:
         """Whether a claim may commit the first attempt as RUNNING before anything is prepared.
 
-        Pure; raises nothing. False where preparing, or a gate, may find that there is no attempt now.
+        Pure; raises nothing. False where preparing or a gate may find that no attempt is due now.
         """
         ...
 
@@ -99,7 +98,7 @@ class Kind(Protocol):
 
 
 class Prepared(NamedTuple):
-    """What can be performed. action: the one that it was prepared from. request: of the kind's own type."""
+    """What can be performed. action: what it was prepared from. request: of the kind's own type."""
 
     kind: Kind
     action: ActionRecord

@@ -36,7 +36,7 @@ def outcome_of_error(error: EgressError) -> Outcome:
 
 
 def retry_after_seconds(response: HttpResponse) -> float | None:
-    """Seconds until the receiver wants the next attempt: Retry-After as seconds or as a date, capped."""
+    """Seconds until the receiver wants the next attempt, capped; None if it does not say."""
     value = next((value for name, value in response.headers if name.lower() == "retry-after"), "").strip()
     if not value:
         return None
@@ -73,7 +73,7 @@ def kept_response(response: HttpResponse) -> dict[str, Any]:
 
 
 def _as_text(response: HttpResponse) -> str | None:
-    """The body as text, None if it is none. A cut may go through a character; that part is left out."""
+    """The body as text, None if it is none. A character that a cut went through is left out."""
     decoder = codecs.getincrementaldecoder("utf-8")()
     try:
         text = decoder.decode(response.body, final=not response.truncated)

@@ -29,7 +29,7 @@ RETRYABLE_STATUS = frozenset({408, 425, 429})
 
 
 class Post(NamedTuple):
-    """A request without what depends on the attempt.
+    """A request without what depends on the attempt. It shows nothing of itself: it holds secrets.
 
     headers: all that are the same on each attempt. keys: of the secrets that sign, newest first.
     """
@@ -42,6 +42,9 @@ class Post(NamedTuple):
     tenant: str
     webhook_id: str
     keys: tuple[bytes, ...]
+
+    def __repr__(self) -> str:
+        return f"Post(webhook_id={self.webhook_id})"
 
 
 def starts_at_claim(action: ActionRecord) -> bool:  # noqa: ARG001
@@ -63,14 +66,14 @@ def prepare(action: ActionRecord, context: ExecutionContext) -> Post:
     headers["pointsman-action-id"] = str(action.id)
     secrets = map(context.secrets.decrypt, context.callback.signing_secrets)
     return Post(
-        config.url or context.callback.url,
-        headers,
-        body,
-        context.callback.timeout_ms,
-        context.limits.max_response_bytes,
-        str(context.callback.user_id),
-        webhook_id,
-        tuple(map(signing_key, secrets)),
+        url=config.url or context.callback.url,
+        headers=headers,
+        body=body,
+        timeout_ms=context.callback.timeout_ms,
+        max_response_bytes=context.limits.max_response_bytes,
+        tenant=str(context.callback.user_id),
+        webhook_id=webhook_id,
+        keys=tuple(map(signing_key, secrets)),
     )
 
 

@@ -34,7 +34,7 @@ class Door(Protocol):
         ...
 
     def dead_thread(self) -> str | None:
-        """The name of a thread of its own that has died, None while all is well. Any thread asks."""
+        """The name of a thread of its own that has died, None if all is well. Any thread asks."""
         ...
 
 

@@ -61,7 +61,7 @@ _CONTROL_BUT_TAB = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f]")
 
 
 class Egress:
-    """The door of all HTTP action types: the guarded client of one process. Lives in one event loop.
+    """The door of all HTTP action types: the guarded client of a process. Lives in one event loop.
 
     connection_limit: connections in use at once; as many again may be kept alive.
     """

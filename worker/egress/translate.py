@@ -125,7 +125,7 @@ def translate(
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    """The exception and what it was raised from; what merely came before it (__context__) says nothing."""
+    """The exception and what it was raised from. What merely came before (__context__) says nothing."""
     seen: set[int] = set()
     link: BaseException | None = error
     while link is not None and id(link) not in seen:
@@ -170,7 +170,7 @@ def _system_reason(chain: list[BaseException]) -> str:
 
 
 def _tls_reason(chain: list[BaseException]) -> str:
-    """OpenSSL's own words: its messages and the name that we asked for, nothing that a peer sent."""
+    """OpenSSL's own words: its messages and the name we asked for, nothing that a peer sent."""
     for link in reversed(chain):
         # Only the exceptions that OpenSSL raised have these; those that Python code made have not.
         if message := getattr(link, "verify_message", None):

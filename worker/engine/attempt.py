@@ -39,8 +39,8 @@ async def start(
     that preparing has ended.
     """
     unwritten = changed + await _prepare_all(run, waiting, services)
-    # The gate comes here: a throttle or a breaker says of each that is prepared whether it may start
-    # now. If not, the run is parked until then, without an attempt.
+    # The gate comes here: a throttle or a breaker says of each that is prepared whether it may
+    # start now. If not, the run is parked until then, without an attempt.
     ready = tuple(execution for execution in waiting if not execution.ended)
     if not ready:
         return unwritten
@@ -151,7 +151,8 @@ def _conclude(execution: Execution, outcome: Outcome, duration_ms: int) -> None:
     assert execution.action is not None
     try:
         again = next_attempt(execution.action, execution.tries, outcome, duration_ms)
-    except Invalid:  # the row's `retry` was changed behind the API's back: no retry, the outcome stands
+    except Invalid:
+        # the row's `retry` was changed behind the API's back: no retry, the outcome stands
         again = None
     if again is None:
         execution.finish(outcome, duration_ms)

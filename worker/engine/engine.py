@@ -1,9 +1,9 @@
 """The engine of a worker process: one asyncio loop in a thread of its own, and the threads around it.
 
-The loop carries runs and makes no database call; claim, journal, heartbeat and maintenance each own a
-thread and a connection. What action types need to reach the outside is behind their doors: the engine
-knows no type and no door by name. offer() is the only way in. stop() ends when every run has ended or
-has been released, within the grace time.
+The loop carries runs and makes no database call; claim, journal, heartbeat and maintenance each own
+a thread and a connection. What action types need to reach the outside is behind their doors: the
+engine knows no type and no door by name. offer() is the only way in. stop() ends when every run has
+ended or has been released, within the grace time.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """One change of one run, as the journal writes it: all or nothing.
 
-Invariant: what an entry writes of executions is made with it, in its run's own coroutine, so that
-what cannot be written fails its run alone. An error is a pair of code and text until it is in a row.
+Invariant: what an entry writes of its run's attempts is made with it, in the run's own coroutine, so
+that what cannot be written fails its run alone. An error is a code and a text until it is in a row.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Parked:
 
 @dataclass(frozen=True, slots=True)
 class Released:
-    """The run is given back at once; its RUNNING executions become PENDING with this in their history."""
+    """The run is given back at once; what was RUNNING becomes PENDING with this in its history."""
 
     outcome: str
 
@@ -61,8 +61,8 @@ class ExecutionRow:
 class Entry:
     """One change of one run.
 
-    changed: executions that have ended or wait for a retry (their state in memory is what is written).
-    starting: executions whose step has come, to be committed as RUNNING; the answer says which may start.
+    changed: executions that have ended or wait for a retry; their state in memory is written.
+    starting: executions to be committed as RUNNING; the answer says which may start.
     asking: executions of which nothing is written; the answer says the same of them.
     end: how the run leaves this worker, if it does.
     rows, details: what is written of `changed` and of a settled run.

@@ -51,7 +51,7 @@ Fates = dict[UUID, Fate]
 
 
 class Journal:
-    """Writes entries in batches; the future of an entry holds Fates, or ClaimLost, RowRejected, Unavailable."""
+    """Writes entries in batches. An entry's future holds Fates, or ClaimLost, RowRejected, Unavailable."""
 
     def __init__(self, database_url: str) -> None:
         self._connection = OwnedConnection(
@@ -194,7 +194,7 @@ async def write_change(
     """
     try:
         entry = Entry(run, changed, starting, asking, end)
-    except Exception as error:  # noqa: BLE001 - an action's kind made it: whatever it is, it cannot be written
+    except Exception as error:  # noqa: BLE001 - an action's kind made what cannot be written
         _unstorable(changed, error)
         return None
     try:
@@ -208,7 +208,7 @@ async def write_change(
 
 
 def _unstorable(changed: tuple[Execution, ...], error: Exception) -> None:
-    """Rewrite these outcomes as FAILED `unstorable_response`; raises the error where that has been done."""
+    """Make these outcomes FAILED `unstorable_response`; raises the error where they are that already."""
     if not any(e.outcome is not None and e.outcome.code != "unstorable_response" for e in changed):
         raise error
     log.warning("outcome_unstorable", error=type(error).__name__)

@@ -18,7 +18,8 @@ from worker.engine.services import RunServices
 from worker.engine.state import Execution, HeldRun, Status
 from worker.engine.steps import Attempt, Park, Stop, next_move
 
-PARK_MARGIN_SECONDS = 0.01  # a run that came back before its execution is due would only be parked again
+# a run that came back before its execution is due would only be parked again
+PARK_MARGIN_SECONDS = 0.01
 
 DOOMS = {
     "callback_inactive": "The callback was switched off meanwhile. Switch it on and replay the trigger.",

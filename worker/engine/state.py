@@ -30,9 +30,9 @@ class Execution:
 
     status RUNNING means: committed as RUNNING with this attempt number, its side effect may start.
     prepared: what its next attempt performs, where that is prepared already.
-    lost_attempts: earlier ones that ended with their worker or were released by it. immediate: a retry
-    came at once, outside the schedule. is_due_at_once: that is what comes now, so that parking its run
-    would only delay it.
+    lost_attempts: earlier ones that ended with their worker or were released by it.
+    immediate: a retry came at once, outside the schedule. is_due_at_once: that is what comes now, so
+    that parking its run would only delay it.
     """
 
     id: UUID
@@ -108,8 +108,8 @@ class Execution:
 class HeldRun:
     """A trigger's passage through its steps, held under (trigger id, worker_id, claim).
 
-    losses: workers that died while they had it. doom: a reason for which nothing of it may run, such
-    as `callback_deleted`. awaited: somebody is to be told when it settles.
+    losses: workers that died while they had it. doom: a reason for which nothing of it may run, as
+    `callback_deleted`. awaited: somebody is to be told when it settles.
     """
 
     trigger: TriggerRecord

@@ -70,7 +70,7 @@ def running(engine: Engine) -> Iterator[None]:
 
 
 def test_an_action_goes_through_the_door_of_its_kind(world: World, saying: Saying) -> None:
-    """Nothing in the engine names a kind or a door; fails when a kind's door is not opened with the others."""
+    """The engine names no kind and no door. Fails when a kind's door is not opened with the others."""
     world.action(type=MADE_TYPE, config=json.dumps({"say": "hello"}))
     trigger_id = world.trigger()
     engine = make_engine(world, Kept, saying)
@@ -83,7 +83,7 @@ def test_an_action_goes_through_the_door_of_its_kind(world: World, saying: Sayin
 
 
 def test_an_engine_whose_door_does_not_open_does_not_start(world: World, saying: Saying) -> None:
-    """Fails when the door's own timeout passes for a loop that is only slow: every attempt would fail then."""
+    """Fails when the door's own timeout passes for a slow loop: every attempt would fail then."""
     engine = make_engine(world, Stuck, saying)
     with pytest.raises(TimeoutError, match="no broker answers"):
         engine.start()
@@ -95,7 +95,7 @@ def test_an_engine_whose_door_does_not_open_does_not_start(world: World, saying:
 def test_a_thread_of_a_door_that_died_ends_the_process(
     world: World, saying: Saying, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Fails when only the engine's own threads are watched: all attempts through that door would hang."""
+    """Fails when only the engine's own threads are watched: attempts through that door would hang."""
     ended: list[int] = []
     monkeypatch.setattr("worker.engine.engine.os._exit", ended.append)
     engine = make_engine(world, Kept, saying)

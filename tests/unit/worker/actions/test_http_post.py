@@ -91,6 +91,14 @@ def test_every_secret_in_force_signs() -> None:
         assert Webhook(secret).verify(request.body.decode(), dict(request.headers)) == {"a": 1}
 
 
+def test_what_is_prepared_shows_no_secret_wherever_it_is_logged() -> None:
+    """Fails when the decrypted keys, a header or the URL stand in a log beside an execution."""
+    secret = new_signing_secret()
+    config = {"url": "http://x/canary", "headers": {"Authorization": "canary"}, "body": "canary"}
+    post = prepare_post(replace(new_action(), config=config), context(BOX.encrypt(secret)))
+    assert repr(post) == str(post) == f"Post(webhook_id={post.webhook_id})"
+
+
 def test_a_wrong_secret_or_a_changed_body_does_not_verify() -> None:
     secret = new_signing_secret()
     request = request_of({"url": "http://x/"}, context(BOX.encrypt(secret)))

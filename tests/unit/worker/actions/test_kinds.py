@@ -95,7 +95,7 @@ def test_a_fault_of_ours_fails_the_attempt_and_can_be_tried_again(
 
 
 def test_a_cancelled_attempt_stays_cancelled(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Fails when a drain's cancellation counts as a fault of ours: the attempt would be tried again here."""
+    """Fails when a drain's cancellation counts as a fault of ours: it would be tried again here."""
 
     async def hang(*_arguments: Any) -> Any:
         raise asyncio.CancelledError

@@ -41,7 +41,7 @@ def storing(config: dict[str, Any]) -> ActionRecord:
 
 
 def given_body(body: bytes, content_type: str | None = "text/csv") -> ExecutionContext:
-    return replace(context(body=body, content_type=content_type), limits=LIMITS)
+    return context(body=body, content_type=content_type)._replace(limits=LIMITS)
 
 
 class FakeStorage:

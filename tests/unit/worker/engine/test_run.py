@@ -373,7 +373,7 @@ def test_what_is_refused_a_start_keeps_the_outcome_that_was_written(saying: Sayi
 
 
 def test_an_action_that_is_gone_or_off_is_left_to_the_journal(saying: Saying) -> None:
-    """Fails when its old config decides: it would end bad_config instead of saying that it is off."""
+    """Fails when its old config decides: it would end bad_config, and not say that it is off."""
     story = Story(to("200"), say(None, 1), say("on again", 2))
     _, off, again = story.run.executions
     assert off.action is not None
