@@ -77,11 +77,15 @@ def token_hash(token: str) -> str:
     return hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def sign(secret: str, message_id: str, timestamp: int, body: bytes) -> str:
-    """The value of `webhook-signature` for one secret: `v1,` and HMAC-SHA256 of `id.timestamp.body` in base64.
+def signing_key(secret: str) -> bytes:
+    """The key in a symmetric secret of Standard Webhooks; raises ValueError for what is none."""
+    return base64.b64decode(secret.removeprefix("whsec_"))
 
-    timestamp: unix seconds of the attempt.
+
+def sign(key: bytes, message_id: str, timestamp: int, body: bytes) -> str:
+    """The value of `webhook-signature` for one key.
+
+    It is `v1,` and the HMAC-SHA256 of `id.timestamp.body` in base64. timestamp: unix seconds of the attempt.
     """
-    key = base64.b64decode(secret.removeprefix("whsec_"))
     signed = b"%s.%d.%s" % (message_id.encode(), timestamp, body)
     return "v1," + base64.b64encode(hmac.digest(key, signed, "sha256")).decode()

@@ -12,7 +12,7 @@
 Each carries a stable `code`, a message for people, a `hint` that says how to mend it, and
 `retryable`, which says whether the same call can succeed later. Foreign exceptions are
 translated once, where they arise: PostgreSQL's in `shared/postgres/group_commit.py` and `api/problems.py`,
-the HTTP client's in `worker/egress/errors.py`.
+the HTTP client's in `worker/egress/translate.py`.
 """
 
 

@@ -40,7 +40,7 @@ log = structlog.get_logger("worker")
 def make_worker_app(settings: Settings) -> Celery:
     """The Celery application of one worker process, with its engine and its sweep."""
     app = make_celery(settings.redis, settings.lanes)
-    engine = Engine(settings, settings.postgres, SecretBox(settings.keys))
+    engine = Engine(settings, SecretBox(settings.keys))
     sender = HintSender(app, settings.redis)
     sweeps = make_sweeps(settings, Due(sender, engine.offer, lambda: engine.free, settings.sweep_seconds))
     for sweep in sweeps:

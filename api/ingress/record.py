@@ -25,7 +25,7 @@ from shared import metrics
 from shared.clock import database_clock
 from shared.errors import PointsmanError, Unavailable
 from shared.postgres.arrays import array
-from shared.postgres.connections import USELESS, GuardedConnection, OwnedConnection
+from shared.postgres.connections import USELESS, OwnedConnection, WatchedConnection
 from shared.postgres.group_commit import GroupCommit
 from shared.postgres.statements import PLANNED_ONCE
 from shared.redis.hints import HintPublisher
@@ -141,7 +141,7 @@ class Recorder:
         return answers
 
     def _store(
-        self, connection: GuardedConnection, cursor: Any, triggers: Sequence[NewTrigger]
+        self, connection: WatchedConnection, cursor: Any, triggers: Sequence[NewTrigger]
     ) -> list[Decided]:
         """Those without a key first, in a transaction of their own: nobody's key can keep them waiting."""
         plain = [t for t in triggers if t.key is None]
@@ -152,7 +152,7 @@ class Recorder:
         return [answers[t.id] for t in triggers]
 
     def _store_keyed(
-        self, connection: GuardedConnection, cursor: Any, triggers: Sequence[NewTrigger]
+        self, connection: WatchedConnection, cursor: Any, triggers: Sequence[NewTrigger]
     ) -> dict[UUID, Decided]:
         """One transaction; a key that another process holds for long is isolated by halving and fails alone."""
         if not triggers:

@@ -1,7 +1,8 @@
 """The pure half of each action type: what its config may hold, and how it is shown.
 
-One file per type, each with Config (a pydantic model), redact(config) and summarize(config).
-A type that is not in KINDS cannot be created yet; worker/actions has the I/O half under equal keys.
+One file per type, each with Config (a pydantic model), redact(config), summarize(config) and
+is_primary(config). A type that is not in KINDS cannot be created yet; worker/actions has the I/O
+half under equal keys.
 """
 
 from __future__ import annotations
@@ -38,3 +39,9 @@ def parse_config(kind: str, config: Any) -> BaseModel:
             f"{where}: {first['msg']}.", code="bad_config", hint=f"Mend {where} of the action."
         ) from None
     return model
+
+
+def is_primary(kind: str, config: dict[str, Any]) -> bool:
+    """Whether such an action delivers to the callback's own URL; never one of an unknown type."""
+    module = KINDS.get(kind)
+    return module is not None and bool(module.is_primary(config))

@@ -142,3 +142,8 @@ def summarize(config: dict[str, Any]) -> str:
         return "POST to the callback's URL"
     parts = urlsplit(str(config.get("url")))
     return f"POST {parts.scheme}://{parts.netloc}{parts.path}"
+
+
+def is_primary(config: dict[str, Any]) -> bool:
+    """Whether it delivers to the callback's own URL."""
+    return config.get("target") == "callback_url"

@@ -38,3 +38,8 @@ def summarize(config: dict[str, Any]) -> str:
     """One line for people."""
     what = "the given value" if "value" in config else "the body"
     return f"store {what}" + (f" as {config['key']}" if config.get("key") else "")
+
+
+def is_primary(config: dict[str, Any]) -> bool:  # noqa: ARG001
+    """Whether it delivers to the callback's own URL: it delivers to nobody."""
+    return False

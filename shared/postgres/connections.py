@@ -2,7 +2,7 @@
 
 A PostgreSQL that is stopped (SIGSTOP, a frozen machine) answers nothing, not even its own
 statement_timeout, and psycopg2 would wait for ever. So every connection made here is a
-GuardedConnection: the watchdog thread cuts its socket when a call takes longer than the
+WatchedConnection: the watchdog thread cuts its socket when a call takes longer than the
 connection's `call_seconds`, and the call raises OperationalError like any lost connection.
 """
 
@@ -59,7 +59,7 @@ class Watchdog:
         self._pid = 0
 
     @contextlib.contextmanager
-    def watch(self, connection: GuardedConnection) -> Iterator[None]:
+    def watch(self, connection: WatchedConnection) -> Iterator[None]:
         """Cut the connection's socket if the block lasts longer than its `call_seconds`."""
         if connection.closed:
             yield
@@ -100,7 +100,7 @@ watchdog = Watchdog()
 """The one watchdog of this process."""
 
 
-class GuardedCursor(psycopg2.extensions.cursor):
+class WatchedCursor(psycopg2.extensions.cursor):
     """A cursor whose statements are watched."""
 
     def execute(self, *args: Any, **kwargs: Any) -> Any:
@@ -112,14 +112,14 @@ class GuardedCursor(psycopg2.extensions.cursor):
             return super().executemany(*args, **kwargs)
 
 
-class GuardedConnection(psycopg2.extensions.connection):
+class WatchedConnection(psycopg2.extensions.connection):
     """A connection whose every round trip ends within `call_seconds`, or fails. prepared: statements it has planned."""
 
     call_seconds = 15.0
     prepared: set[str]
 
     def cursor(self, *args: Any, **kwargs: Any) -> Any:
-        kwargs.setdefault("cursor_factory", GuardedCursor)
+        kwargs.setdefault("cursor_factory", WatchedCursor)
         return super().cursor(*args, **kwargs)
 
     def commit(self) -> None:
@@ -148,14 +148,14 @@ def _options(application: str, call_seconds: float, more: str) -> dict[str, Any]
 
 def connect(
     url: str, application: str, *, call_seconds: float, autocommit: bool = False, options: str = ""
-) -> GuardedConnection:
+) -> WatchedConnection:
     """Open one connection for a thread that owns it. `call_seconds` bounds each round trip; keys come as UUIDs.
 
     options: further ones of the server, as on its command line.
     """
     dsn = "postgresql://" + sqlalchemy_url(url).split("://", 1)[1]
-    connection: GuardedConnection = psycopg2.connect(
-        dsn, connection_factory=GuardedConnection, **_options(application, call_seconds, options)
+    connection: WatchedConnection = psycopg2.connect(
+        dsn, connection_factory=WatchedConnection, **_options(application, call_seconds, options)
     )
     psycopg2.extras.register_uuid(conn_or_curs=connection)
     connection.call_seconds = call_seconds
@@ -165,9 +165,9 @@ def connect(
 
 
 def open_database(url: str, application: str, *, pool_size: int, call_seconds: float = 15.0) -> Engine:
-    """The database as SQLAlchemy sees it: a small pool of guarded connections."""
+    """The database as SQLAlchemy sees it: a small pool of watched connections."""
 
-    def creator() -> GuardedConnection:
+    def creator() -> WatchedConnection:
         return connect(url, application, call_seconds=call_seconds)
 
     return create_engine(
@@ -199,9 +199,9 @@ class OwnedConnection:
         self._open = partial(
             connect, url, application, call_seconds=call_seconds, autocommit=autocommit, options=options
         )
-        self._connection: GuardedConnection | None = None
+        self._connection: WatchedConnection | None = None
 
-    def get(self) -> GuardedConnection:
+    def get(self) -> WatchedConnection:
         """The open connection; connecting raises psycopg2.OperationalError while PostgreSQL is away."""
         if self._connection is None or self._connection.closed:
             self._connection = self._open()

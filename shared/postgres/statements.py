@@ -19,7 +19,7 @@ from typing import Any
 
 import psycopg2
 
-from shared.postgres.connections import USELESS, GuardedConnection, OwnedConnection
+from shared.postgres.connections import USELESS, OwnedConnection, WatchedConnection
 
 PLANNED_ONCE = "-c plan_cache_mode=force_generic_plan -c enable_seqscan=off"
 
@@ -57,7 +57,7 @@ def by_number(parameters: Sequence[Any]) -> dict[str, Any]:
 
 def prepare(cursor: Any, statement: Statement) -> None:
     """Let PostgreSQL plan this statement, if it has not yet for this connection."""
-    connection: GuardedConnection = cursor.connection
+    connection: WatchedConnection = cursor.connection
     if statement.name not in connection.prepared:
         cursor.execute(statement.preparation)
         connection.prepared.add(statement.name)

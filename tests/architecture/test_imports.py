@@ -81,7 +81,37 @@ def test_imports_against_the_stream_would_be_seen(tmp_path: Path) -> None:
         ("api.management.users", "shared.models"),
         ("api.management.users", "shared.runs.settle"),
         ("api.health", "migrations.migrate"),
+        # the layers of the worker
+        ("worker.engine.room", "worker.app"),
+        ("worker.maintenance.duty", "worker.engine.room"),
+        ("worker.actions.store", "worker.engine.room"),
+        ("worker.doors.storage", "worker.actions.contract"),
+        ("worker.egress.wire", "worker.doors"),
+        ("worker.records", "worker.doors"),
+        # what decides does no I/O, not even at second hand
+        ("worker.records", "psycopg2"),
+        ("worker.actions.contract", "kombu"),
+        ("worker.actions.http_answers", "aiohttp"),
+        ("worker.engine.entry", "sqlalchemy"),
+        ("worker.engine.retry", "worker.engine.rows"),
+        ("worker.engine.state", "redis"),
+        ("worker.engine.steps", "httpx"),
+        ("worker.engine.suspects", "socket"),
+        ("worker.egress.addresses", "socket"),
+        ("worker.egress.errors", "ssl"),
+        ("worker.egress.messages", "worker.egress.wire"),
+        ("shared.action_types.store", "celery"),
+        # only egress opens connections to the outside
+        ("worker.actions.http_post", "socket"),
+        ("worker.app", "kombu"),
+        ("worker.doors.storage", "ssl"),
+        ("worker.engine.heartbeat", "socket"),
+        ("worker.engine.engine", "aiohttp"),
+        ("worker.maintenance.sweep", "redis"),
+        ("worker.maintenance.purge", "smtplib"),
+        ("worker.hint_request", "httpx"),
     ]
+    (tmp_path / "worker" / "unplaced.py").write_text('"""A module that no layer names."""')
     for importer, imported in forbidden:
         with (tmp_path / importer.replace(".", "/")).with_suffix(".py").open("a") as file:
             file.write(f"\nimport {imported}\n")
@@ -89,6 +119,8 @@ def test_imports_against_the_stream_would_be_seen(tmp_path: Path) -> None:
     assert ended.returncode == 1, ended.stdout + ended.stderr
     unseen = [pair for pair in forbidden if "{} -> {} (".format(*pair) not in ended.stdout]
     assert unseen == [], ended.stdout
+    assert "unplaced" in ended.stdout
+    assert "KEPT" not in ended.stdout, "each contract can be broken"
 
 
 MOVES = re.compile(r"(insert\s+into|update|delete\s+from)\s+(runs|action_executions)\b", re.IGNORECASE)

@@ -19,10 +19,11 @@ from shared.models.enums import ActionType
 from worker import actions, maintenance
 from worker.actions.contract import Outcome
 from worker.app import make_sweeps
+from worker.doors import Door
 from worker.maintenance.due import Due
 
 CONFIG_SIDE = {"retry_policy"}  # what an action of any type may say
-ENGINE_SIDE = {"contract", "storage"}  # what the I/O halves share; no action types
+ENGINE_SIDE = {"contract", "http_answers"}  # what the I/O halves share; no action types
 
 
 def parameters(function: object) -> list[str]:
@@ -58,18 +59,21 @@ def test_the_pure_half_has_its_functions(kind: str) -> None:
     assert module.Config.model_config.get("frozen")
     assert module.Config.model_config.get("hide_input_in_errors")
     assert parameters(module.redact) == parameters(module.summarize) == ["config"]
+    assert parameters(module.is_primary) == ["config"]
 
 
 @pytest.mark.parametrize("kind", sorted(actions.KINDS))
 def test_the_io_half_has_its_functions(kind: str) -> None:
     module = actions.KINDS[kind]
     assert parameters(module.prepare) == ["action", "context"]
-    assert parameters(module.perform) == ["request", "doors"]
+    assert parameters(module.perform) == ["request", "stamp", "door"]
+    assert parameters(module.starts_at_claim) == ["action"]
     assert parameters(module.classify) == ["delivery"]
     assert inspect.iscoroutinefunction(module.perform)
     assert not inspect.iscoroutinefunction(module.prepare)
     assert not inspect.iscoroutinefunction(module.classify)
     assert inspect.get_annotations(module.classify, eval_str=True)["return"] is Outcome
+    assert {name for name in vars(Door) if not name.startswith("_")} <= set(dir(module.DOOR))
 
 
 def files_in(package: ModuleType, *others: str) -> set[str]:

@@ -21,7 +21,8 @@ from tests.peers import hostile_http as peers
 from tests.peers.hostile_http import OK, HostilePeer, run
 from worker.egress.addresses import AddressGuard, BlockedAddress
 from worker.egress.errors import EgressError
-from worker.egress.http import Egress, HttpRequest
+from worker.egress.http import Egress
+from worker.egress.messages import HttpRequest
 from worker.egress.resolver import acting_for
 
 PUBLIC = "93.184.216.34"
@@ -56,7 +57,7 @@ def _entry(address: str) -> tuple[Any, ...]:
 async def started(*allow: str, guard: AddressGuard | None = None, **settings: Any) -> AsyncIterator[Egress]:
     guard = guard or AddressGuard(tuple(ip_network(network) for network in allow))
     egress = Egress(guard=guard, dns_threads=4, connection_limit=20, **{"getaddrinfo": Names(), **settings})
-    await egress.start()
+    await egress.open()
     try:
         yield egress
     finally:

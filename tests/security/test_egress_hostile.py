@@ -29,7 +29,8 @@ from tests.peers.hostile_http import OK, Behaviour, HostilePeer, run, until
 from worker.egress.addresses import AddressGuard
 from worker.egress.connection import MAX_HEAD_BYTES
 from worker.egress.errors import EgressError
-from worker.egress.http import WHOLE_BODY_BYTES, Egress, HttpRequest, HttpResponse
+from worker.egress.http import WHOLE_BODY_BYTES, Egress
+from worker.egress.messages import HttpRequest, HttpResponse
 from worker.egress.resolver import acting_for
 
 LOOPBACK = ipaddress.ip_network("127.0.0.0/8")
@@ -58,7 +59,7 @@ both_ways = pytest.mark.parametrize(
 @asynccontextmanager
 async def started(**settings: Any) -> AsyncIterator[Egress]:
     egress = Egress(guard=AddressGuard((LOOPBACK,)), dns_threads=4, connection_limit=20, **settings)
-    await egress.start()
+    await egress.open()
     try:
         yield egress
     finally:
@@ -572,7 +573,7 @@ def test_idle_connections_are_bounded(loop: str) -> None:
     async def story() -> None:
         many = [HostilePeer(peers.answers(OK)) for _ in range(8)]
         egress = Egress(guard=AddressGuard((LOOPBACK,)), dns_threads=4, connection_limit=2)
-        await egress.start()
+        await egress.open()
         try:
             for peer in many:
                 await peer.__aenter__()

@@ -1,41 +1,56 @@
-"""The I/O half of each action type, one file each, under the keys of shared/action_types."""
+"""The I/O half of each action type, one file each, under the keys of shared/action_types.
+
+Invariant: a fault in what a type does ends one attempt and never its run. prepare() and perform()
+raise nothing but CancelledError.
+"""
 
 from __future__ import annotations
-
-from types import ModuleType
 
 import structlog
 
 from shared.errors import PointsmanError
 from worker.actions import http_post, store
-from worker.actions.contract import Action, AttemptContext, Doors, Outcome
+from worker.actions.contract import AttemptStamp, ExecutionContext, Kind, Outcome, Prepared
+from worker.doors import Doors
+from worker.records import ActionRecord
 
 log = structlog.get_logger("actions")
 
-KINDS: dict[str, ModuleType] = {
+KINDS: dict[str, Kind] = {
     "HTTP_POST": http_post,
     "STORE": store,
 }
 
 
-async def attempt(action: Action, context: AttemptContext, doors: Doors) -> Outcome:
-    """Make one attempt of an action and say how it ended. Raises nothing but CancelledError."""
-    module = KINDS.get(action.type)
-    if module is None:
+def starts_at_claim(action: ActionRecord) -> bool:
+    """Whether a claim itself may commit the first attempt as RUNNING."""
+    kind = KINDS.get(action.type)
+    return kind is None or action.flaw is not None or kind.starts_at_claim(action)
+
+
+def prepare(action: ActionRecord, context: ExecutionContext) -> Prepared | Outcome:
+    """Make ready what perform() needs. An Outcome ends the execution: nothing is to be performed."""
+    kind = KINDS.get(action.type)
+    if kind is None:
         return Outcome.permanent(
             "bad_config", f"Actions of type {action.type} are not available in this version."
         )
     if action.flaw is not None:
         return Outcome.permanent("bad_config", action.flaw)
     try:
-        request = module.prepare(action, context)
+        return Prepared(kind, action, kind.prepare(action, context))
     except PointsmanError as error:
         return Outcome.permanent("bad_config", f"{error.message} {error.hint}")
     except Exception:
         log.exception("prepare_broken", action=str(action.id), type=action.type)
         return Outcome.permanent("bad_config", "The action's config or secret cannot be used. Set it again.")
+
+
+async def perform(prepared: Prepared, stamp: AttemptStamp, doors: Doors) -> Outcome:
+    """Make one attempt, which is committed as RUNNING under this stamp, and say how it ended."""
+    kind, action, request = prepared
     try:
-        outcome: Outcome = module.classify(await module.perform(request, doors))
+        return kind.classify(await kind.perform(request, stamp, doors.of(kind.DOOR)))
     except Exception:
         log.exception("attempt_broken", action=str(action.id), type=action.type)
         return Outcome(
@@ -44,4 +59,3 @@ async def attempt(action: Action, context: AttemptContext, doors: Doors) -> Outc
             error="Pointsman failed during this attempt; its log says why.",
             retryable=True,
         )
-    return outcome

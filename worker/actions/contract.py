@@ -1,78 +1,19 @@
 """What the engine hands to an action type and what it gets back.
 
-Each action type is a module with three functions:
-
-    prepare(action, context) → request      pure; raises Invalid when the config cannot be used
-    perform(request, doors)  → delivery     the side effect; raises nothing but CancelledError
-    classify(delivery)       → Outcome      pure; says whether another attempt could help
-
-`attempt()` is the only caller.
+Each action type is a module that has what Kind names. Its only caller is worker/actions/__init__.py.
+An attempt is prepare → gate → commit RUNNING → perform → classify: what prepare() ends, or what the
+gate holds back, spends no attempt. This module imports no driver.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 from uuid import UUID
 
 from shared.crypto import SecretBox
-from worker.actions.storage import Storage
-from worker.egress.http import Egress
-
-
-@dataclass(frozen=True, slots=True)
-class Trigger:
-    """One recorded call of a trigger URL. headers: JSON text, a list of [name, value]."""
-
-    id: UUID
-    callback_id: UUID
-    user_id: UUID
-    method: str
-    path: str
-    query: str
-    headers: str
-    content_type: str | None
-    body: bytes
-    received_at: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class Callback:
-    """What an attempt needs of its callback.
-
-    signing_secrets: ciphertexts that are in force, newest first. active: neither it nor its user is switched off.
-    """
-
-    id: UUID
-    user_id: UUID
-    name: str
-    url: str
-    timeout_ms: int
-    signing_secrets: tuple[str, ...]
-    active: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class Action:
-    """An action as its row was when the attempt began.
-
-    flaw: why its row cannot be used, if so. rank: its place among the actions of its callback by their ids,
-    deleted ones included, where the action was read for a first claim; else 0.
-    """
-
-    id: UUID
-    callback_id: UUID
-    type: str
-    name: str | None
-    order: int
-    parallel: bool
-    enabled: bool
-    stops_on_failure: bool
-    config: dict[str, Any]
-    retry: dict[str, Any] | None
-    flaw: str | None = None
-    rank: int = 0
+from worker.doors import Door
+from worker.records import ActionRecord, CallbackRecord, TriggerRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,25 +25,21 @@ class Limits:
     max_stored_items: int
 
 
-@dataclass(frozen=True, slots=True)
-class AttemptContext:
-    """Everything around one attempt. sent_at: unix seconds of this attempt."""
+class ExecutionContext(NamedTuple):
+    """Everything around one execution that is the same for each of its attempts."""
 
-    trigger: Trigger
-    callback: Callback
+    trigger: TriggerRecord
+    callback: CallbackRecord
     execution_id: UUID
-    attempt: int
-    sent_at: int
     secrets: SecretBox
     limits: Limits
 
 
-@dataclass(frozen=True, slots=True)
-class Doors:
-    """The two ways out of an attempt: the network and the stored items."""
+class AttemptStamp(NamedTuple):
+    """What belongs to one attempt alone. number: from 1. sent_at: unix seconds, PostgreSQL's time."""
 
-    egress: Egress
-    storage: Storage
+    number: int
+    sent_at: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,5 +63,43 @@ class Outcome:
 
     @classmethod
     def permanent(cls, code: str, error: str) -> Outcome:
-        """A failure that no further attempt can mend."""
+        """A failure that no further attempt can fix."""
         return cls(success=False, code=code, error=error)
+
+
+class Kind(Protocol):
+    """What the module of each action type has. request and delivery are of its own types.
+
+    DOOR: the class of the door that perform() gets, already open.
+    """
+
+    @property
+    def DOOR(self) -> type[Door]:  # noqa: N802
+        ...
+
+    def starts_at_claim(self, action: ActionRecord) -> bool:
+        """Whether a claim may commit the first attempt as RUNNING before anything is prepared.
+
+        Pure; raises nothing. False where preparing or a gate may find that no attempt is due now.
+        """
+        ...
+
+    def prepare(self, action: ActionRecord, context: ExecutionContext) -> Any:
+        """The request. Pure; raises Invalid when the config or a secret cannot be used."""
+        ...
+
+    async def perform(self, request: Any, stamp: AttemptStamp, door: Any) -> Any:
+        """The side effect; returns the delivery, raises nothing but CancelledError."""
+        ...
+
+    def classify(self, delivery: Any) -> Outcome:
+        """How the attempt ended, and whether another could help. Pure."""
+        ...
+
+
+class Prepared(NamedTuple):
+    """What can be performed. action: what it was prepared from. request: of the kind's own type."""
+
+    kind: Kind
+    action: ActionRecord
+    request: Any

@@ -3,56 +3,81 @@
 Invariant: perform() makes exactly one request, follows no redirect and returns within the callback's
 timeout. `webhook-id` is the execution's id, the same on every attempt, so that a receiver can drop
 doubles. Success is 2xx. Retrying is the engine's decision; classify() only says whether it could help.
-Source: Standard Webhooks 1.0.0; RFC 9110 §10.2.3 for Retry-After.
+Source: Standard Webhooks 1.0.0.
 """
 
 from __future__ import annotations
 
-import base64
-import codecs
-import email.utils
 import json
-from datetime import UTC
-from typing import Any
+from typing import NamedTuple
 
 from shared.action_types import parse_config
 from shared.action_types.http_post import Config
-from shared.clock import database_clock
-from shared.crypto import sign
-from worker.actions.contract import Action, AttemptContext, Doors, Outcome
+from shared.crypto import sign, signing_key
+from worker.actions.contract import AttemptStamp, ExecutionContext, Outcome
+from worker.actions.http_answers import kept_response, outcome_of_error, retry_after_seconds
 from worker.egress.errors import EgressError
-from worker.egress.http import HttpRequest, HttpResponse
+from worker.egress.http import Egress
+from worker.egress.messages import HttpRequest, HttpResponse
+from worker.records import ActionRecord
+
+DOOR = Egress
 
 USER_AGENT = "Pointsman/0.1"
-RETRYABLE_STATUS = frozenset({408, 425, 429})  # and every 5xx
-MAX_RETRY_AFTER_SECONDS = 24 * 3600
-KEPT_HEADERS = frozenset({"content-type", "location", "retry-after", "server", "x-request-id"})
-MAX_KEPT_HEADER_CHARS = 500
+# besides every 5xx
+RETRYABLE_STATUS = frozenset({408, 425, 429})
 
 
-def prepare(action: Action, context: AttemptContext) -> HttpRequest:
-    """Build the signed request. Raises Invalid for a config or a secret that cannot be used."""
+class Post(NamedTuple):
+    """A request without what depends on the attempt. It shows nothing of itself: it holds secrets.
+
+    headers: all that are the same on each attempt. keys: of the secrets that sign, newest first.
+    """
+
+    url: str
+    headers: dict[str, str]
+    body: bytes
+    timeout_ms: int
+    max_response_bytes: int
+    tenant: str
+    webhook_id: str
+    keys: tuple[bytes, ...]
+
+    def __repr__(self) -> str:
+        return f"Post(webhook_id={self.webhook_id})"
+
+
+def starts_at_claim(action: ActionRecord) -> bool:  # noqa: ARG001
+    """Yes: nothing of it is decided only when it is prepared."""
+    return True
+
+
+def prepare(action: ActionRecord, context: ExecutionContext) -> Post:
+    """Build what is sent. Raises Invalid for a config or a secret that cannot be used."""
     config = parse_config("HTTP_POST", action.config)
     assert isinstance(config, Config)
     body, content_type = _body(config, context)
+    webhook_id = str(context.execution_id)
     headers = {"user-agent": USER_AGENT, "content-type": content_type}
-    headers.update((name.lower(), value) for name, value in config.headers.items())
-    headers.update(_identity(action, context))
-    signatures = _signatures(context, body)
-    if signatures:
-        headers["webhook-signature"] = signatures
-    return HttpRequest(
-        method="POST",
+    for name, value in config.headers.items():
+        headers[name.lower()] = value
+    headers["webhook-id"] = webhook_id
+    headers["pointsman-trigger-id"] = str(context.trigger.id)
+    headers["pointsman-action-id"] = str(action.id)
+    secrets = map(context.secrets.decrypt, context.callback.signing_secrets)
+    return Post(
         url=config.url or context.callback.url,
         headers=headers,
         body=body,
         timeout_ms=context.callback.timeout_ms,
         max_response_bytes=context.limits.max_response_bytes,
         tenant=str(context.callback.user_id),
+        webhook_id=webhook_id,
+        keys=tuple(map(signing_key, secrets)),
     )
 
 
-def _body(config: Config, context: AttemptContext) -> tuple[bytes, str]:
+def _body(config: Config, context: ExecutionContext) -> tuple[bytes, str]:
     if config.body is None:
         return context.trigger.body, context.trigger.content_type or "application/octet-stream"
     if isinstance(config.body, str):
@@ -60,27 +85,30 @@ def _body(config: Config, context: AttemptContext) -> tuple[bytes, str]:
     return json.dumps(config.body, allow_nan=False).encode(), "application/json"
 
 
-def _identity(action: Action, context: AttemptContext) -> dict[str, str]:
-    return {
-        "webhook-id": str(context.execution_id),
-        "webhook-timestamp": str(context.sent_at),
-        "pointsman-trigger-id": str(context.trigger.id),
-        "pointsman-action-id": str(action.id),
-        "pointsman-attempt": str(context.attempt),
-    }
-
-
-def _signatures(context: AttemptContext, body: bytes) -> str:
-    return " ".join(
-        sign(context.secrets.decrypt(secret), str(context.execution_id), context.sent_at, body)
-        for secret in context.callback.signing_secrets
+def stamped(post: Post, stamp: AttemptStamp) -> HttpRequest:
+    """The request of one attempt, with its time and number, signed."""
+    headers = post.headers.copy()
+    headers["webhook-timestamp"] = str(stamp.sent_at)
+    headers["pointsman-attempt"] = str(stamp.number)
+    if post.keys:
+        headers["webhook-signature"] = " ".join(
+            [sign(key, post.webhook_id, stamp.sent_at, post.body) for key in post.keys]
+        )
+    return HttpRequest(
+        method="POST",
+        url=post.url,
+        headers=headers,
+        body=post.body,
+        timeout_ms=post.timeout_ms,
+        max_response_bytes=post.max_response_bytes,
+        tenant=post.tenant,
     )
 
 
-async def perform(request: HttpRequest, doors: Doors) -> HttpResponse | EgressError:
+async def perform(request: Post, stamp: AttemptStamp, door: Egress) -> HttpResponse | EgressError:
     """Send the request once."""
     try:
-        return await doors.egress.request(request)
+        return await door.request(stamped(request, stamp))
     except EgressError as error:
         if error.code == "timeout":
             error.message += f" The callback's timeoutDuration is {request.timeout_ms} ms."
@@ -94,13 +122,7 @@ def classify(delivery: HttpResponse | EgressError) -> Outcome:
     to be called again; everything else is permanent, 3xx included, since no redirect is followed.
     """
     if isinstance(delivery, EgressError):
-        return Outcome(
-            success=False,
-            code=delivery.code,
-            error=delivery.message,
-            retryable=not delivery.permanent,
-            unsent=delivery.phase == "connect" or delivery.reused_connection_closed,
-        )
+        return outcome_of_error(delivery)
     status = delivery.status
     return Outcome(
         success=200 <= status < 300,
@@ -108,9 +130,9 @@ def classify(delivery: HttpResponse | EgressError) -> Outcome:
         error=None if 200 <= status < 300 else _explain(status),
         retryable=status in RETRYABLE_STATUS or status >= 500,
         status_code=status,
-        retry_after_seconds=_retry_after(delivery),
+        retry_after_seconds=retry_after_seconds(delivery),
         gone=status == 410,
-        response=_kept(delivery),
+        response=kept_response(delivery),
     )
 
 
@@ -120,50 +142,3 @@ def _explain(status: int) -> str:
     if status == 410:
         return "The receiver answered 410 Gone: it asks not to be called again. The action was switched off."
     return f"The receiver answered {status}."
-
-
-def _retry_after(response: HttpResponse) -> float | None:
-    """Seconds until the receiver wants the next attempt: Retry-After as seconds or as a date, capped."""
-    value = next((value for name, value in response.headers if name.lower() == "retry-after"), "").strip()
-    if not value:
-        return None
-    if value.isascii() and value.isdigit():
-        seconds = float(value[:9])
-    else:
-        try:
-            date = email.utils.parsedate_to_datetime(value)
-            until = date.replace(tzinfo=date.tzinfo or UTC)
-            seconds = (until - database_clock.now()).total_seconds()
-        except (ValueError, OverflowError):
-            return None
-    return min(max(seconds, 0.0), MAX_RETRY_AFTER_SECONDS)
-
-
-def _kept(response: HttpResponse) -> dict[str, Any]:
-    """What is stored of a response: status, a few headers, the body as text, or in base64 if it is none."""
-    kept: dict[str, Any] = {
-        "statusCode": response.status,
-        "headers": {
-            name.lower(): value[:MAX_KEPT_HEADER_CHARS]
-            for name, value in response.headers
-            if name.lower() in KEPT_HEADERS
-        },
-        "truncated": response.truncated,
-    }
-    text = _as_text(response)
-    if text is None:
-        kept["body"] = base64.b64encode(response.body).decode()
-        kept["bodyEncoding"] = "base64"
-    else:
-        kept["body"] = text
-    return kept
-
-
-def _as_text(response: HttpResponse) -> str | None:
-    """The body as text, None if it is none. A cut may go through a character; that part is left out."""
-    decoder = codecs.getincrementaldecoder("utf-8")()
-    try:
-        text = decoder.decode(response.body, final=not response.truncated)
-    except UnicodeDecodeError:
-        return None
-    return None if "\x00" in text else text

@@ -12,13 +12,21 @@ from typing import Any
 from shared.action_types import parse_config
 from shared.action_types.store import Config
 from shared.errors import Invalid, PointsmanError
-from worker.actions.contract import Action, AttemptContext, Doors, Outcome
-from worker.actions.storage import StoredItem
+from worker.actions.contract import AttemptStamp, ExecutionContext, Outcome
+from worker.doors.storage import NewItem, Storage
+from worker.records import ActionRecord
+
+DOOR = Storage
 
 DEFAULT_CONTENT_TYPE = "application/octet-stream"
 
 
-def prepare(action: Action, context: AttemptContext) -> StoredItem:
+def starts_at_claim(action: ActionRecord) -> bool:  # noqa: ARG001
+    """Yes: nothing of it is decided only when it is prepared."""
+    return True
+
+
+def prepare(action: ActionRecord, context: ExecutionContext) -> NewItem:
     """Build the item. Raises Invalid when it is larger than an item may be."""
     config = parse_config("STORE", action.config)
     assert isinstance(config, Config)
@@ -32,7 +40,7 @@ def prepare(action: Action, context: AttemptContext) -> StoredItem:
             code="item_too_large",
             hint="Send a smaller body, or ask the operator to raise POINTSMAN_MAX_STORED_ITEM_BYTES.",
         )
-    return StoredItem(
+    return NewItem(
         user_id=context.callback.user_id,
         callback_id=context.callback.id,
         action_id=action.id,
@@ -49,16 +57,20 @@ def _as_json(value: Any) -> bytes:
     return json.dumps(value, allow_nan=False).encode()
 
 
-async def perform(request: StoredItem, doors: Doors) -> StoredItem | PointsmanError:
+async def perform(
+    request: NewItem,
+    stamp: AttemptStamp,  # noqa: ARG001 - an item is the same on every attempt
+    door: Storage,
+) -> NewItem | PointsmanError:
     """Store the item and wait until it is committed."""
     try:
-        await doors.storage.store(request)
+        await door.store(request)
     except PointsmanError as error:
         return error
     return request
 
 
-def classify(delivery: StoredItem | PointsmanError) -> Outcome:
+def classify(delivery: NewItem | PointsmanError) -> Outcome:
     """Say how the attempt ended: over the quota is permanent, an absent PostgreSQL is not."""
     if isinstance(delivery, PointsmanError):
         return Outcome(

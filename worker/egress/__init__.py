@@ -1,1 +1,1 @@
-"""The only door through which a connection leaves."""
+"""What alone opens connections to the outside."""

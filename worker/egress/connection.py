@@ -36,7 +36,7 @@ HAPPY_EYEBALLS_SECONDS = 0.25  # the "Connection Attempt Delay" of RFC 8305
 NO_TIMEOUT = aiohttp.ClientTimeout(total=None, connect=None, sock_read=None, sock_connect=None)
 
 
-class Attempt:
+class Progress:
     """How far one request has got. The connector, the request and the connection write it."""
 
     __slots__ = ("connection", "dialled", "max_body_bytes", "phase", "transport")
@@ -63,7 +63,7 @@ class Attempt:
             self.transport.abort()
 
 
-current: ContextVar[Attempt | None] = ContextVar("egress_attempt", default=None)
+current: ContextVar[Progress | None] = ContextVar("egress_progress", default=None)
 
 
 class GuardedConnection(ResponseHandler):
@@ -168,15 +168,15 @@ class GuardedConnector(aiohttp.TCPConnector):
 
 
 class TellingRequest(aiohttp.ClientRequest):
-    """A request that tells its attempt when it leaves and when it has left."""
+    """A request that tells its Progress when it leaves and when it has left."""
 
     async def send(self, conn: Connection) -> aiohttp.ClientResponse:
         connection = conn.protocol
         assert isinstance(connection, GuardedConnection)
-        attempt = current.get()
-        connection.expect_response(None if attempt is None else attempt.max_body_bytes)
-        if attempt is not None:
-            attempt.begin(connection, has_body=bool(self._body))
+        progress = current.get()
+        connection.expect_response(None if progress is None else progress.max_body_bytes)
+        if progress is not None:
+            progress.begin(connection, has_body=bool(self._body))
         return await super().send(conn)
 
     async def write_bytes(
@@ -189,9 +189,9 @@ class TellingRequest(aiohttp.ClientRequest):
             if transport is not None:
                 transport.abort()
             raise
-        attempt = current.get()
-        if attempt is not None and connection is not None and connection.exception() is None:
-            attempt.phase = "receive"
+        progress = current.get()
+        if progress is not None and connection is not None and connection.exception() is None:
+            progress.phase = "receive"
 
 
 def open_session(connector: GuardedConnector) -> aiohttp.ClientSession:
@@ -220,10 +220,10 @@ def open_session(connector: GuardedConnector) -> aiohttp.ClientSession:
 def _open_socket(guard: AddressGuard, info: tuple[Any, ...]) -> socket.socket:
     """Make the socket for one address, or raise BlockedAddress. Literals and names all come by here."""
     family, kind, protocol, _, address = info
-    attempt = current.get()
-    if attempt is not None:
-        attempt.dialled = True
-        attempt.phase = "connect"
+    progress = current.get()
+    if progress is not None:
+        progress.dialled = True
+        progress.phase = "connect"
     guard.check(address[0])
     opened = socket.socket(family, kind, protocol)
     opened.setblocking(False)

@@ -1,4 +1,4 @@
-"""HTTP through the one door.
+"""The door of HTTP.
 
 Invariants: request() puts at most one request on the wire, follows no redirect and returns or raises
 within timeout_ms, which covers the look-up, connecting, TLS, sending and the last byte of the response.
@@ -18,16 +18,18 @@ import re
 import socket
 import ssl
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import lru_cache, partial
 
 import aiohttp
 from yarl import URL
 
+from shared.config import Settings
 from worker.egress.addresses import AddressGuard
-from worker.egress.connection import Attempt, GuardedConnector, current, open_session
-from worker.egress.errors import EgressError, bad_request, translate
+from worker.egress.connection import GuardedConnector, Progress, current, open_session
+from worker.egress.errors import EgressError, bad_request
+from worker.egress.messages import HttpRequest, HttpResponse
 from worker.egress.resolver import CACHE_SECONDS, GetAddrInfo, GuardedResolver, acting_tenant
+from worker.egress.translate import translate
 from worker.egress.wire import Destination, WireResponse, exchange, read_capped
 
 WHOLE_BODY_BYTES = 64 * 1024  # a larger body goes out in pieces, as fast as the peer reads
@@ -58,34 +60,8 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _CONTROL_BUT_TAB = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f]")
 
 
-@dataclass(frozen=True, slots=True)
-class HttpRequest:
-    """One request. headers are sent as they are; tenant is whom the look-up is charged to."""
-
-    method: str
-    url: str
-    headers: Mapping[str, str]
-    body: bytes
-    timeout_ms: int
-    max_response_bytes: int
-    tenant: str
-
-
-@dataclass(frozen=True, slots=True)
-class HttpResponse:
-    """What came back. headers: in the order of the wire, without NUL, surrogates or other controls.
-
-    body: the bytes of the wire, never decompressed. truncated: there was more, or would have been.
-    """
-
-    status: int
-    headers: tuple[tuple[str, str], ...]
-    body: bytes
-    truncated: bool
-
-
 class Egress:
-    """The guarded HTTP client of one process. Lives in one event loop: start() and close() it there.
+    """The door of all HTTP action types: the guarded client of a process. Lives in one event loop.
 
     connection_limit: connections in use at once; as many again may be kept alive.
     """
@@ -115,15 +91,24 @@ class Egress:
         self._session: aiohttp.ClientSession | None = None
         self._destination: Callable[[str], Destination]
 
+    @classmethod
+    def make(cls, settings: Settings) -> Egress:
+        """The door of one worker process."""
+        return cls(
+            guard=AddressGuard(settings.egress_allow),
+            dns_threads=settings.dns_threads,
+            connection_limit=settings.capacity,
+        )
+
     @property
     def session(self) -> aiohttp.ClientSession:
         """The guarded session, for a transport that brings its own deadline, cap and acting_for()."""
         if self._session is None:
-            raise RuntimeError("egress is not started")
+            raise RuntimeError("egress is not open")
         return self._session
 
-    async def start(self) -> None:
-        """Open the door: make the session in the running loop."""
+    async def open(self) -> None:
+        """Make the session in the running loop."""
         self._resolver = self._make_resolver()
         self._connector = GuardedConnector(
             self._guard, self._resolver, limit=self._connection_limit, ssl_context=self._ssl_context
@@ -141,6 +126,10 @@ class Egress:
         await self._resolver.close()
         self._session = self._connector = self._resolver = None
 
+    def dead_thread(self) -> str | None:
+        """None: the only threads look names up, and each is made anew when it is needed."""
+        return None
+
     async def request(self, request: HttpRequest) -> HttpResponse:
         """Send one request and return the response, whatever its status.
 
@@ -148,49 +137,49 @@ class Egress:
         """
         if self._connector is None:
             raise EgressError("connect_failed", _STOPPED)
-        attempt, named = Attempt(request.max_response_bytes), "the URL"
+        progress, named = Progress(request.max_response_bytes), "the URL"
         try:
             destination = self._destination(request.url)
             named = destination.name
             _check_message(request)
             async with asyncio.timeout(request.timeout_ms / 1000):
-                return await self._exchange(destination, request, attempt)
+                return await self._exchange(destination, request, progress)
         except EgressError:
             raise
         except asyncio.CancelledError:
             if _is_being_cancelled():
                 raise
             # aiohttp cancels those who wait when its connector is closed
-            raise EgressError("connect_failed", _STOPPED, phase=attempt.phase) from None
+            raise EgressError("connect_failed", _STOPPED, phase=progress.phase) from None
         except Exception as error:  # noqa: BLE001 - none is swallowed: each becomes an EgressError
             # from None: the text of a foreign exception may hold the URL, which may be a credential
             raise translate(
                 error,
                 destination=named,
-                phase=attempt.phase,
-                reused_and_silent=attempt.reused_and_silent,
+                phase=progress.phase,
+                reused_and_silent=progress.reused_and_silent,
             ) from None
 
     async def _exchange(
-        self, destination: Destination, request: HttpRequest, attempt: Attempt
+        self, destination: Destination, request: HttpRequest, progress: Progress
     ) -> HttpResponse:
-        token, tenant_token = current.set(attempt), acting_tenant.set(request.tenant)
+        token, tenant_token = current.set(progress), acting_tenant.set(request.tenant)
         try:
-            found = await self._send(destination, request, attempt)
+            found = await self._send(destination, request, progress)
         finally:
             current.reset(token)
             acting_tenant.reset(tenant_token)
-            attempt.abort_if_closed()
+            progress.abort_if_closed()
         headers = tuple((_text(name), _text(value)) for name, value in found.raw_headers)
         return HttpResponse(found.status, headers, found.body, found.truncated)
 
-    async def _send(self, destination: Destination, request: HttpRequest, attempt: Attempt) -> WireResponse:
+    async def _send(self, destination: Destination, request: HttpRequest, progress: Progress) -> WireResponse:
         assert self._connector is not None
         cap = request.max_response_bytes
         if len(request.body) > WHOLE_BODY_BYTES:
             return await _send_large(self.session, destination.url, request)
         return await exchange(
-            self._connector, destination, request.method.upper(), request.headers, request.body, cap, attempt
+            self._connector, destination, request.method.upper(), request.headers, request.body, cap, progress
         )
 
 

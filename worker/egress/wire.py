@@ -25,9 +25,9 @@ from worker.egress.connection import (
     MAX_HEADERS,
     MAX_LINE_BYTES,
     NO_TIMEOUT,
-    Attempt,
     GuardedConnection,
     GuardedConnector,
+    Progress,
 )
 
 READ_BUFFER_BYTES = 64 * 1024
@@ -67,7 +67,7 @@ async def exchange(
     headers: Mapping[str, str],
     body: bytes,
     max_response_bytes: int,
-    attempt: Attempt,
+    progress: Progress,
 ) -> WireResponse:
     """Send one request and read its response. The caller has checked the message and keeps the deadline."""
     connection = await connector.connect(destination, [], NO_TIMEOUT)
@@ -85,9 +85,9 @@ async def exchange(
             max_headers=MAX_HEADERS,
         )
         protocol.expect_response(max_response_bytes)
-        attempt.begin(protocol, has_body=bool(body))
+        progress.begin(protocol, has_body=bool(body))
         _write(protocol, destination, method, headers, body)
-        attempt.phase = "receive"
+        progress.phase = "receive"
         message, payload = await protocol.read()
         while 100 <= message.code < 200 and message.code != SWITCHING_PROTOCOLS:
             message, payload = await protocol.read()

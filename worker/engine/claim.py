@@ -26,10 +26,11 @@ from shared.postgres.group_commit import is_content_error
 from shared.postgres.statements import PLANNED_ONCE, Batch, batch
 from shared.runs import claim as moves
 from shared.runs.settle import Settlement, settle
-from worker.actions.contract import Action, Trigger
+from worker.actions import starts_at_claim
 from worker.engine.rows import ACTIONS_OF_CALLBACKS, read_actions, read_callbacks, read_executions
-from worker.engine.state import Execution, Run, Status
+from worker.engine.state import Execution, HeldRun, Status
 from worker.engine.steps import Attempt, assign_steps, next_move
+from worker.records import ActionRecord, TriggerRecord
 
 CALL_SECONDS = 10.0
 MAX_LOSSES_ALONE = 3  # workers that die while a run is all they hold: then it is the run that kills them
@@ -52,9 +53,9 @@ class Claimer:
         self,
         worker_id: UUID,
         ids: Sequence[UUID],
-        deliver: Callable[[list[Run]], None] = lambda _runs: None,
+        deliver: Callable[[list[HeldRun]], None] = lambda _runs: None,
         max_losses: int = 0,
-    ) -> list[Run]:
+    ) -> list[HeldRun]:
         """Claim what is PENDING and due among these ids; deliver is called after each commit with what it claimed.
 
         What was lost with more than max_losses workers is left alone: suspects() names it. (What has killed
@@ -94,7 +95,7 @@ class Claimer:
         if is_content_error(error) or isinstance(error, LookupError):
             self._settle_unclaimable(trigger_id)
 
-    def _claim(self, worker_id: UUID, ids: Sequence[UUID], max_losses: int) -> list[Run]:
+    def _claim(self, worker_id: UUID, ids: Sequence[UUID], max_losses: int) -> list[HeldRun]:
         with batch(self._connection) as statements:
             claimed = moves.claim(statements, ids, worker_id, max_losses, MAX_LOSSES_ALONE)
             if not claimed:
@@ -121,7 +122,7 @@ def _concerns_all(error: Exception) -> bool:
     return isinstance(error, (*USELESS, psycopg2.ProgrammingError, MemoryError))
 
 
-def _assemble(statements: Batch, claimed: Sequence[Any], worker_id: UUID) -> tuple[list[Run], datetime]:
+def _assemble(statements: Batch, claimed: Sequence[Any], worker_id: UUID) -> tuple[list[HeldRun], datetime]:
     """Read everything else that the claimed runs need and build them in memory."""
     rows = [_Claimed(*row) for row in claimed]
     now = rows[0].now
@@ -132,7 +133,7 @@ def _assemble(statements: Batch, claimed: Sequence[Any], worker_id: UUID) -> tup
     executions = read_executions(statements, with_executions) if with_executions else {}
     runs = []
     for row in rows:
-        run = Run(
+        run = HeldRun(
             trigger=row.trigger(),
             callback=callbacks.get(row.callback_id),
             worker_id=worker_id,
@@ -168,11 +169,11 @@ class _Claimed(NamedTuple):
     received_at: datetime
     may_have_executions: bool
 
-    def trigger(self) -> Trigger:
+    def trigger(self) -> TriggerRecord:
         """The trigger; raises LookupError when its row is gone, which only tampering can do."""
         if not self.has_trigger:
             raise LookupError(f"trigger {self.trigger_id} has no row")
-        return Trigger(
+        return TriggerRecord(
             id=self.trigger_id,
             callback_id=self.callback_id,
             user_id=self.user_id,
@@ -186,14 +187,14 @@ class _Claimed(NamedTuple):
         )
 
 
-def _by_callback(actions: Sequence[Action]) -> dict[UUID, list[Action]]:
-    found: dict[UUID, list[Action]] = {}
+def _by_callback(actions: Sequence[ActionRecord]) -> dict[UUID, list[ActionRecord]]:
+    found: dict[UUID, list[ActionRecord]] = {}
     for action in actions:
         found.setdefault(action.callback_id, []).append(action)
     return found
 
 
-def _equip(run: Run, actions: Sequence[Action]) -> None:
+def _equip(run: HeldRun, actions: Sequence[ActionRecord]) -> None:
     """Give a run its executions (at the first claim) and these their actions as they are now.
 
     The steps are fixed at the first claim; a later edit of order or parallel does not move them.
@@ -210,7 +211,7 @@ def _equip(run: Run, actions: Sequence[Action]) -> None:
         execution.action = by_id.get(execution.action_id)
 
 
-def _first_executions(trigger: Trigger, actions: Sequence[Action]) -> list[Execution]:
+def _first_executions(trigger: TriggerRecord, actions: Sequence[ActionRecord]) -> list[Execution]:
     return [
         Execution(
             id=execution_id(trigger.id, action.rank),
@@ -225,10 +226,10 @@ def _first_executions(trigger: Trigger, actions: Sequence[Action]) -> list[Execu
     ]
 
 
-def _start(statements: Batch, runs: Sequence[Run], now: datetime) -> None:
+def _start(statements: Batch, runs: Sequence[HeldRun], now: datetime) -> None:
     """Commit what starts now: the due executions of each run's current step, with their attempt number."""
-    inserted: list[tuple[Run, Execution]] = []
-    restarted: list[tuple[Run, Execution]] = []
+    inserted: list[tuple[HeldRun, Execution]] = []
+    restarted: list[tuple[HeldRun, Execution]] = []
     for run in runs:
         new = [execution for execution in run.executions if execution.status is Status.NEW]
         for execution in new:
@@ -253,16 +254,19 @@ def _start(statements: Batch, runs: Sequence[Run], now: datetime) -> None:
         )
 
 
-def _startable(run: Run, now: datetime) -> list[Execution]:
+def _startable(run: HeldRun, now: datetime) -> list[Execution]:
+    """What is attempted without a look at what it would do; the run decides about the rest."""
     if run.doom is not None:
         return []
     move = next_move(run.executions, now)
     if not isinstance(move, Attempt):
         return []
-    return [e for e in move.executions if e.action is not None and e.action.enabled]
+    return [
+        e for e in move.executions if e.action is not None and e.action.enabled and starts_at_claim(e.action)
+    ]
 
 
-def _insert_columns(pairs: Sequence[tuple[Run, Execution]]) -> tuple[str, ...]:
+def _insert_columns(pairs: Sequence[tuple[HeldRun, Execution]]) -> tuple[str, ...]:
     return (
         array(e.id for _, e in pairs),
         array(run.id for run, _ in pairs),

@@ -1,8 +1,9 @@
 """The engine of a worker process: one asyncio loop in a thread of its own, and the threads around it.
 
-The loop carries runs and makes no database call; claim, journal, storage, heartbeat and maintenance each
-own a thread and a connection. offer() is the only way in. stop() ends when every run has ended or has been
-released, within the grace time.
+The loop carries runs and makes no database call; claim, journal, heartbeat and maintenance each own
+a thread and a connection. What action types need to reach the outside is behind their doors: the
+engine knows no type and no door by name. offer() is the only way in. stop() ends when every run has
+ended or has been released, within the grace time.
 """
 
 from __future__ import annotations
@@ -21,24 +22,30 @@ from shared import metrics
 from shared.config import Settings
 from shared.crypto import SecretBox
 from shared.errors import ClaimLost
+from shared.postgres.group_commit import SHUTDOWN_SECONDS
 from shared.redis.settlements import Announcer
 from shared.threads import EX_SOFTWARE, OwnedThread, first_dead
-from worker.actions.contract import Doors, Limits
-from worker.actions.storage import Storage
-from worker.egress.addresses import AddressGuard
-from worker.egress.http import Egress
+from worker.actions import KINDS
+from worker.actions.contract import Limits
+from worker.doors import Doors
+from worker.engine.attempt import LeaseLost
 from worker.engine.claim import Claimer
 from worker.engine.heartbeat import Heartbeat
 from worker.engine.intake import Intake
 from worker.engine.journal import Journal
 from worker.engine.room import Room
-from worker.engine.run import LeaseLost, Services, carry, fail, release
-from worker.engine.state import ROW_OVERHEAD_BYTES, Run
+from worker.engine.run import carry, fail, release
+from worker.engine.services import RunServices
+from worker.engine.state import ROW_OVERHEAD_BYTES, HeldRun
 
 TICK_SECONDS = 0.25
 FIRST_FAIL_PAUSE_SECONDS = 1.0
 MAX_FAIL_PAUSE_SECONDS = 60.0
-RELEASE_SECONDS = 3.0  # for writing what is released at the end of the grace time
+START_SECONDS = 10.0
+# for writing what is released at the end of the grace time
+RELEASE_SECONDS = 3.0
+# longer than the group commit of a door takes to give up on a PostgreSQL that does not answer
+CLOSE_SECONDS = SHUTDOWN_SECONDS + 2.0
 
 log = structlog.get_logger("engine")
 
@@ -46,9 +53,8 @@ log = structlog.get_logger("engine")
 class Engine:
     """Carries the runs of one worker process."""
 
-    def __init__(self, settings: Settings, database_url: str, secrets: SecretBox) -> None:
+    def __init__(self, settings: Settings, secrets: SecretBox) -> None:
         self._settings = settings
-        self._database_url = database_url
         self._room = Room(
             settings.capacity, settings.capacity_bytes, settings.max_body_bytes + ROW_OVERHEAD_BYTES
         )
@@ -57,27 +63,27 @@ class Engine:
         self._ticked_at = time.monotonic()
         self._tasks: dict[UUID, asyncio.Task[None]] = {}
         self._draining = False
-        self._journal = Journal(database_url)
-        self._storage = Storage(database_url)
-        self._egress = Egress(
-            guard=AddressGuard(settings.egress_allow),
-            dns_threads=settings.dns_threads,
-            connection_limit=settings.capacity,
-        )
+        self._journal = Journal(settings.postgres)
+        self._doors = Doors.make((kind.DOOR for kind in KINDS.values()), settings)
         self._heartbeat = Heartbeat(
-            settings, database_url, self._room, lambda: self._ticked_at, self._lost_lease, self._dead_thread
+            settings,
+            settings.postgres,
+            self._room,
+            lambda: self._ticked_at,
+            self._lost_lease,
+            self._dead_thread,
         )
         self._intake = Intake(
-            Claimer(database_url),
+            Claimer(settings.postgres),
             self._room,
             lambda: self._heartbeat.worker_id,
             self._heartbeat.holds_lease,
             self._deliver,
         )
         self._announcer = Announcer(settings.redis)
-        self._services = Services(
+        self._services = RunServices(
             journal=self._journal,
-            doors=Doors(self._egress, self._storage),
+            doors=self._doors,
             secrets=secrets,
             limits=Limits(
                 max_response_bytes=settings.max_response_bytes,
@@ -90,7 +96,6 @@ class Engine:
         self._watched = [
             self._loop_thread,
             self._journal.thread,
-            self._storage.thread,
             self._intake.thread,
             self._heartbeat.thread,
             self._announcer.thread,
@@ -112,10 +117,9 @@ class Engine:
 
     def start(self) -> None:
         self._loop_thread.start()
-        self._call(self._egress.start(), timeout_seconds=10)
-        self._call(self._tick_once(), timeout_seconds=10)
+        self._call(self._doors.open_all(), START_SECONDS)
+        self._call(self._tick_once(), START_SECONDS)
         self._journal.start()
-        self._storage.start()
         self._announcer.start()
         self._intake.start()
         self._heartbeat.start()
@@ -134,13 +138,12 @@ class Engine:
         log.info("draining", runs=self.in_flight, grace_seconds=self._settings.drain_seconds)
         self._intake.stop()
         self._wait_until_empty(self._settings.drain_seconds)
-        self._call(self._cancel_all(), timeout_seconds=RELEASE_SECONDS)
+        self._call_at_last(self._cancel_all(), RELEASE_SECONDS)
         self._wait_until_empty(RELEASE_SECONDS)
         self._journal.stop(RELEASE_SECONDS)
-        self._storage.stop()
+        self._call_at_last(self._doors.close_all(), CLOSE_SECONDS)
         self._announcer.stop()
         self._heartbeat.stop()
-        self._call(self._egress.close(), timeout_seconds=2)
         self._loop_thread.stop(self._end_loop, 2)
         log.info("engine_stopped", seconds=round(time.monotonic() - started, 2), left=self.in_flight)
 
@@ -168,7 +171,7 @@ class Engine:
                 task.cancel()
         self._loop.call_later(TICK_SECONDS, self._tick)
 
-    def _start_runs(self, runs: list[Run]) -> None:
+    def _start_runs(self, runs: list[HeldRun]) -> None:
         for run in runs:
             task = self._loop.create_task(self._carry(run))
             self._tasks[run.id] = task
@@ -179,7 +182,7 @@ class Engine:
         self._tasks.pop(run_id, None)
         self._room.leave(run_id)
 
-    async def _carry(self, run: Run) -> None:
+    async def _carry(self, run: HeldRun) -> None:
         try:
             await carry(run, self._services)
         except ClaimLost:
@@ -193,7 +196,7 @@ class Engine:
             log.exception("run_broken", trigger=str(run.id))
             await self._fail(run)
 
-    async def _release(self, run: Run) -> None:
+    async def _release(self, run: HeldRun) -> None:
         try:
             await release(run, self._services, "released")
         except ClaimLost:
@@ -201,7 +204,7 @@ class Engine:
         except Exception as error:  # noqa: BLE001 - the sweep of another worker finds what stays behind
             log.warning("release_failed", trigger=str(run.id), error=type(error).__name__)
 
-    async def _fail(self, run: Run) -> None:
+    async def _fail(self, run: HeldRun) -> None:
         """A fault of ours in a run ends it, so that its side effects are not repeated without bound.
 
         While that cannot be written the run is kept here: let go, it would be claimed and sent again.
@@ -225,7 +228,7 @@ class Engine:
 
     # other threads
 
-    def _deliver(self, runs: list[Run]) -> None:
+    def _deliver(self, runs: list[HeldRun]) -> None:
         self._loop.call_soon_threadsafe(self._start_runs, runs)
 
     def _lost_lease(self, reason: str) -> None:
@@ -235,12 +238,16 @@ class Engine:
     def _dead_thread(self) -> str | None:
         if self._draining:
             return None
-        return first_dead(self._watched)
+        return first_dead(self._watched) or self._doors.dead_thread()
 
     def _call(self, coroutine: Coroutine[Any, Any, None], timeout_seconds: float) -> None:
-        """Run a coroutine on the loop; a loop that does not answer in time must not keep stop() from its end."""
+        """Run a coroutine on the loop and wait for its end, a bounded time."""
+        asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(timeout_seconds)
+
+    def _call_at_last(self, coroutine: Coroutine[Any, Any, None], timeout_seconds: float) -> None:
+        """The same; a loop that does not answer in time must not keep stop() from its end."""
         try:
-            asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(timeout_seconds)
+            self._call(coroutine, timeout_seconds)
         except TimeoutError:
             log.error("loop_does_not_answer", seconds=timeout_seconds)
 
@@ -248,4 +255,4 @@ class Engine:
         deadline = time.monotonic() + seconds
         with self._room.changed:
             while len(self._room) and (left := deadline - time.monotonic()) > 0:
-                self._room.changed.wait(left)
+                self._room.wait_for_leave(left)

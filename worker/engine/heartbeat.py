@@ -9,7 +9,7 @@ row has gone was declared dead: it lets go of everything and goes on under a new
 from __future__ import annotations
 
 import os
-import socket
+import platform
 import threading
 import time
 from collections.abc import Callable
@@ -135,7 +135,7 @@ class Heartbeat:
                     _REGISTER,
                     (
                         str(self._worker_id),
-                        socket.gethostname(),
+                        platform.node(),
                         list(self._settings.lanes),
                         self._settings.capacity,
                     ),

@@ -20,7 +20,7 @@ import structlog
 from shared.threads import OwnedThread
 from worker.engine.claim import Claimer
 from worker.engine.room import Room
-from worker.engine.state import Run
+from worker.engine.state import HeldRun
 from worker.engine.suspects import Plan, Suspects
 
 MAX_CLAIM_IDS = 200
@@ -61,7 +61,7 @@ class Intake:
         room: Room,
         worker_id: Callable[[], UUID],
         may_claim: Callable[[], bool],
-        deliver: Callable[[list[Run]], None],
+        deliver: Callable[[list[HeldRun]], None],
     ) -> None:
         self._claimer = claimer
         self._room = room
@@ -136,8 +136,10 @@ class Intake:
                 if self._offers and plan.ordinary > 0:
                     return self._take_offered(min(plan.ordinary, MAX_CLAIM_IDS))
                 # a turn must end in time although nobody offers anything: nobody can, while it lasts
-                somebody_waits = self._offers or self._suspects.wait or self._suspects.in_turn
-                self._room.changed.wait(IDLE_WAIT_SECONDS if somebody_waits else None)
+                if self._offers or self._suspects.wait or self._suspects.in_turn:
+                    self._room.wait_for_leave(IDLE_WAIT_SECONDS)
+                else:
+                    self._room.changed.wait()  # for an offer, or the end
         return _Portion()
 
     def _take_offered(self, room: int) -> _Portion:
@@ -184,7 +186,7 @@ class Intake:
             with self._room.changed:
                 self._suspects.found({one: losses for one, losses in found.items() if losses > max_losses})
 
-    def _take_in(self, runs: list[Run]) -> None:
+    def _take_in(self, runs: list[HeldRun]) -> None:
         """Hold what one commit claimed and hand it to the loop, at once: until then reconcile calls it stranded."""
         with self._room.changed:
             for run in runs:

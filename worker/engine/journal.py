@@ -10,13 +10,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
+import structlog
+
 from shared import metrics
-from shared.errors import ClaimLost
-from shared.json_text import to_json
+from shared.errors import ClaimLost, RowRejected
 from shared.postgres.arrays import array
 from shared.postgres.connections import OwnedConnection
 from shared.postgres.group_commit import GroupCommit
@@ -25,104 +25,37 @@ from shared.runs import fence, give_back
 from shared.runs.settle import SETTLE, Settlement
 from shared.runs.settle import columns as settle_columns
 from shared.threads import OwnedThread
-from worker.actions.contract import Action
+from worker.actions.contract import Outcome
+from worker.engine.entry import Entry, ExecutionRow, Parked, Released, Settled, refused_row, started_row
 from worker.engine.rows import ACTIONS_BY_ID, read_actions
-from worker.engine.state import Execution, Run, Status
+from worker.engine.state import Execution, HeldRun
 from worker.engine.switch_off import switch_off
+from worker.records import ActionRecord
 
 MAX_BATCH_ROWS = 200
 MAX_BATCH_BYTES = 8 * 1024 * 1024
 MAX_QUEUE_ROWS = 100_000
 MAX_QUEUE_BYTES = 512 * 1024 * 1024
 CALL_SECONDS = 10.0
-ENTRY_BYTES = 500
+
+log = structlog.get_logger("journal")
 
 
-@dataclass(frozen=True, slots=True)
-class Settled:
-    """The run ends: its row goes, its log row comes. details: reason and the steps' results."""
+Fate = ActionRecord | Outcome
+"""Of an execution whose step has come: its action as it is now, or why it cannot start."""
 
-    success: bool
-    status_code: int | None
-    details: dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Parked:
-    """The run waits for a retry, this many seconds from now."""
-
-    delay_seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class Released:
-    """The run is given back at once; its RUNNING executions become PENDING with this in their history."""
-
-    outcome: str
-
-
-@dataclass(frozen=True, slots=True)
-class _Row:
-    """One execution's new values, as columns of the UPDATE."""
-
-    id: UUID
-    trigger_id: UUID
-    status: str
-    attempt: int
-    claim: int
-    response: str | None
-    error: str | None
-    duration_ms: int | None
-    delay_seconds: float | None
-    history: str | None
-    starts: bool
-
-
-@dataclass(slots=True)
-class Entry:
-    """One change of one run, all or nothing.
-
-    changed: executions whose attempt has ended (their state in memory is what gets written).
-    starting: executions of a later step to be committed as RUNNING; the answer says which may start.
-    end: how the run leaves this worker, if it does.
-    rows, details: what is written of `changed` and of a settled run. Made with the entry, in its run's own coroutine, so
-    that what cannot be written fails its run alone.
-    """
-
-    run: Run
-    changed: tuple[Execution, ...] = ()
-    starting: tuple[Execution, ...] = ()
-    end: Settled | Parked | Released | None = None
-    rows: list[_Row] = field(init=False)
-    details: str = field(init=False, default="{}")
-
-    def __post_init__(self) -> None:
-        self.rows = [_changed_row(self.run, execution) for execution in self.changed]
-        if isinstance(self.end, Settled):
-            self.details = to_json(self.end.details)
-
-    @property
-    def size(self) -> int:
-        """About how many bytes it holds until it is written."""
-        return (
-            ENTRY_BYTES * (1 + len(self.changed) + len(self.starting))
-            + len(self.details)
-            + 2 * sum(len(row.response or "") for row in self.rows)  # the text, and what it was made of
-        )
-
-
-Started = dict[UUID, Action]
-"""What a written entry answers: action id → the action as it is now, for each execution that may start."""
+Fates = dict[UUID, Fate]
+"""What a written entry answers, by action id, for each execution that it starts or asks about."""
 
 
 class Journal:
-    """Writes entries in batches; the future of an entry holds Started, or ClaimLost, RowRejected, Unavailable."""
+    """Writes entries in batches. An entry's future holds Fates, or ClaimLost, RowRejected, Unavailable."""
 
     def __init__(self, database_url: str) -> None:
         self._connection = OwnedConnection(
             database_url, "journal", call_seconds=CALL_SECONDS, autocommit=True, options=PLANNED_ONCE
         )
-        self._commits: GroupCommit[Entry, Started | ClaimLost] = GroupCommit(
+        self._commits: GroupCommit[Entry, Fates | ClaimLost] = GroupCommit(
             "journal",
             self.flush,
             max_batch_rows=MAX_BATCH_ROWS,
@@ -143,17 +76,17 @@ class Journal:
     def thread(self) -> OwnedThread:
         return self._commits.thread
 
-    async def write(self, entry: Entry) -> Started | ClaimLost:
+    async def write(self, entry: Entry) -> Fates | ClaimLost:
         """Write an entry, even when the coroutine is cancelled meanwhile. ClaimLost (returned, not raised): the fence dropped it."""
         return await self._commits.submit(entry, entry.size)
 
-    def flush(self, entries: Sequence[Entry]) -> list[Started | ClaimLost]:
+    def flush(self, entries: Sequence[Entry]) -> list[Fates | ClaimLost]:
         """Write a batch in one transaction; one answer for each entry, in order."""
         with batch(self._connection) as statements:
             held = _lock(statements, entries)
             live = [entry for entry in entries if _matches(entry, held)]
-            actions = _actions_to_start(statements, live)
-            rows = [row for entry in live for row in _rows_of(entry, actions)]
+            fates = _fates(statements, live)
+            rows = [row for entry in live for row in _rows_of(entry, fates)]
             if rows:
                 fence.write(statements, _columns(rows))
             switch_off(statements, _gone(live))
@@ -164,7 +97,7 @@ class Journal:
         for success, count in ends.items():
             metrics.runs_settled.labels(str(success).lower()).inc(count)
         return [
-            {e.action_id: actions[e.action_id] for e in entry.starting if _may_start(e, actions)}
+            {e.action_id: fates[e.action_id] for e in (*entry.starting, *entry.asking)}
             if id(entry) in alive
             else ClaimLost("The run is held under another claim.")
             for entry in entries
@@ -181,90 +114,36 @@ def _matches(entry: Entry, held: dict[UUID, tuple[Any, ...]]) -> bool:
     return row is not None and row == (entry.run.worker_id, entry.run.claim, "RUNNING")
 
 
-def _actions_to_start(statements: Batch, live: Sequence[Entry]) -> dict[UUID, Action]:
-    """The actions of starting executions, read anew: mending an action mends what has not started yet."""
-    ids = {e.action_id for entry in live for e in entry.starting}
+def _fates(statements: Batch, live: Sequence[Entry]) -> Fates:
+    """The actions are read anew: fixing an action fixes what has not started yet."""
+    ids = {e.action_id for entry in live for e in (*entry.starting, *entry.asking)}
     if not ids:
         return {}
-    return {action.id: action for action in read_actions(statements, ACTIONS_BY_ID, ids)}
+    actions = {action.id: action for action in read_actions(statements, ACTIONS_BY_ID, ids)}
+    return {action_id: _fate(actions.get(action_id)) for action_id in ids}
 
 
-def _may_start(execution: Execution, actions: dict[UUID, Action]) -> bool:
-    action = actions.get(execution.action_id)
-    return action is not None and action.enabled
+def _fate(action: ActionRecord | None) -> Fate:
+    if action is None:
+        return Outcome.permanent("action_deleted", "The action was deleted before its step came.")
+    if not action.enabled:
+        return Outcome.permanent("action_disabled", "The action was disabled before its step came.")
+    return action
 
 
-def _rows_of(entry: Entry, actions: dict[UUID, Action]) -> list[_Row]:
+def _rows_of(entry: Entry, fates: Fates) -> list[ExecutionRow]:
     rows = list(entry.rows)
     for execution in entry.starting:
-        if _may_start(execution, actions):
-            rows.append(_row(entry.run, execution, "RUNNING", attempt=execution.attempt + 1, starts=True))
+        fate = fates[execution.action_id]
+        if isinstance(fate, Outcome):
+            rows.append(refused_row(entry.run, execution, fate))
         else:
-            rows.append(_row(entry.run, execution, "FAILED", error=not_started_error(execution, actions)))
+            rows.append(started_row(entry.run, execution))
     return rows
 
 
-def not_started_error(execution: Execution, actions: dict[UUID, Action]) -> str:
-    """Why an execution cannot start although its step has come."""
-    if execution.action_id in actions:
-        return "action_disabled: The action was disabled before its step came."
-    return "action_deleted: The action was deleted before its step came."
-
-
-def _changed_row(run: Run, execution: Execution) -> _Row:
-    outcome = execution.outcome
-    assert outcome is not None
-    error = None if outcome.success else f"{outcome.code}: {outcome.error}"
-    history = None
-    if execution.status is Status.PENDING:
-        history = to_json(
-            {
-                "attempt": execution.attempt,
-                "durationMs": execution.duration_ms,
-                "outcome": outcome.code,
-                "statusCode": outcome.status_code,
-                "error": error,
-                **({"immediate": True} if execution.immediate and execution.tries.made == 1 else {}),
-            }
-        )
-    return _row(
-        run,
-        execution,
-        execution.status.value,
-        response=None if outcome.response is None else to_json(outcome.response),
-        error=error,
-        history=history,
-    )
-
-
-def _row(
-    run: Run,
-    execution: Execution,
-    status: str,
-    *,
-    attempt: int | None = None,
-    response: str | None = None,
-    error: str | None = None,
-    history: str | None = None,
-    starts: bool = False,
-) -> _Row:
-    return _Row(
-        id=execution.id,
-        trigger_id=run.id,
-        status=status,
-        attempt=execution.attempt if attempt is None else attempt,
-        claim=run.claim,
-        response=response,
-        error=error,
-        duration_ms=None if starts else execution.duration_ms,
-        delay_seconds=execution.retry_delay_seconds if status == "PENDING" else None,
-        history=history,
-        starts=starts,
-    )
-
-
-def _columns(rows: Sequence[_Row]) -> tuple[str, ...]:
-    return tuple(array(getattr(row, name) for row in rows) for name in _Row.__slots__)
+def _columns(rows: Sequence[ExecutionRow]) -> tuple[str, ...]:
+    return tuple(array(getattr(row, name) for row in rows) for name in ExecutionRow.__slots__)
 
 
 def _gone(live: Sequence[Entry]) -> list[tuple[UUID, UUID]]:
@@ -292,3 +171,43 @@ def _end_runs(statements: Batch, live: Sequence[Entry]) -> None:
     for outcome in sorted({end.outcome for _, end in released}):
         ids = [trigger_id for trigger_id, end in released if end.outcome == outcome]
         give_back.release(statements, ids, outcome)
+
+
+async def write_change(
+    journal: Journal,
+    run: HeldRun,
+    changed: tuple[Execution, ...] = (),
+    starting: tuple[Execution, ...] = (),
+    asking: tuple[Execution, ...] = (),
+    end: Settled | Parked | Released | None = None,
+) -> Fates | None:
+    """Write a change of a run and wait until it is committed.
+
+    None: something in it could not be stored; the outcomes it carried are now FAILED
+    `unstorable_response` in memory, and the caller decides anew. Raises ClaimLost.
+    """
+    try:
+        entry = Entry(run, changed, starting, asking, end)
+    except Exception as error:  # noqa: BLE001 - an action's kind made what cannot be written
+        _unstorable(changed, error)
+        return None
+    try:
+        answer = await journal.write(entry)
+    except RowRejected as error:
+        _unstorable(changed, error)
+        return None
+    if isinstance(answer, ClaimLost):
+        raise answer
+    return answer
+
+
+def _unstorable(changed: tuple[Execution, ...], error: Exception) -> None:
+    """Make these outcomes FAILED `unstorable_response`; raises the error where they are that already."""
+    if not any(e.outcome is not None and e.outcome.code != "unstorable_response" for e in changed):
+        raise error
+    log.warning("outcome_unstorable", error=type(error).__name__)
+    for execution in changed:
+        execution.finish(
+            Outcome.permanent("unstorable_response", "The receiver's answer cannot be stored."),
+            execution.duration_ms,
+        )

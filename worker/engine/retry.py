@@ -12,7 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from shared.action_types.retry_policy import RetryPolicy, parse_retry
-from worker.actions.contract import Action, Outcome
+from worker.actions.contract import Outcome
+from worker.records import ActionRecord
 
 DEFAULT_SCHEDULE_SECONDS = (5.0, 30.0, 120.0, 600.0, 3_600.0, 10_800.0, 28_800.0)
 JITTER = 0.2
@@ -39,7 +40,7 @@ class Again:
 
 
 def next_attempt(
-    action: Action,
+    action: ActionRecord,
     tries: Tries,
     outcome: Outcome,
     duration_ms: int,

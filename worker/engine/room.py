@@ -1,7 +1,8 @@
 """How much a worker holds: bounded in runs and in bytes of bodies.
 
 A trigger that is in here is in this process's memory and is never claimed again. Shared by the claim
-thread, the loop and the heartbeat.
+thread, the loop and the heartbeat. A run that leaves wakes those threads alone that wait for that:
+a claim thread that waits for an offer sleeps on.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ class Room:
         self._largest_bytes = largest_bytes
         self._held: dict[UUID, int] = {}
         self._held_bytes = 0
+        self._waiting = 0
         self.changed = threading.Condition()
 
     def free(self) -> int:
@@ -40,7 +42,19 @@ class Room:
             size_bytes = self._held.pop(trigger_id, None)
             if size_bytes is not None:
                 self._held_bytes -= size_bytes
-                self.changed.notify_all()
+                if self._waiting:
+                    self.changed.notify_all()
+
+    def wait_for_leave(self, seconds: float) -> None:
+        """Wait, at most so long, until a run has left or `changed` is notified.
+
+        The caller holds the lock of `changed`.
+        """
+        self._waiting += 1
+        try:
+            self.changed.wait(seconds)
+        finally:
+            self._waiting -= 1
 
     def without_held(self, ids: Iterable[UUID]) -> list[UUID]:
         """These ids, each once, less those already held."""

@@ -15,8 +15,8 @@ from uuid import UUID
 
 from shared.postgres.arrays import array
 from shared.postgres.statements import Batch, Statement
-from worker.actions.contract import Action, Callback
 from worker.engine.state import Execution, Status
+from worker.records import ActionRecord, CallbackRecord
 
 MAX_KEPT_TEXTS = 1_024  # of configs, at most 256 KiB each and mostly below one
 MAX_KEPT_TEXT_CHARS = 4_096  # a longer one is read anew each time
@@ -59,7 +59,7 @@ FROM action_executions x WHERE x.trigger_id = ANY($1)
 )
 
 
-def read_actions(batch: Batch, statement: Statement, ids: Iterable[UUID]) -> list[Action]:
+def read_actions(batch: Batch, statement: Statement, ids: Iterable[UUID]) -> list[ActionRecord]:
     """The actions that are not deleted: ACTIONS_OF_CALLBACKS or ACTIONS_BY_ID, of these callbacks or with these ids."""
     return [_action(row) for row in batch.ask(statement, array(ids))]
 
@@ -80,10 +80,10 @@ def _settings(
     return config, retry, None
 
 
-def _action(row: Sequence[Any]) -> Action:
+def _action(row: Sequence[Any]) -> ActionRecord:
     is_short = len(row[8]) <= MAX_KEPT_TEXT_CHARS
     config, retry, flaw = (_settings if is_short else _settings.__wrapped__)(row[8], row[9])
-    return Action(
+    return ActionRecord(
         id=row[0],
         callback_id=row[1],
         type=row[2],
@@ -99,10 +99,10 @@ def _action(row: Sequence[Any]) -> Action:
     )
 
 
-def read_callbacks(batch: Batch, ids: Iterable[UUID], now: datetime) -> dict[UUID, Callback]:
+def read_callbacks(batch: Batch, ids: Iterable[UUID], now: datetime) -> dict[UUID, CallbackRecord]:
     """The callbacks that are not deleted, by id, each with the signing secrets in force at `now`."""
     return {
-        row[0]: Callback(
+        row[0]: CallbackRecord(
             id=row[0],
             user_id=row[1],
             name=row[2],

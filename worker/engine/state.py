@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from worker.actions.contract import Action, Callback, Outcome, Trigger
+from worker.actions.contract import Outcome, Prepared
 from worker.engine.retry import Again, Tries
+from worker.records import ActionRecord, CallbackRecord, TriggerRecord
 
 ROW_OVERHEAD_BYTES = 2_000
 
@@ -28,8 +29,10 @@ class Execution:
     """One action for one trigger. Changed only by the coroutine of its run.
 
     status RUNNING means: committed as RUNNING with this attempt number, its side effect may start.
-    lost_attempts: earlier ones that ended with their worker or were released by it. immediate: a retry came at once,
-    outside the schedule. is_due_at_once: that is what comes now, so that parking its run would only delay it.
+    prepared: what its next attempt performs, where that is prepared already.
+    lost_attempts: earlier ones that ended with their worker or were released by it.
+    immediate: a retry came at once, outside the schedule. is_due_at_once: that is what comes now, so
+    that parking its run would only delay it.
     """
 
     id: UUID
@@ -38,7 +41,8 @@ class Execution:
     step: int
     status: Status
     attempt: int
-    action: Action | None
+    action: ActionRecord | None
+    prepared: Prepared | None = None
     next_attempt_at: datetime | None = None
     duration_ms: int | None = None
     outcome: Outcome | None = None
@@ -67,8 +71,20 @@ class Execution:
         """A deleted action stops nothing."""
         return self.action is not None and self.action.stops_on_failure
 
+    def begin(self, action: ActionRecord) -> None:
+        """Be RUNNING, committed with the next number; action: as it was then.
+
+        What was prepared from an action that has changed since is dropped.
+        """
+        if self.prepared is not None and self.prepared.action != action:
+            self.prepared = None
+        self.action = action
+        self.status = Status.RUNNING
+        self.attempt += 1
+
     def finish(self, outcome: Outcome, duration_ms: int | None = None) -> None:
         """Enter a terminal state."""
+        self.prepared = None
         self.status = Status.SUCCESS if outcome.success else Status.FAILED
         self.outcome = outcome
         self.duration_ms = duration_ms
@@ -78,6 +94,7 @@ class Execution:
 
     def retry(self, outcome: Outcome, duration_ms: int, again: Again, now: datetime) -> None:
         """Go back to PENDING until the next attempt."""
+        self.prepared = None
         self.status = Status.PENDING
         self.outcome = outcome
         self.duration_ms = duration_ms
@@ -88,15 +105,15 @@ class Execution:
 
 
 @dataclass(slots=True, eq=False)
-class Run:
+class HeldRun:
     """A trigger's passage through its steps, held under (trigger id, worker_id, claim).
 
-    awaited: somebody is to be told when it settles. losses: workers that died while they had it. doom: a reason for which nothing of it may run, such as
-    `callback_deleted`.
+    losses: workers that died while they had it. doom: a reason for which nothing of it may run, as
+    `callback_deleted`. awaited: somebody is to be told when it settles.
     """
 
-    trigger: Trigger
-    callback: Callback | None
+    trigger: TriggerRecord
+    callback: CallbackRecord | None
     worker_id: UUID
     claim: int
     losses: int

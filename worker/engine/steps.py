@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from itertools import groupby
 
-from worker.actions.contract import Action
 from worker.engine.state import Execution, Status
+from worker.records import ActionRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +47,10 @@ class Settle:
 Move = Attempt | Park | Stop | Settle
 
 
-def assign_steps(actions: Sequence[Action]) -> list[tuple[Action, int]]:
+def assign_steps(actions: Sequence[ActionRecord]) -> list[tuple[ActionRecord, int]]:
     """Put actions into their order and number their steps from 0."""
     ordered = sorted(actions, key=lambda action: (action.order, action.id))
-    steps: list[tuple[Action, int]] = []
+    steps: list[tuple[ActionRecord, int]] = []
     step, previous_parallel = -1, False
     for action in ordered:
         if not (action.parallel and previous_parallel):

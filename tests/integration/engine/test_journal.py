@@ -12,14 +12,16 @@ import pytest
 from shared.clock import database_clock
 from shared.errors import ClaimLost, RowRejected
 from shared.ids import new_id
-from shared.postgres.connections import GuardedConnection, OwnedConnection
+from shared.postgres.connections import OwnedConnection, WatchedConnection
 from tests.loops import later
 from tests.world import World
 from worker.actions.contract import Outcome
 from worker.engine.claim import Claimer
-from worker.engine.journal import Entry, Journal, Parked, Released, Settled
+from worker.engine.entry import Entry, Parked, Released, Settled
+from worker.engine.journal import Journal
 from worker.engine.retry import Again, Tries
-from worker.engine.state import Run, Status
+from worker.engine.state import HeldRun, Status
+from worker.records import ActionRecord
 
 OK = Outcome(success=True, status_code=200, response={"statusCode": 200, "body": "fine"})
 SETTLED = Settled(success=True, status_code=200, details={"reason": None})
@@ -34,20 +36,20 @@ def journal(world: World) -> Iterator[Journal]:
 
 
 @pytest.fixture
-def claim(world: World) -> Iterator[Callable[..., list[Run]]]:
+def claim(world: World) -> Iterator[Callable[..., list[HeldRun]]]:
     claimer = Claimer(world.database_url)
     yield lambda count=1, ids=None: claimer.claim(new_id(), ids or [world.trigger() for _ in range(count)])
     claimer.close()
 
 
-def finished(run: Run, outcome: Outcome = OK) -> Entry:
+def finished(run: HeldRun, outcome: Outcome = OK) -> Entry:
     for execution in run.executions:
         execution.finish(outcome, 12)
     return Entry(run, changed=tuple(run.executions), end=SETTLED)
 
 
 def test_settling_removes_the_run_and_writes_the_log(
-    world: World, journal: Journal, claim: Callable[..., list[Run]]
+    world: World, journal: Journal, claim: Callable[..., list[HeldRun]]
 ) -> None:
     world.action()
     (run,) = claim()
@@ -75,7 +77,7 @@ def test_settling_removes_the_run_and_writes_the_log(
     ],
 )
 def test_a_stale_workers_late_write_changes_nothing(
-    world: World, journal: Journal, claim: Callable[..., list[Run]], theft: str
+    world: World, journal: Journal, claim: Callable[..., list[HeldRun]], theft: str
 ) -> None:
     """Fails without the fence."""
     world.action()
@@ -89,7 +91,7 @@ def test_a_stale_workers_late_write_changes_nothing(
 
 
 def test_the_fence_sees_a_void_that_commits_while_it_waits(
-    world: World, journal: Journal, claim: Callable[..., list[Run]], connect: Callable[..., Any]
+    world: World, journal: Journal, claim: Callable[..., list[HeldRun]], connect: Callable[..., Any]
 ) -> None:
     """Fails when the fence is a join in the UPDATE: that reads an old snapshot."""
     world.action()
@@ -106,7 +108,7 @@ def test_the_fence_sees_a_void_that_commits_while_it_waits(
 
 
 def test_a_terminal_execution_is_never_overwritten(
-    world: World, journal: Journal, claim: Callable[..., list[Run]]
+    world: World, journal: Journal, claim: Callable[..., list[HeldRun]]
 ) -> None:
     world.action()
     (run,) = claim()
@@ -116,7 +118,7 @@ def test_a_terminal_execution_is_never_overwritten(
 
 
 def test_one_unstorable_response_among_fifty_fails_alone(
-    world: World, journal: Journal, claim: Callable[..., list[Run]]
+    world: World, journal: Journal, claim: Callable[..., list[HeldRun]]
 ) -> None:
     """Fails without the halving: one NUL makes PostgreSQL refuse the whole batch."""
     world.action()
@@ -134,7 +136,7 @@ def test_one_unstorable_response_among_fifty_fails_alone(
 
 
 def test_parking_gives_the_run_back_until_it_is_due(
-    world: World, journal: Journal, claim: Callable[..., list[Run]]
+    world: World, journal: Journal, claim: Callable[..., list[HeldRun]]
 ) -> None:
     world.action()
     (run,) = claim()
@@ -158,7 +160,7 @@ def test_parking_gives_the_run_back_until_it_is_due(
 
 
 def test_an_immediate_retry_and_lost_attempts_are_known_to_the_next_claim(
-    world: World, journal: Journal, claim: Callable[..., list[Run]]
+    world: World, journal: Journal, claim: Callable[..., list[HeldRun]]
 ) -> None:
     """The schedule goes on where it stood; fails when a claim counts every attempt against it."""
     world.action()
@@ -178,7 +180,7 @@ def test_an_immediate_retry_and_lost_attempts_are_known_to_the_next_claim(
 
 
 def test_a_receiver_that_is_gone_switches_its_action_off_and_says_so(
-    world: World, journal: Journal, claim: Callable[..., list[Run]]
+    world: World, journal: Journal, claim: Callable[..., list[HeldRun]]
 ) -> None:
     action = world.action()
     runs = [*claim(), *claim()]
@@ -199,7 +201,7 @@ def test_a_receiver_that_is_gone_switches_its_action_off_and_says_so(
 
 
 def test_an_action_that_was_mended_meanwhile_stays_on(
-    world: World, journal: Journal, claim: Callable[..., list[Run]]
+    world: World, journal: Journal, claim: Callable[..., list[HeldRun]]
 ) -> None:
     """Fails when an attempt at the old address, still under way, switches off what its user has just mended."""
     world.action()
@@ -212,7 +214,7 @@ def test_an_action_that_was_mended_meanwhile_stays_on(
 
 
 def test_an_entry_written_twice_stands_once_in_the_history(
-    world: World, journal: Journal, claim: Callable[..., list[Run]]
+    world: World, journal: Journal, claim: Callable[..., list[HeldRun]]
 ) -> None:
     """The answer to a commit was lost, so the entry is written again. Fails when it is added again."""
     world.action()
@@ -227,7 +229,7 @@ def test_an_entry_written_twice_stands_once_in_the_history(
 
 
 def test_releasing_makes_what_was_running_pending(
-    world: World, journal: Journal, claim: Callable[..., list[Run]]
+    world: World, journal: Journal, claim: Callable[..., list[HeldRun]]
 ) -> None:
     world.action()
     (run,) = claim()
@@ -240,7 +242,7 @@ def test_releasing_makes_what_was_running_pending(
 
 
 def test_a_release_behind_a_park_leaves_the_retrys_time(
-    world: World, journal: Journal, claim: Callable[..., list[Run]]
+    world: World, journal: Journal, claim: Callable[..., list[HeldRun]]
 ) -> None:
     """Fails when the release does not look at the status: both may share a batch at the end of a drain."""
     world.action()
@@ -253,13 +255,13 @@ def test_a_release_behind_a_park_leaves_the_retrys_time(
 
 
 def test_starting_a_later_step_reads_its_actions_anew(
-    world: World, journal: Journal, claim: Callable[..., list[Run]]
+    world: World, journal: Journal, claim: Callable[..., list[HeldRun]]
 ) -> None:
     world.action(0)
-    mended = world.action(1, parallel=True)
+    fixed = world.action(1, parallel=True)
     disabled, deleted = world.action(2, parallel=True), world.action(3, parallel=True)
     (run,) = claim()
-    world.do('UPDATE actions SET config = \'{"url": "http://mended/"}\' WHERE id = %s', mended)
+    world.do('UPDATE actions SET config = \'{"url": "http://fixed/"}\' WHERE id = %s', fixed)
     world.do("UPDATE actions SET enabled = false WHERE id = %s", disabled)
     world.do("UPDATE actions SET deleted_at = now() WHERE id = %s", deleted)
     first, *rest = run.executions
@@ -268,15 +270,40 @@ def test_starting_a_later_step_reads_its_actions_anew(
     started = later(journal.write, Entry(run, changed=(first,), starting=tuple(rest))).result(5)
 
     assert not isinstance(started, ClaimLost)
-    assert {action_id: action.config["url"] for action_id, action in started.items()} == {
-        mended: "http://mended/"
-    }
+    may_start = {one: fate for one, fate in started.items() if isinstance(fate, ActionRecord)}
+    assert {one: action.config["url"] for one, action in may_start.items()} == {fixed: "http://fixed/"}
+    refusals = {one: fate.code for one, fate in started.items() if isinstance(fate, Outcome)}
+    assert refusals == {disabled: "action_disabled", deleted: "action_deleted"}
     states = {UUID(r["action_id"]): (r["status"], r["error"]) for r in world.executions(run.id)}
-    assert states[mended] == ("RUNNING", None)
+    assert states[fixed] == ("RUNNING", None)
     assert states[disabled][0] == "FAILED"
     assert states[disabled][1].startswith("action_disabled: ")
     assert states[deleted][1].startswith("action_deleted: ")
     assert run.executions[0].status is Status.SUCCESS
+
+
+def test_asking_changes_nothing_and_says_how_the_actions_are_now(
+    world: World, journal: Journal, claim: Callable[..., list[HeldRun]]
+) -> None:
+    """Under the fence like any entry: who has lost the run learns nothing."""
+    world.action(0)
+    fixed, deleted = world.action(1, parallel=True), world.action(2, parallel=True)
+    (run,) = claim()
+    world.do('UPDATE actions SET config = \'{"url": "http://fixed/"}\' WHERE id = %s', fixed)
+    world.do("UPDATE actions SET deleted_at = now() WHERE id = %s", deleted)
+    before = world.executions(run.id)
+
+    fates = later(journal.write, Entry(run, asking=tuple(run.executions[1:]))).result(5)
+
+    assert not isinstance(fates, ClaimLost)
+    assert isinstance(fates[fixed], ActionRecord)
+    assert fates[fixed] != run.executions[1].action
+    assert fates[deleted] == Outcome.permanent(
+        "action_deleted", "The action was deleted before its step came."
+    )
+    assert world.executions(run.id) == before
+    world.do("UPDATE runs SET claim = claim + 1")
+    assert isinstance(later(journal.write, Entry(run, asking=tuple(run.executions))).result(5), ClaimLost)
 
 
 class AwayAtFirst(OwnedConnection):
@@ -284,14 +311,14 @@ class AwayAtFirst(OwnedConnection):
 
     failures = 3
 
-    def get(self) -> GuardedConnection:
+    def get(self) -> WatchedConnection:
         if self.failures:
             self.failures -= 1
             raise psycopg2.OperationalError("the database system is starting up")
         return super().get()
 
 
-def test_results_outlive_an_outage_of_postgres(world: World, claim: Callable[..., list[Run]]) -> None:
+def test_results_outlive_an_outage_of_postgres(world: World, claim: Callable[..., list[HeldRun]]) -> None:
     """Fails when the journal is not patient: three failures in a row are more than one repetition."""
     world.action()
     (run,) = claim()

@@ -11,19 +11,19 @@ import pytest
 from shared.errors import Invalid
 from shared.ids import new_id
 from tests.world import World
-from worker.actions.storage import Storage, StoredItem
+from worker.doors.storage import NewItem, Storage
 
 
 @pytest.fixture
 def storage(world: World) -> Iterator[Storage]:
     storage = Storage(world.database_url)
-    storage.start()
+    asyncio.run(storage.open())
     yield storage
-    storage.stop()
+    asyncio.run(storage.close())
 
 
-def new_item(world: World, max_items: int = 100) -> StoredItem:
-    return StoredItem(
+def new_item(world: World, max_items: int = 100) -> NewItem:
+    return NewItem(
         user_id=world.user_id,
         callback_id=world.callback_id,
         action_id=new_id(),

@@ -17,8 +17,9 @@ from tests.loops import later
 from tests.world import World
 from worker.actions.contract import Outcome
 from worker.engine.claim import Claimer
-from worker.engine.journal import Entry, Journal, Settled
-from worker.engine.state import Run
+from worker.engine.entry import Entry, Settled
+from worker.engine.journal import Journal
+from worker.engine.state import HeldRun
 
 GOOD = Outcome(success=True, code="ok", response={"statusCode": 200, "body": "kept"})
 BAD = Outcome.permanent("http_400", "no")
@@ -56,13 +57,13 @@ def settled(world: World, claimer: Claimer, journal: Journal) -> UUID:
     return trigger_id
 
 
-def claim_again(world: World, claimer: Claimer, trigger_id: UUID, start: Start, **options: Any) -> Run:
+def claim_again(world: World, claimer: Claimer, trigger_id: UUID, start: Start, **options: Any) -> HeldRun:
     renewed = replay(world.cursor, world.user_id, [trigger_id], start, **options)
     (run,) = claimer.claim(new_id(), list(renewed.values()))
     return run
 
 
-def states(world: World, run: Run) -> list[tuple[int, str, int]]:
+def states(world: World, run: HeldRun) -> list[tuple[int, str, int]]:
     return [(row["step"], row["status"], row["attempt"]) for row in world.executions(run.id)]
 
 

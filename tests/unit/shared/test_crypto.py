@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from standardwebhooks import Webhook, WebhookVerificationError
 
 from shared import crypto
-from shared.crypto import SecretBox, new_key, new_signing_secret, new_token, sign, token_hash
+from shared.crypto import SecretBox, new_key, new_signing_secret, new_token, sign, signing_key, token_hash
 from shared.errors import ConfigError, Invalid
 
 
@@ -22,7 +22,7 @@ from shared.errors import ConfigError, Invalid
 def test_the_standards_own_library_verifies_our_signature(payload: dict[str, int]) -> None:
     secret, other, now = new_signing_secret(), new_signing_secret(), int(datetime.now(UTC).timestamp())
     body = json.dumps(payload).encode()
-    both = " ".join(sign(key, "id-1", now, body) for key in (other, secret))
+    both = " ".join(sign(signing_key(key), "id-1", now, body) for key in (other, secret))
     headers = {"webhook-id": "id-1", "webhook-timestamp": str(now), "webhook-signature": both}
     for key in (secret, other):
         assert Webhook(key).verify(body.decode(), headers) == payload
@@ -32,10 +32,13 @@ def test_the_standards_own_library_verifies_our_signature(payload: dict[str, int
 
 def test_a_signature_covers_id_timestamp_and_body() -> None:
     secret, now = new_signing_secret(), int(datetime.now(UTC).timestamp())
-    good = sign(secret, "id-1", now, b'{"a": 1}')
+    good = sign(signing_key(secret), "id-1", now, b'{"a": 1}')
     headers = {"webhook-id": "id-1", "webhook-timestamp": str(now), "webhook-signature": good}
     assert Webhook(secret).verify('{"a": 1}', headers) == {"a": 1}
-    for changed in (sign(secret, "id-2", now, b'{"a": 1}'), sign(secret, "id-1", now - 1, b'{"a": 1}')):
+    for changed in (
+        sign(signing_key(secret), "id-2", now, b'{"a": 1}'),
+        sign(signing_key(secret), "id-1", now - 1, b'{"a": 1}'),
+    ):
         assert changed != good
     assert len(base64.b64decode(secret.removeprefix("whsec_"))) == 32
 
@@ -76,14 +79,17 @@ def test_a_signature_is_the_one_that_the_specification_defines() -> None:
     key = bytes(range(24))
     expected = hmac.new(key, b"msg_1.1614265330." + b"\xff\x00", hashlib.sha256).digest()
     for secret in ("whsec_" + base64.b64encode(key).decode(), base64.b64encode(key).decode()):
-        assert sign(secret, "msg_1", 1614265330, b"\xff\x00") == "v1," + base64.b64encode(expected).decode()
+        assert (
+            sign(signing_key(secret), "msg_1", 1614265330, b"\xff\x00")
+            == "v1," + base64.b64encode(expected).decode()
+        )
 
 
 def test_a_secret_that_left_the_rotation_verifies_no_more() -> None:
     old, new, now = new_signing_secret(), new_signing_secret(), int(datetime.now(UTC).timestamp())
     headers = {"webhook-id": "id-1", "webhook-timestamp": str(now)}
-    during = " ".join(sign(secret, "id-1", now, b"{}") for secret in (new, old))
-    after = sign(new, "id-1", now, b"{}")
+    during = " ".join(sign(signing_key(secret), "id-1", now, b"{}") for secret in (new, old))
+    after = sign(signing_key(new), "id-1", now, b"{}")
     assert Webhook(old).verify("{}", {**headers, "webhook-signature": during}) == {}
     assert Webhook(new).verify("{}", {**headers, "webhook-signature": after}) == {}
     with pytest.raises(WebhookVerificationError):

@@ -9,7 +9,7 @@ from typing import Any, cast
 import pytest
 
 from shared.errors import ConfigError
-from shared.postgres.connections import GuardedConnection, Watchdog, sqlalchemy_url
+from shared.postgres.connections import Watchdog, WatchedConnection, sqlalchemy_url
 
 
 class Call:
@@ -35,14 +35,14 @@ def pair() -> Any:
 
 def test_an_overdue_call_is_cut(pair: tuple[socket.socket, socket.socket]) -> None:
     ours, _theirs = pair
-    with Watchdog().watch(cast(GuardedConnection, Call(ours, 0.05))):
+    with Watchdog().watch(cast(WatchedConnection, Call(ours, 0.05))):
         assert ours.recv(1) == b"", "the socket was shut down under the blocked read"
 
 
 def test_a_call_that_ended_in_time_is_not_cut(pair: tuple[socket.socket, socket.socket]) -> None:
     ours, theirs = pair
     watchdog = Watchdog()
-    with watchdog.watch(cast(GuardedConnection, Call(ours, 0.05))):
+    with watchdog.watch(cast(WatchedConnection, Call(ours, 0.05))):
         pass
     ours.settimeout(0.5)
     with pytest.raises(TimeoutError):
@@ -67,8 +67,8 @@ def test_only_the_overdue_one_of_two_calls_is_cut(pair: tuple[socket.socket, soc
     overdue, _theirs = pair
     ours, theirs = socket.socketpair()
     watchdog = Watchdog()
-    with ours, theirs, watchdog.watch(cast(GuardedConnection, Call(ours, 60))):
-        with watchdog.watch(cast(GuardedConnection, Call(overdue, 0.05))):
+    with ours, theirs, watchdog.watch(cast(WatchedConnection, Call(ours, 60))):
+        with watchdog.watch(cast(WatchedConnection, Call(overdue, 0.05))):
             assert overdue.recv(1) == b""
         theirs.send(b"x")
         assert ours.recv(1) == b"x"
@@ -79,7 +79,7 @@ def test_the_end_of_a_call_within_a_call_does_not_end_the_watch(
 ) -> None:
     """Fails when a statement inside of a longer call takes the connection off the watchdog's list."""
     ours, _theirs = pair
-    watchdog, connection = Watchdog(), cast(GuardedConnection, Call(ours, 0.05))
+    watchdog, connection = Watchdog(), cast(WatchedConnection, Call(ours, 0.05))
     with watchdog.watch(connection):
         with watchdog.watch(connection):
             pass
@@ -88,11 +88,11 @@ def test_the_end_of_a_call_within_a_call_does_not_end_the_watch(
 
 def test_a_call_that_failed_is_not_watched_any_more(pair: tuple[socket.socket, socket.socket]) -> None:
     ours, theirs = pair
-    watchdog, connection = Watchdog(), cast(GuardedConnection, Call(ours, 0.05))
+    watchdog, connection = Watchdog(), cast(WatchedConnection, Call(ours, 0.05))
     with pytest.raises(ZeroDivisionError), watchdog.watch(connection):
         raise ZeroDivisionError
     overdue, silent = socket.socketpair()
-    with overdue, silent, watchdog.watch(cast(GuardedConnection, Call(overdue, 0.2))):
+    with overdue, silent, watchdog.watch(cast(WatchedConnection, Call(overdue, 0.2))):
         assert overdue.recv(1) == b"", "the watchdog has passed since"
     theirs.send(b"x")
     assert ours.recv(1) == b"x"
@@ -102,7 +102,7 @@ def test_a_descriptor_that_was_closed_and_given_to_another_is_not_cut() -> None:
     """The watch ends with its call, so that the number of a closed socket can be used again at once."""
     watchdog = Watchdog()
     first, theirs = socket.socketpair()
-    with theirs, watchdog.watch(cast(GuardedConnection, Call(first, 0.05))):
+    with theirs, watchdog.watch(cast(WatchedConnection, Call(first, 0.05))):
         number = first.fileno()
     first.close()
     again, other = socket.socketpair()
@@ -110,7 +110,7 @@ def test_a_descriptor_that_was_closed_and_given_to_another_is_not_cut() -> None:
     with again, other, overdue, silent:
         again.settimeout(5)
         assert number in (again.fileno(), other.fileno(), overdue.fileno(), silent.fileno())
-        with watchdog.watch(cast(GuardedConnection, Call(overdue, 0.2))):
+        with watchdog.watch(cast(WatchedConnection, Call(overdue, 0.2))):
             overdue.settimeout(5)
             assert overdue.recv(1) == b"", "the watchdog has passed since"
         other.send(b"x")
@@ -121,7 +121,7 @@ def test_a_closed_connection_has_no_socket_to_watch() -> None:
     class Closed:
         closed = 1
 
-    with Watchdog().watch(cast(GuardedConnection, Closed())):
+    with Watchdog().watch(cast(WatchedConnection, Closed())):
         pass
 
 
@@ -129,7 +129,7 @@ def test_one_thread_watches_for_a_whole_process(pair: tuple[socket.socket, socke
     before = sum(thread.name == "db-watchdog" for thread in threading.enumerate())
     watchdog = Watchdog()
     for _ in range(20):
-        with watchdog.watch(cast(GuardedConnection, Call(pair[0], 60))):
+        with watchdog.watch(cast(WatchedConnection, Call(pair[0], 60))):
             pass
     assert sum(thread.name == "db-watchdog" for thread in threading.enumerate()) == before + 1
 

@@ -13,12 +13,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.errors import Invalid, PointsmanError, Unavailable
-from tests.unit.worker.actions.test_http_post import context
+from tests.unit.worker.actions.test_http_post import STAMP, context
 from tests.unit.worker.engine.test_steps import new_action
-from worker.actions import attempt
-from worker.actions.contract import Action, AttemptContext, Doors, Limits, Outcome
-from worker.actions.storage import Storage, StoredItem
-from worker.actions.store import prepare
+from worker.actions import perform, prepare
+from worker.actions.contract import ExecutionContext, Limits, Outcome
+from worker.actions.store import prepare as prepare_item
+from worker.doors import Doors
+from worker.doors.storage import NewItem, Storage
+from worker.records import ActionRecord
 
 LIMITS = Limits(max_response_bytes=1, max_stored_item_bytes=1000, max_stored_items=7)
 
@@ -34,42 +36,44 @@ json_values = st.recursive(
 )
 
 
-def storing(config: dict[str, Any]) -> Action:
+def storing(config: dict[str, Any]) -> ActionRecord:
     return replace(new_action(), type="STORE", config=config)
 
 
-def given_body(body: bytes, content_type: str | None = "text/csv") -> AttemptContext:
-    return replace(context(body=body, content_type=content_type), limits=LIMITS)
+def given_body(body: bytes, content_type: str | None = "text/csv") -> ExecutionContext:
+    return context(body=body, content_type=content_type)._replace(limits=LIMITS)
 
 
 class FakeStorage:
     """Keeps items in a list, or refuses."""
 
     def __init__(self, refusal: PointsmanError | None = None) -> None:
-        self.items: list[StoredItem] = []
+        self.items: list[NewItem] = []
         self.refusal = refusal
 
-    async def store(self, item: StoredItem) -> None:
+    async def store(self, item: NewItem) -> None:
         if self.refusal is not None:
             raise self.refusal
         self.items.append(item)
 
 
-def attempted(storage: FakeStorage, config: dict[str, Any], given: AttemptContext) -> Outcome:
-    doors = Doors(egress=cast(Any, None), storage=cast(Storage, storage))
-    return asyncio.run(attempt(storing(config), given, doors))
+def attempted(storage: FakeStorage, config: dict[str, Any], given: ExecutionContext) -> Outcome:
+    prepared = prepare(storing(config), given)
+    if isinstance(prepared, Outcome):
+        return prepared
+    return asyncio.run(perform(prepared, STAMP, Doors({Storage: cast(Storage, storage)})))
 
 
 @given(st.binary(max_size=1000), st.sampled_from([None, "text/csv", "application/json"]))
 def test_the_body_is_kept_byte_for_byte(body: bytes, content_type: str | None) -> None:
-    item = prepare(storing({}), given_body(body, content_type))
+    item = prepare_item(storing({}), given_body(body, content_type))
     assert (item.content, item.key) == (body, None)
     assert item.content_type == (content_type or "application/octet-stream")
 
 
 def test_an_item_belongs_to_its_tenant_its_trigger_and_its_action() -> None:
     given, action = given_body(b"x"), storing({"key": "orders"})
-    item = prepare(action, given)
+    item = prepare_item(action, given)
     assert (item.user_id, item.callback_id) == (UUID(int=2), UUID(int=1))
     assert (item.trigger_id, item.action_id) == (given.trigger.id, action.id)
     assert (item.key, item.max_items) == ("orders", 7)
@@ -77,21 +81,21 @@ def test_an_item_belongs_to_its_tenant_its_trigger_and_its_action() -> None:
 
 @given(json_values)
 def test_a_value_is_kept_as_json_instead_of_the_body(value: Any) -> None:
-    item = prepare(storing({"value": value}), given_body(b"the body"))
+    item = prepare_item(storing({"value": value}), given_body(b"the body"))
     assert json.loads(item.content) == value
     assert item.content_type == "application/json"
 
 
 def test_a_value_of_null_is_a_value() -> None:
     """Fails when «no value» and «value null» are told apart by the value."""
-    assert prepare(storing({"value": None}), given_body(b"the body")).content == b"null"
+    assert prepare_item(storing({"value": None}), given_body(b"the body")).content == b"null"
 
 
 def test_an_item_may_have_exactly_the_cap() -> None:
-    assert len(prepare(storing({}), given_body(b"x" * 1000)).content) == 1000
+    assert len(prepare_item(storing({}), given_body(b"x" * 1000)).content) == 1000
     for config, body in (({}, b"x" * 1001), ({"value": "x" * 999}, b"")):
         with pytest.raises(Invalid) as error:
-            prepare(storing(config), given_body(body))
+            prepare_item(storing(config), given_body(body))
         assert error.value.code == "item_too_large"
         assert "1001 bytes" in error.value.message
 

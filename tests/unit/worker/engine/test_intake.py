@@ -20,11 +20,11 @@ from worker.engine import suspects
 from worker.engine.claim import Claimer
 from worker.engine.intake import MAX_CLAIM_IDS, Intake
 from worker.engine.room import Room
-from worker.engine.state import Run
+from worker.engine.state import HeldRun
 
 CAPACITY = 5
 
-Deliver = Callable[[list[Run]], None]
+Deliver = Callable[[list[HeldRun]], None]
 
 
 class NotingClaimer:
@@ -37,14 +37,16 @@ class NotingClaimer:
         self.failures: list[Exception] = []
         self.losses: dict[UUID, int] = {}
 
-    def claim(self, worker_id: UUID, ids: Sequence[UUID], deliver: Deliver, max_losses: int = 0) -> list[Run]:
+    def claim(
+        self, worker_id: UUID, ids: Sequence[UUID], deliver: Deliver, max_losses: int = 0
+    ) -> list[HeldRun]:
         assert self.gate.wait(5)
         self.asked.append(list(ids))
         if self.failures:
             raise self.failures.pop()
         base = context()
         runs = [
-            Run(replace(base.trigger, id=i), base.callback, worker_id, 1, self.losses.get(i, 0), [])
+            HeldRun(replace(base.trigger, id=i), base.callback, worker_id, 1, self.losses.get(i, 0), [])
             for i in ids
             if self.losses.get(i, 0) <= max_losses
         ]
@@ -233,7 +235,7 @@ def test_what_others_have_claimed_already_takes_no_room() -> None:
     class Beaten(NotingClaimer):
         def claim(
             self, worker_id: UUID, ids: Sequence[UUID], deliver: Deliver, max_losses: int = 0
-        ) -> list[Run]:
+        ) -> list[HeldRun]:
             return super().claim(worker_id, ids[:1], deliver, max_losses)
 
     room, claimer = Room(CAPACITY, 10**9, 10**4), Beaten()
@@ -255,7 +257,7 @@ def test_room_is_taken_before_the_loop_hears_of_a_run() -> None:
     """Fails when a run that ends at once leaves before it came: its place would be lost for ever."""
     room, seen = Room(CAPACITY, 10**9, 10**4), list[int]()
 
-    def deliver(runs: list[Run]) -> None:
+    def deliver(runs: list[HeldRun]) -> None:
         seen.append(len(room))
         for run in runs:
             room.leave(run.id)
@@ -275,7 +277,7 @@ def test_a_worker_that_came_back_under_a_new_id_claims_under_it() -> None:
     class Asking(NotingClaimer):
         def claim(
             self, worker_id: UUID, ids: Sequence[UUID], deliver: Deliver, max_losses: int = 0
-        ) -> list[Run]:
+        ) -> list[HeldRun]:
             claimed_by.append(worker_id)
             return super().claim(worker_id, ids, deliver, max_losses)
 

@@ -59,7 +59,7 @@ def test_whoever_waits_for_room_is_woken_when_a_run_leaves() -> None:
     def wait() -> None:
         with room.changed:
             waits.set()
-            room.changed.wait(5)
+            room.wait_for_leave(5)
             seen.append(room.free())
 
     waiter = threading.Thread(target=wait)
@@ -68,6 +68,35 @@ def test_whoever_waits_for_room_is_woken_when_a_run_leaves() -> None:
     room.leave(held)
     waiter.join(2)
     assert seen == [1]
+
+
+def test_whoever_waits_for_something_else_sleeps_on_when_a_run_leaves() -> None:
+    """Fails when each run's end wakes the claim thread of an idle worker for nothing."""
+    room = Room(2, CAPACITY_BYTES, LARGEST_BYTES)
+    held = [new_id(), new_id()]
+    for one in held:
+        room.take(one, 0)
+    woken = threading.Event()
+    waits = threading.Event()
+
+    def wait_for_an_offer() -> None:
+        with room.changed:
+            waits.set()
+            room.changed.wait()
+            woken.set()
+
+    idle = threading.Thread(target=wait_for_an_offer, daemon=True)
+    idle.start()
+    assert waits.wait(5)
+    room.leave(held[0])
+    assert not woken.wait(0.2)
+    with room.changed:
+        room.wait_for_leave(0.01)
+    room.leave(held[1])
+    assert not woken.wait(0.2), "who has waited before does not wait any more"
+    with room.changed:
+        room.changed.notify_all()
+    assert woken.wait(5)
 
 
 class Holding(RuleBasedStateMachine):

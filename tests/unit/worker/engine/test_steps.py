@@ -14,15 +14,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.ids import new_id
-from worker.actions.contract import Action
 from worker.engine.state import Execution, Status
 from worker.engine.steps import Attempt, Park, Settle, Stop, assign_steps, next_move
+from worker.records import ActionRecord
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 
 
-def new_action(order: int = 0, parallel: bool = False, stops: bool = True, key: UUID | None = None) -> Action:
-    return Action(
+def new_action(
+    order: int = 0, parallel: bool = False, stops: bool = True, key: UUID | None = None
+) -> ActionRecord:
+    return ActionRecord(
         id=key or new_id(),
         callback_id=UUID(int=1),
         type="HTTP_POST",
@@ -41,7 +43,7 @@ def new_execution(
     status: Status,
     stops: bool = True,
     wait_seconds: float | None = None,
-    action: Action | None = None,
+    action: ActionRecord | None = None,
 ) -> Execution:
     return Execution(
         id=new_id(),
@@ -161,7 +163,7 @@ actions = st.builds(
 
 @given(st.lists(actions, max_size=8, unique_by=lambda action: action.id), st.randoms())
 def test_steps_are_maximal_runs_of_parallel_actions_in_whatever_order_the_rows_come(
-    given_actions: list[Action], shuffle: Random
+    given_actions: list[ActionRecord], shuffle: Random
 ) -> None:
     assigned = assign_steps(given_actions)
     assert [action for action, _ in assigned] == sorted(given_actions, key=lambda a: (a.order, a.id))

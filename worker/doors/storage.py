@@ -1,7 +1,8 @@
-"""Where STORE actions put their items: a group commit into `stored_items`.
+"""STORE's door: a group commit into `stored_items`.
 
 Invariant: a user's items never exceed the cap by more than the rows of one batch, and an item whose
-(trigger_id, action_id) exists is not stored again and counts as stored.
+(trigger_id, action_id) exists is not stored again and counts as stored. It has a thread and a
+connection of its own, so that no attempt blocks the loop.
 """
 
 from __future__ import annotations
@@ -15,11 +16,12 @@ from uuid import UUID
 
 from psycopg2 import Binary
 
+from shared.config import Settings
 from shared.errors import Invalid, Unavailable
 from shared.ids import new_id
 from shared.postgres.connections import OwnedConnection
 from shared.postgres.group_commit import GroupCommit
-from shared.threads import OwnedThread
+from shared.threads import first_dead
 
 MAX_BATCH_ROWS = 100
 MAX_BATCH_BYTES = 8 * 1024 * 1024
@@ -45,7 +47,7 @@ ON CONFLICT (trigger_id, action_id) DO NOTHING
 
 
 @dataclass(frozen=True, slots=True)
-class StoredItem:
+class NewItem:
     """One value to keep. max_items: the cap on its user's items."""
 
     user_id: UUID
@@ -64,7 +66,7 @@ class Storage:
 
     def __init__(self, database_url: str) -> None:
         self._connection = OwnedConnection(database_url, "storage", call_seconds=CALL_SECONDS)
-        self._commits: GroupCommit[StoredItem, bool] = GroupCommit(
+        self._commits: GroupCommit[NewItem, bool] = GroupCommit(
             "storage",
             self._flush,
             max_batch_rows=MAX_BATCH_ROWS,
@@ -73,18 +75,22 @@ class Storage:
             max_queue_bytes=MAX_QUEUE_BYTES,
         )
 
-    def start(self) -> None:
+    @classmethod
+    def make(cls, settings: Settings) -> Storage:
+        """The door of one worker process."""
+        return cls(settings.postgres)
+
+    async def open(self) -> None:
         self._commits.start()
 
-    def stop(self) -> None:
-        self._commits.stop()
-        self._connection.close()
+    async def close(self) -> None:
+        """Store what is queued, as far as a bounded time allows."""
+        await asyncio.to_thread(self._stop)  # it waits for the thread, which must not stop the loop
 
-    @property
-    def thread(self) -> OwnedThread:
-        return self._commits.thread
+    def dead_thread(self) -> str | None:
+        return first_dead([self._commits.thread])
 
-    async def store(self, item: StoredItem) -> None:
+    async def store(self, item: NewItem) -> None:
         """Store an item; raises Invalid over the quota, Unavailable without PostgreSQL or time."""
         future = self._commits.submit(item, len(item.content) + 200)
         try:
@@ -103,7 +109,11 @@ class Storage:
                 hint="Delete callbacks whose items are no longer needed, or ask the operator to raise POINTSMAN_MAX_STORED_ITEMS.",
             )
 
-    def _flush(self, items: Sequence[StoredItem]) -> list[bool]:
+    def _stop(self) -> None:
+        self._commits.stop()
+        self._connection.close()
+
+    def _flush(self, items: Sequence[NewItem]) -> list[bool]:
         with self._connection.transaction() as cursor:
             admitted = self._admit(cursor, items)
             rows = sorted(
@@ -113,7 +123,7 @@ class Storage:
                 cursor.execute(_INSERT, _columns(rows))
         return admitted
 
-    def _admit(self, cursor: Any, items: Sequence[StoredItem]) -> list[bool]:
+    def _admit(self, cursor: Any, items: Sequence[NewItem]) -> list[bool]:
         caps = {str(item.user_id): item.max_items for item in items}
         cursor.execute(_COUNT, (list(caps), list(caps.values())))
         kept: Counter[str] = Counter({str(user): count for user, count in cursor.fetchall()})
@@ -127,14 +137,14 @@ class Storage:
         return admitted
 
 
-def _stored_already(cursor: Any, items: Sequence[StoredItem]) -> set[tuple[UUID, UUID]]:
+def _stored_already(cursor: Any, items: Sequence[NewItem]) -> set[tuple[UUID, UUID]]:
     """What an earlier attempt stored: a repeated attempt succeeds at the cap, too."""
     triggers = [str(item.trigger_id) for item in items]
     cursor.execute(_STORED, (triggers, [str(item.action_id) for item in items]))
     return {(trigger_id, action_id) for trigger_id, action_id in cursor.fetchall()}
 
 
-def _columns(items: Sequence[StoredItem]) -> tuple[list[Any], ...]:
+def _columns(items: Sequence[NewItem]) -> tuple[list[Any], ...]:
     return (
         [str(new_id()) for _ in items],
         [str(item.user_id) for item in items],

@@ -1,0 +1,157 @@
+"""What does not start at its claim, and what starts at a later step, on a real PostgreSQL."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from shared.crypto import SecretBox, new_key
+from shared.ids import new_id
+from tests.made_kind import MADE_TYPE, Megaphone, Saying, register
+from tests.world import World
+from worker.actions.contract import Limits
+from worker.doors import Doors
+from worker.engine.claim import Claimer
+from worker.engine.journal import Journal
+from worker.engine.run import carry
+from worker.engine.services import RunServices
+from worker.engine.state import HeldRun
+
+
+@pytest.fixture
+def saying(monkeypatch: pytest.MonkeyPatch) -> Saying:
+    return register(monkeypatch)
+
+
+@pytest.fixture
+def journal(world: World) -> Iterator[Journal]:
+    journal = Journal(world.database_url)
+    journal.start()
+    yield journal
+    journal.stop(5)
+
+
+@pytest.fixture
+def claim(world: World) -> Iterator[Callable[[UUID], HeldRun]]:
+    claimer = Claimer(world.database_url)
+    yield lambda trigger_id: claimer.claim(new_id(), [trigger_id])[0]
+    claimer.close()
+
+
+def say(world: World, word: str | None, order: int = 0, **fields: Any) -> UUID:
+    config = json.dumps({} if word is None else {"say": word})
+    return world.action(order, type=MADE_TYPE, config=config, **fields)
+
+
+def states(world: World, trigger_id: UUID) -> list[tuple[str, int]]:
+    return [(row["status"], row["attempt"]) for row in world.executions(trigger_id)]
+
+
+class Watching(Megaphone):
+    """Notes what PostgreSQL says of the executions while something is said."""
+
+    def __init__(self, world: World, trigger_id: UUID) -> None:
+        super().__init__()
+        self.meanwhile: list[list[tuple[str, int]]] = []
+        self._world, self._trigger_id = world, trigger_id
+
+    async def say(self, word: str, number: int) -> None:
+        await super().say(word, number)
+        self.meanwhile.append(states(self._world, self._trigger_id))
+
+
+def run_to_its_end(run: HeldRun, journal: Journal, megaphone: Megaphone) -> None:
+    services = RunServices(
+        journal=journal,
+        doors=Doors({Megaphone: megaphone}),
+        secrets=SecretBox(new_key()),
+        limits=Limits(max_response_bytes=1, max_stored_item_bytes=1, max_stored_items=1),
+        may_start=lambda: True,
+    )
+    asyncio.run(carry(run, services))
+
+
+def test_a_claim_leaves_it_pending_and_it_is_running_before_it_is_performed(
+    world: World, journal: Journal, claim: Callable[[UUID], HeldRun], saying: Saying
+) -> None:
+    say(world, "hello")
+    trigger_id = world.trigger()
+    run = claim(trigger_id)
+    assert states(world, trigger_id) == [("PENDING", 0)]
+    assert saying.prepared == []
+    (row,) = world.executions(trigger_id)
+    assert row["started_at"] is None
+
+    megaphone = Watching(world, trigger_id)
+    run_to_its_end(run, journal, megaphone)
+
+    assert megaphone.said == [("hello", 1)]
+    assert megaphone.meanwhile == [[("RUNNING", 1)]]
+    assert states(world, trigger_id) == [("SUCCESS", 1)]
+    (row,) = world.executions(trigger_id)
+    assert row["started_at"] is not None
+
+
+def test_siblings_that_start_at_their_claim_do(
+    world: World, claim: Callable[[UUID], HeldRun], saying: Saying
+) -> None:
+    say(world, "hello", 0, parallel=True)
+    world.action(1, parallel=True)
+    trigger_id = world.trigger()
+    claim(trigger_id)
+    assert sorted(states(world, trigger_id)) == [("PENDING", 0), ("RUNNING", 1)]
+
+
+def test_preparing_that_ends_it_spends_no_attempt(
+    world: World, journal: Journal, claim: Callable[[UUID], HeldRun], saying: Saying
+) -> None:
+    say(world, None)
+    trigger_id = world.trigger()
+    run_to_its_end(claim(trigger_id), journal, Megaphone())
+    (row,) = world.executions(trigger_id)
+    assert (row["status"], row["attempt"], row["started_at"]) == ("FAILED", 0, None)
+    assert row["error"] == "bad_config: Nothing to say. Give it a word."
+    assert row["history"] == []
+    log = world.log(trigger_id)
+    assert log is not None
+    assert not log["success"]
+
+
+class Changing(Megaphone):
+    """Whoever speaks first has another's config changed meanwhile."""
+
+    def __init__(self, change: Callable[[], Any]) -> None:
+        super().__init__()
+        self._change = change
+
+    async def say(self, word: str, number: int) -> None:
+        if not self.said:
+            self._change()
+        await super().say(word, number)
+
+
+@pytest.mark.parametrize("at_claim", ["old", None], ids=["another", "one that cannot be used"])
+def test_a_config_that_changes_before_its_step_comes_is_what_is_performed(
+    world: World,
+    journal: Journal,
+    claim: Callable[[UUID], HeldRun],
+    saying: Saying,
+    at_claim: str | None,
+) -> None:
+    """Fails when a later step is judged by what the claim has read: who fixes an action fixes its run."""
+    say(world, "first")
+    later = say(world, at_claim, 1)
+    trigger_id = world.trigger()
+    run = claim(trigger_id)
+
+    change = "UPDATE actions SET config = %s WHERE id = %s"
+    megaphone = Changing(lambda: world.do(change, json.dumps({"say": "new"}), later))
+    run_to_its_end(run, journal, megaphone)
+
+    assert megaphone.said == [("first", 1), ("new", 1)]
+    assert states(world, trigger_id) == [("SUCCESS", 1), ("SUCCESS", 1)]

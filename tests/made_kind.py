@@ -1,0 +1,74 @@
+"""An action type that only tests know, with a door of its own. It does not start at its claim.
+
+It says a word. Its config is {"say": a word}; without one it cannot be prepared.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from shared.config import Settings
+from shared.errors import Invalid
+from worker import actions
+from worker.actions.contract import AttemptStamp, ExecutionContext, Outcome
+from worker.doors import Door
+from worker.records import ActionRecord
+
+MADE_TYPE = "DISCORD"
+"""A name that PostgreSQL knows as an action type."""
+
+
+class Megaphone:
+    """A door that notes what goes through it. dead: the name of its thread, once that has died."""
+
+    def __init__(self) -> None:
+        self.said: list[tuple[str, int]] = []
+        self.dead: str | None = None
+
+    @classmethod
+    def make(cls, settings: Settings) -> Door:
+        return cls()
+
+    async def open(self) -> None: ...
+
+    async def close(self) -> None: ...
+
+    def dead_thread(self) -> str | None:
+        return self.dead
+
+    async def say(self, word: str, number: int) -> None:
+        self.said.append((word, number))
+
+
+class Saying:
+    """The kind. prepared: the configs that were prepared, in their order."""
+
+    DOOR = Megaphone
+
+    def __init__(self) -> None:
+        self.prepared: list[dict[str, Any]] = []
+
+    def starts_at_claim(self, action: ActionRecord) -> bool:
+        return False
+
+    def prepare(self, action: ActionRecord, context: ExecutionContext) -> str:
+        self.prepared.append(action.config)
+        if "say" not in action.config:
+            raise Invalid("Nothing to say.", code="bad_config", hint="Give it a word.")
+        return str(action.config["say"])
+
+    async def perform(self, request: str, stamp: AttemptStamp, door: Megaphone) -> str:
+        await door.say(request, stamp.number)
+        return request
+
+    def classify(self, delivery: str) -> Outcome:
+        return Outcome(success=True, response={"said": delivery})
+
+
+def register(monkeypatch: pytest.MonkeyPatch) -> Saying:
+    """The kind, registered under MADE_TYPE until the test ends."""
+    kind = Saying()
+    monkeypatch.setitem(actions.KINDS, MADE_TYPE, kind)
+    return kind

@@ -1,0 +1,82 @@
+"""What an HTTP answer means to every action type that gets one.
+
+Invariants: what is kept of a response is bounded and can always be stored as JSON; a receiver's
+Retry-After is seconds from now, never negative and capped. Whether a status is a success is the
+action type's own to say.
+Source: RFC 9110 §10.2.3 and §5.6.7 for Retry-After.
+"""
+
+from __future__ import annotations
+
+import base64
+import codecs
+import email.utils
+from datetime import UTC
+from typing import Any
+
+from shared.clock import database_clock
+from worker.actions.contract import Outcome
+from worker.egress.errors import EgressError
+from worker.egress.messages import HttpResponse
+
+MAX_RETRY_AFTER_SECONDS = 24 * 3600
+KEPT_HEADERS = frozenset({"content-type", "location", "retry-after", "server", "x-request-id"})
+MAX_KEPT_HEADER_CHARS = 500
+
+
+def outcome_of_error(error: EgressError) -> Outcome:
+    """How an attempt ended whose call failed before a whole response came."""
+    return Outcome(
+        success=False,
+        code=error.code,
+        error=error.message,
+        retryable=not error.permanent,
+        unsent=error.phase == "connect" or error.reused_connection_closed,
+    )
+
+
+def retry_after_seconds(response: HttpResponse) -> float | None:
+    """Seconds until the receiver wants the next attempt, capped; None if it does not say."""
+    value = next((value for name, value in response.headers if name.lower() == "retry-after"), "").strip()
+    if not value:
+        return None
+    if value.isascii() and value.isdigit():
+        seconds = float(value[:9])
+    else:
+        try:
+            date = email.utils.parsedate_to_datetime(value)
+            until = date.replace(tzinfo=date.tzinfo or UTC)
+            seconds = (until - database_clock.now()).total_seconds()
+        except (ValueError, OverflowError):
+            return None
+    return min(max(seconds, 0.0), MAX_RETRY_AFTER_SECONDS)
+
+
+def kept_response(response: HttpResponse) -> dict[str, Any]:
+    """What is stored: the status, a few headers, the body as text, or in base64 if it is none."""
+    kept: dict[str, Any] = {
+        "statusCode": response.status,
+        "headers": {
+            name.lower(): value[:MAX_KEPT_HEADER_CHARS]
+            for name, value in response.headers
+            if name.lower() in KEPT_HEADERS
+        },
+        "truncated": response.truncated,
+    }
+    text = _as_text(response)
+    if text is None:
+        kept["body"] = base64.b64encode(response.body).decode()
+        kept["bodyEncoding"] = "base64"
+    else:
+        kept["body"] = text
+    return kept
+
+
+def _as_text(response: HttpResponse) -> str | None:
+    """The body as text, None if it is none. A character that a cut went through is left out."""
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    try:
+        text = decoder.decode(response.body, final=not response.truncated)
+    except UnicodeDecodeError:
+        return None
+    return None if "\x00" in text else text

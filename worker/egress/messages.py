@@ -1,0 +1,30 @@
+"""One HTTP request and its response, as values. Imports no driver."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+
+class HttpRequest(NamedTuple):
+    """One request. headers are sent as they are; tenant is whom the look-up is charged to."""
+
+    method: str
+    url: str
+    headers: Mapping[str, str]
+    body: bytes
+    timeout_ms: int
+    max_response_bytes: int
+    tenant: str
+
+
+class HttpResponse(NamedTuple):
+    """What came back. headers: in the order of the wire, without NUL, surrogates or other controls.
+
+    body: the bytes of the wire, never decompressed. truncated: there was more, or would have been.
+    """
+
+    status: int
+    headers: tuple[tuple[str, str], ...]
+    body: bytes
+    truncated: bool

@@ -1,0 +1,158 @@
+"""One change of one run, as the journal writes it: all or nothing.
+
+Invariant: what an entry writes of its run's attempts is made with it, in the run's own coroutine, so
+that what cannot be written fails its run alone. An error is a code and a text until it is in a row.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+from shared.json_text import to_json
+from worker.actions.contract import Outcome
+from worker.engine.state import Execution, HeldRun, Status
+
+ENTRY_BYTES = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """The run ends: its row goes, its log row comes. details: reason and the steps' results."""
+
+    success: bool
+    status_code: int | None
+    details: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Parked:
+    """The run waits for a retry, this many seconds from now."""
+
+    delay_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Released:
+    """The run is given back at once; what was RUNNING becomes PENDING with this in its history."""
+
+    outcome: str
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutionRow:
+    """One execution's new values, as columns of the UPDATE."""
+
+    id: UUID
+    trigger_id: UUID
+    status: str
+    attempt: int
+    claim: int
+    response: str | None
+    error: str | None
+    duration_ms: int | None
+    delay_seconds: float | None
+    history: str | None
+    starts: bool
+
+
+@dataclass(slots=True)
+class Entry:
+    """One change of one run.
+
+    changed: executions that have ended or wait for a retry; their state in memory is written.
+    starting: executions to be committed as RUNNING; the answer says which may start.
+    asking: executions of which nothing is written; the answer says the same of them.
+    end: how the run leaves this worker, if it does.
+    rows, details: what is written of `changed` and of a settled run.
+    """
+
+    run: HeldRun
+    changed: tuple[Execution, ...] = ()
+    starting: tuple[Execution, ...] = ()
+    asking: tuple[Execution, ...] = ()
+    end: Settled | Parked | Released | None = None
+    rows: list[ExecutionRow] = field(init=False)
+    details: str = field(init=False, default="{}")
+
+    def __post_init__(self) -> None:
+        self.rows = [_changed_row(self.run, execution) for execution in self.changed]
+        if isinstance(self.end, Settled):
+            self.details = to_json(self.end.details)
+
+    @property
+    def size(self) -> int:
+        """About how many bytes it holds until it is written."""
+        return (
+            ENTRY_BYTES * (1 + len(self.changed) + len(self.starting))
+            + len(self.details)
+            + 2 * sum(len(row.response or "") for row in self.rows)  # the text, and what it was made of
+        )
+
+
+def started_row(run: HeldRun, execution: Execution) -> ExecutionRow:
+    """What is written of an execution that starts: it is RUNNING, with the next number."""
+    return _row(run, execution, "RUNNING", attempt=execution.attempt + 1, starts=True)
+
+
+def refused_row(run: HeldRun, execution: Execution, why: Outcome) -> ExecutionRow:
+    """What is written of an execution that cannot start: it is FAILED, without an attempt."""
+    return _row(run, execution, "FAILED", error=_error_text(why))
+
+
+def _changed_row(run: HeldRun, execution: Execution) -> ExecutionRow:
+    outcome = execution.outcome
+    assert outcome is not None
+    error = _error_text(outcome)
+    history = None
+    if execution.status is Status.PENDING:
+        history = to_json(
+            {
+                "attempt": execution.attempt,
+                "durationMs": execution.duration_ms,
+                "outcome": outcome.code,
+                "statusCode": outcome.status_code,
+                "error": error,
+                **({"immediate": True} if execution.immediate and execution.tries.made == 1 else {}),
+            }
+        )
+    return _row(
+        run,
+        execution,
+        execution.status.value,
+        response=None if outcome.response is None else to_json(outcome.response),
+        error=error,
+        history=history,
+    )
+
+
+def _error_text(outcome: Outcome) -> str | None:
+    """The column `error`: the code, then the text for people."""
+    return None if outcome.success else f"{outcome.code}: {outcome.error}"
+
+
+def _row(
+    run: HeldRun,
+    execution: Execution,
+    status: str,
+    *,
+    attempt: int | None = None,
+    response: str | None = None,
+    error: str | None = None,
+    history: str | None = None,
+    starts: bool = False,
+) -> ExecutionRow:
+    return ExecutionRow(
+        id=execution.id,
+        trigger_id=run.id,
+        status=status,
+        attempt=execution.attempt if attempt is None else attempt,
+        claim=run.claim,
+        response=response,
+        error=error,
+        duration_ms=None if starts else execution.duration_ms,
+        delay_seconds=execution.retry_delay_seconds if status == "PENDING" else None,
+        history=history,
+        starts=starts,
+    )

@@ -1,0 +1,28 @@
+"""What every run of a worker uses, made once by the engine and passed on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from uuid import UUID
+
+from shared.crypto import SecretBox
+from worker.actions.contract import Limits
+from worker.doors import Doors
+from worker.engine.journal import Journal
+
+
+@dataclass(frozen=True, slots=True)
+class RunServices:
+    """The journal, the doors, and what is asked of the worker.
+
+    may_start: whether the local lease is held.
+    tell: says, without waiting, that an awaited run has settled.
+    """
+
+    journal: Journal
+    doors: Doors
+    secrets: SecretBox
+    limits: Limits
+    may_start: Callable[[], bool]
+    tell: Callable[[UUID], None] = lambda _trigger_id: None

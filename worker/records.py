@@ -1,0 +1,75 @@
+"""The rows of a trigger, its callback and its actions, as a worker holds them in memory.
+
+Invariant: a record says what its row said when it was read, and never changes. A change of the row
+shows in the next record alone. This module imports no driver and no part of the worker.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from shared.action_types import is_primary
+
+
+@dataclass(frozen=True, slots=True)
+class TriggerRecord:
+    """One recorded call of a trigger URL. headers: JSON text, a list of [name, value]."""
+
+    id: UUID
+    callback_id: UUID
+    user_id: UUID
+    method: str
+    path: str
+    query: str
+    headers: str
+    content_type: str | None
+    body: bytes
+    received_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class CallbackRecord:
+    """What an attempt needs of its callback.
+
+    signing_secrets: ciphertexts that are in force, newest first.
+    active: neither it nor its user is switched off.
+    """
+
+    id: UUID
+    user_id: UUID
+    name: str
+    url: str
+    timeout_ms: int
+    signing_secrets: tuple[str, ...]
+    active: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class ActionRecord:
+    """An action. Two are equal when nothing of the action has changed between their readings.
+
+    flaw: why its row cannot be used, if so.
+    rank: its place among the actions of its callback by their ids, deleted ones included, where the
+    action was read for a first claim; else 0. It says nothing of the action itself.
+    """
+
+    id: UUID
+    callback_id: UUID
+    type: str
+    name: str | None
+    order: int
+    parallel: bool
+    enabled: bool
+    stops_on_failure: bool
+    config: dict[str, Any]
+    retry: dict[str, Any] | None
+    flaw: str | None = None
+    rank: int = field(default=0, compare=False)
+
+    @property
+    def is_primary(self) -> bool:
+        """Whether its target is the callback's own URL."""
+        return is_primary(self.type, self.config)
