@@ -42,7 +42,9 @@ class App(Flask):
         return func
 
     def create_url_adapter(self, request: Request | None) -> MapAdapter | None:
-        """Routes go by the path alone: whatever host a caller names is neither looked at nor said back to it."""
+        """Routes go by the path alone: whatever host a caller names is neither looked at nor said
+        back to it.
+        """
         if request is None:
             return super().create_url_adapter(None)
         return MapAdapter(self.url_map, "localhost", "", "", "http", request.path, request.method)

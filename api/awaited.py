@@ -1,9 +1,11 @@
 """Answers that are awaited, so that nobody who waits holds a thread.
 
-A view that must wait for something returns awaited(coroutine). Under the shell (api/server.py) the coroutine runs on the
-event loop after the view has ended. Under plain WSGI, as in Flask's test client, it runs to its end right here.
+A view that must wait for something returns awaited(coroutine). Under the shell (api/server.py) the
+coroutine runs on the event loop after the view has ended. Under plain WSGI, as in Flask's test
+client, it runs to its end right here.
 
-Invariant: a coroutine gets all that it needs as arguments. It runs after the request, so that Flask's `request` is gone.
+Invariant: a coroutine gets all that it needs as arguments. It runs after the request, so that
+Flask's `request` is gone.
 """
 
 from __future__ import annotations
@@ -32,7 +34,9 @@ _NO_ANSWER_YET = _NoAnswerYet()
 
 
 def awaited(coroutine: Coroutine[Any, Any, Answer]) -> Response:
-    """Return this from a view: the answer is what the coroutine returns, or the error that it raises."""
+    """Return this from a view: the answer is what the coroutine returns, or the error that it
+    raises.
+    """
     slot = request.environ.get(environ.AWAITED)
     if slot is not None:
         slot.append(coroutine)

@@ -1,7 +1,8 @@
 """Time limits for many tasks at the price of one timer.
 
-asyncio.timeout() starts a timer for each block, which a server does twice for each request. The limits of one Deadlines are all
-equally long, so they run out in the order in which they began, and only the earliest needs a timer.
+asyncio.timeout() starts a timer for each block, which a server does twice for each request. The
+limits of one Deadlines are all equally long, so they run out in the order in which they began, and
+only the earliest needs a timer.
 """
 
 from __future__ import annotations
@@ -22,7 +23,9 @@ class Deadlines:
         self._timer: asyncio.TimerHandle | None = None
 
     def limit(self) -> Limit:
-        """`async with` it: whatever is awaited in the block when the time is over is cancelled, and TimeoutError raised."""
+        """`async with` it: whatever is awaited in the block when the time is over is cancelled, and
+        TimeoutError raised.
+        """
         return Limit(self)
 
     def begin(self, limit: Limit) -> None:
@@ -48,7 +51,10 @@ class Deadlines:
 
 
 class Limit:
-    """The limit of one block. It tells its own cancelling from somebody else's as asyncio.timeout() does."""
+    """The limit of one block.
+
+    It tells its own cancelling from somebody else's as asyncio.timeout() does.
+    """
 
     __slots__ = ("_before", "_deadlines", "_expired", "_task", "ends_at")
 

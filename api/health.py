@@ -16,7 +16,9 @@ from shared.models.base import SCHEMA_REVISION
 from shared.redis.settlements import redis_takes_writes
 
 STALE_HEARTBEAT_SECONDS = 60
-STUCK_SECONDS = 120  # overdue by this much while nothing moves: workers beat and do nothing
+
+# Overdue by this much while nothing moves: workers beat and do nothing.
+STUCK_SECONDS = 120
 PROBE_SECONDS = 1.0
 
 _READY = text("""
@@ -30,7 +32,9 @@ FROM (SELECT count(*) AS workers, coalesce(sum(in_flight), 0) AS in_flight
 
 
 class RedisProbe:
-    """Whether Redis answers, asked at most once a second, whoever wants to know: a frozen Redis takes its time."""
+    """Whether Redis answers, asked at most once a second, whoever wants to know: a frozen Redis
+    takes its time.
+    """
 
     def __init__(self, redis_url: str) -> None:
         self._redis_url = redis_url
@@ -49,7 +53,10 @@ class RedisProbe:
 
 
 def make_health(database: Engine, redis_url: str, dead_thread: Callable[[], str | None]) -> Blueprint:
-    """The routes of one process. dead_thread: a loop of it that has died, for which it is about to end."""
+    """The routes of one process.
+
+    dead_thread: a loop of it that has died, for which it is about to end.
+    """
     health = Blueprint("health", __name__)
     probe = RedisProbe(redis_url)
 
@@ -60,7 +67,8 @@ def make_health(database: Engine, redis_url: str, dead_thread: Callable[[], str 
 
     @health.get("/readyz")
     def ready() -> Response:
-        """GET /readyz: PostgreSQL answers, is migrated, a worker makes progress, and no loop of this process has died.
+        """GET /readyz: PostgreSQL answers, is migrated, a worker makes progress, and no loop of
+        this process has died.
 
         503 with the reasons otherwise.
         """
@@ -83,8 +91,9 @@ def make_health(database: Engine, redis_url: str, dead_thread: Callable[[], str 
 def _progress(database: Engine) -> tuple[bool, dict[str, Any]]:
     """Whether the work gets on, and what that is judged by.
 
-    A backlog, however long, is progress as long as workers take from it or hint it. A database that is ahead of this
-    code is ready: that is how an upgrade passes. Without Redis everything goes on, slower: that changes nothing here.
+    A backlog, however long, is progress as long as workers take from it or hint it. A database that
+    is ahead of this code is ready: that is how an upgrade passes. Without Redis everything goes on,
+    slower: that changes nothing here.
     """
     checks: dict[str, Any] = {"postgres": True, "migrated": False, "workers": 0, "oldestOverdueSeconds": None}
     try:

@@ -1,8 +1,8 @@
 """Whether the caller of one request still waits, decided once.
 
-A view runs in a thread that nobody can stop, while the shell tells its caller 503 when the time is over. So both ask
-here: either the caller was told that nothing was accepted, and nothing is committed any more; or a commit has begun,
-and the caller waits for its end. Never both.
+A view runs in a thread that nobody can stop, while the shell tells its caller 503 when the time is
+over. So both ask here: either the caller was told that nothing was accepted, and nothing is
+committed any more; or a commit has begun, and the caller waits for its end. Never both.
 """
 
 from __future__ import annotations
@@ -23,13 +23,18 @@ class Patience:
         self._is_held = False
 
     def run_out(self) -> bool:
-        """The time is over. True: nothing will be committed. False: a commit is under way, wait for its end."""
+        """The time is over.
+
+        True: nothing will be committed. False: a commit is under way, wait for its end.
+        """
         with self._lock:
             self._is_out = not self._is_held
             return self._is_out
 
     def hold(self) -> None:
-        """A commit begins, and the caller waits for it; raises Unavailable if it was told 503 already."""
+        """A commit begins, and the caller waits for it; raises Unavailable if it was told 503
+        already.
+        """
         with self._lock:
             if self._is_out:
                 raise Unavailable("The request could not be handled in time.")

@@ -1,7 +1,8 @@
 """Errors as RFC 9457 problem documents.
 
-Every error that leaves the API is one: `{"type","title","status","detail","code","hint","requestId"}`.
-Foreign exceptions are translated here, once; their text is never shown, since it may hold SQL or secrets.
+Every error that leaves the API is one:
+`{"type","title","status","detail","code","hint","requestId"}`. Foreign exceptions are translated
+here, once; their text is never shown, since it may hold SQL or secrets.
 """
 
 from __future__ import annotations
@@ -72,7 +73,8 @@ def _response(error: PointsmanError) -> Response:
 
 
 def translate(error: Exception, path: str | None = None) -> PointsmanError:
-    """Our error for a foreign one. What nobody foresaw becomes an internal error and is logged whole.
+    """Our error for a foreign one. What nobody foresaw becomes an internal error and is logged
+    whole.
 
     path: what was called, where that is not Flask's current request.
     """
@@ -121,7 +123,7 @@ def of_validation(error: ValidationError) -> Invalid:
     """Our error for a request that does not fit its model: the first field that is wrong."""
     first = error.errors(include_input=False, include_url=False, include_context=False)[0]
     field = ".".join(str(part) for part in first["loc"]) or "the body"
-    return Invalid(f"{field}: {first['msg']}.", hint=f"Mend {field}.")
+    return Invalid(f"{field}: {first['msg']}.", hint=f"Fix {field}.")
 
 
 def install(app: Flask) -> None:

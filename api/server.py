@@ -1,11 +1,15 @@
 """The shell around Flask: a small ASGI application under Granian.
 
-Invariants: a request's body is read off the wire here, asynchronously, under a deadline (408) and a cap (413, with
-Content-Length or without), so that a slow or endless client holds no thread; a body that did not come whole is never
-handled (400). The view of a trigger URL runs here, on the loop, since it waits for nothing: what follows is a coroutine,
-awaited here (api/awaited.py). Everything else runs Flask in a bounded pool of threads, beyond whose queue the answer is
-503 at once. A request that has no answer in time gets 503, whatever its thread is still waiting for, and its thread
-commits nothing any more (api/patience.py).
+Invariants:
+
+- A request's body is read off the wire here, asynchronously, under a deadline (408) and a cap (413,
+  with Content-Length or without), so that a slow or endless client holds no thread.
+- A body that did not come whole is never handled (400).
+
+The view of a trigger URL runs here, on the loop, since it waits for nothing: what follows is a
+coroutine, awaited here (api/awaited.py). Everything else runs Flask in a bounded pool of threads,
+beyond whose queue the answer is 503 at once. A request that has no answer in time gets 503,
+whatever its thread is still waiting for, and its thread commits nothing any more (api/patience.py).
 """
 
 from __future__ import annotations
@@ -185,13 +189,16 @@ class Shell:
         self._threads.stop()
 
 
-FRAMING = frozenset({"CONTENT_LENGTH", "TRANSFER_ENCODING"})  # undone by the shell, which has the whole body
+# Undone by the shell, which has the whole body.
+FRAMING = frozenset({"CONTENT_LENGTH", "TRANSFER_ENCODING"})
 
 
 def _environ(
     scope: Scope, body: bytes, request_id: str, coroutines: list[Coroutine[Any, Any, Answer]]
 ) -> dict[str, Any]:
-    """The WSGI environment of a request (PEP 3333): text is latin-1, the path's bytes in disguise."""
+    """The WSGI environment of a request (PEP 3333): text is latin-1, the path's bytes in
+    disguise.
+    """
     host, port = scope.get("server") or ("", 0)
     client = scope.get("client") or ("", 0)
     environ: dict[str, Any] = {

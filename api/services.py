@@ -58,7 +58,10 @@ class Services:
         return first_dead(part.thread for part in parts)
 
     def _measure_clock(self) -> None:
-        """Learn PostgreSQL's time before the first key is made. Without PostgreSQL nothing is recorded anyway."""
+        """Learn PostgreSQL's time before the first key is made.
+
+        Without PostgreSQL nothing is recorded anyway.
+        """
         try:
             with self.database.connect() as connection:
                 database_clock.measure(connection.connection.cursor())

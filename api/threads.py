@@ -1,7 +1,11 @@
 """Threads for what blocks, bounded in how many wait for one.
 
-Invariant: at most `max_waiting` calls are under way or wait; beyond that the answer is Unavailable at once, since more would only
-get slower for everybody. A call whose caller gave up before a thread was free is never made.
+Invariants:
+
+- At most `max_waiting` calls are under way or wait.
+- Beyond that the answer is Unavailable at once, since more would only get slower for everybody.
+
+A call whose caller gave up before a thread was free is never made.
 """
 
 from __future__ import annotations
@@ -25,7 +29,10 @@ class Threads:
         self._waiting = 0
 
     def call(self, do: Callable[..., Result], *args: Any) -> asyncio.Future[Result]:
-        """Do it in a thread; the future belongs to the running loop. Raises Unavailable when too many wait."""
+        """Do it in a thread; the future belongs to the running loop.
+
+        Raises Unavailable when too many wait.
+        """
         if self._waiting >= self._max_waiting:
             raise Unavailable("Too many requests are waiting in this process.")
         called = self._pool.submit(do, *args)

@@ -1,6 +1,7 @@
 """The public URLs: where triggers are called and where their status is.
 
-Invariant: a URL is made of the settings and a name, never of a request, so that no caller's `Host` ever stands in one.
+Invariant: a URL is made of the settings and a name, never of a request, so that no caller's `Host`
+ever stands in one.
 """
 
 from __future__ import annotations
@@ -13,7 +14,9 @@ TOKEN_PREFIX = "/t/"  # noqa: S105 - a path, no secret
 CUSTOM_PREFIX = "/c/"
 TRIGGER_PREFIXES = (TOKEN_PREFIX, CUSTOM_PREFIX)
 NAME = re.compile(r"[A-Za-z0-9._~-]{1,200}")
-"""What a trigger token or a custom path is made of: characters that no URL has to escape (RFC 3986, section 2.3)."""
+"""What a trigger token or a custom path is made of: characters that no URL has to escape (RFC 3986,
+section 2.3).
+"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,9 +1,14 @@
 """The unit of work of one management call: who acts, one transaction, and what follows its commit.
 
-Invariants: everything that a call changes is committed together or not at all; right before COMMIT the caller is asked
-for (api/patience.py), so that whoever was told 503 finds nothing changed; what after_commit() was given runs only after
-the commit, and its failure changes nothing any more. No Flask: the API, the start-up and the command line open their
-work here.
+Invariants:
+
+- Everything that a call changes is committed together or not at all.
+- Right before COMMIT the caller is asked for (api/patience.py), so that whoever was told 503 finds
+  nothing changed.
+- What after_commit() was given runs only after the commit, and its failure changes nothing any
+  more.
+
+No Flask: the API, the start-up and the command line open their work here.
 """
 
 from __future__ import annotations
@@ -38,9 +43,9 @@ Tell = Callable[[Iterable[UUID]], None]
 class Actor:
     """On whose behalf something is done, and what may be done.
 
-    through: a session, an API key, no token at all, or this machine's own shell; the last two have no user.
-    through_id: which session or key. address: the caller's. permissions: what the token allows and the user's role
-    grants.
+    through: a session, an API key, no token at all, or this machine's own shell; the last two have
+    no user. through_id: which session or key. address: the caller's. permissions: what the token
+    allows and the user's role grants.
     """
 
     through: Literal["session", "key", "nobody", "shell"]
@@ -96,7 +101,10 @@ class Work:
         self._followers.append(do)
 
     def hint(self, trigger_ids: Iterable[UUID]) -> None:
-        """Tell workers of new runs, once they are committed. A hint that is lost is the sweep's to repair."""
+        """Tell workers of new runs, once they are committed.
+
+        A hint that is lost is the sweep's to repair.
+        """
         ids = list(trigger_ids)
         self.after_commit(lambda: self.shop.hint(ids))
 
@@ -106,7 +114,10 @@ class Work:
         self.after_commit(lambda: self.shop.tell_settled(ids))
 
     def audit(self, event: str, **what: object) -> None:
-        """Note who did this, once it is committed: a line in the log. what: ids and numbers, never a secret."""
+        """Note who did this, once it is committed: a line in the log.
+
+        what: ids and numbers, never a secret.
+        """
         actor = self.actor
         who = {
             "user": actor.user_id,
@@ -134,7 +145,10 @@ def _nobody(_trigger_ids: Iterable[UUID]) -> None:
 
 
 class Workshop:
-    """Opens work in one process. secrets: None where no work seals any. hint, tell_settled: whom a commit is told to."""
+    """Opens work in one process.
+
+    secrets: None where no work seals any. hint, tell_settled: whom a commit is told to.
+    """
 
     def __init__(
         self,
@@ -164,8 +178,9 @@ class Workshop:
     ) -> Iterator[Work]:
         """A unit of work that commits at the end of the block and rolls back on any error.
 
-        one_moment: for work that only reads: all that it reads is of the same moment, however many statements that takes.
-        Raises Unavailable when the caller has been told 503 meanwhile, or when PostgreSQL goes away during COMMIT.
+        one_moment: for work that only reads: all that it reads is of the same moment, however many
+        statements that takes. Raises Unavailable when the caller has been told 503 meanwhile, or
+        when PostgreSQL goes away during COMMIT.
         """
         with Session(self._database) as session:
             if one_moment:

@@ -1,8 +1,12 @@
 """What Alembic runs: one migration after the other, each in a transaction of its own.
 
-Invariant: one process migrates a database at a time; others wait at the door and then find nothing
-to do. The URL comes from `migrations.migrate` (a config attribute) or from `alembic -x
-database_url=…`. There is no offline mode: a script that nobody has run is no migration.
+Invariants:
+
+- One process migrates a database at a time.
+- Others wait at the door and then find nothing to do.
+
+The URL comes from `migrations.migrate` (a config attribute) or from `alembic -x database_url=…`.
+There is no offline mode: a script that nobody has run is no migration.
 """
 
 from __future__ import annotations
@@ -20,7 +24,8 @@ from shared.models import Base
 from shared.postgres.connections import sqlalchemy_url
 from shared.postgres.partitions import Partition
 
-LOCK_WAIT_SECONDS = 300.0  # a long migration of another process; beyond it somebody should look
+# A long migration of another process; beyond it somebody should look.
+LOCK_WAIT_SECONDS = 300.0
 POLL_SECONDS = 0.1
 
 _TRY_LOCK = text("SELECT pg_try_advisory_lock(hashtextextended('pointsman.migrate', 0))")
@@ -42,7 +47,9 @@ def migrate() -> None:
 
 
 def is_ours(name: str | None, type_: str, _parents: Any) -> bool:
-    """Leave partitions out of comparisons: `shared.postgres.partitions` makes them, not the migrations."""
+    """Leave partitions out of comparisons: `shared.postgres.partitions` makes them, not the
+    migrations.
+    """
     return type_ != "table" or name is None or Partition.named(name) is None
 
 

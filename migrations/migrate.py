@@ -20,7 +20,8 @@ from shared.errors import Unavailable
 from shared.postgres.connections import sqlalchemy_url
 from shared.postgres.partitions import ensure_partitions, missing_partitions
 
-PARTITION_WAIT_SECONDS = 30.0  # a lock on callbacks or users that somebody holds open
+# A lock on callbacks or users that somebody holds open.
+PARTITION_WAIT_SECONDS = 30.0
 
 
 def upgrade(database_url: str) -> None:

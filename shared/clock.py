@@ -1,10 +1,10 @@
 """PostgreSQL's clock, as this process knows it.
 
-Owns the offset between this host's steady clock and PostgreSQL's `clock_timestamp()`; keys and times
-that two machines must agree on are made from it. So a wall clock that is set changes nothing; it is
-looked at only before the first measurement. The offset is one number that is replaced whole, so that
-threads need no lock to read it. It never asks PostgreSQL by itself: whoever owns a connection calls
-measure() at the start and now and then.
+Owns the offset between this host's steady clock and PostgreSQL's `clock_timestamp()`; keys and
+times that two machines must agree on are made from it. So a wall clock that is set changes nothing;
+it is looked at only before the first measurement. The offset is one number that is replaced whole,
+so that threads need no lock to read it. It never asks PostgreSQL by itself: whoever owns a
+connection calls measure() at the start and now and then.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
-SAMPLES = 3  # the quickest of three round trips: one that met a busy moment is off by half its length
+# The quickest of three round trips: one that met a busy moment is off by half its length.
+SAMPLES = 3
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _QUERY = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
@@ -51,11 +52,14 @@ class DatabaseClock:
 
     @property
     def offset_ms(self) -> float:
-        """How far PostgreSQL's clock was ahead of this host's wall clock (negative: behind), in ms, when measured."""
+        """How far PostgreSQL's clock was ahead of this host's wall clock (negative: behind), in ms,
+        when measured.
+        """
         return self._ahead_ns / 1e6
 
     def measure(self, cursor: Cursor) -> float:
-        """Measure the offset anew and return it in ms; errors of the cursor leave the old one in place.
+        """Measure the offset anew and return it in ms; errors of the cursor leave the old one in
+        place.
 
         PostgreSQL is taken to have read its clock in the middle of the round trip, so the error is
         at most half of the quickest one.
@@ -76,7 +80,9 @@ class DatabaseClock:
         return self._wall_ns() if offset_ns is None else self._steady_ns() + offset_ns
 
     def _sample(self, cursor: Cursor) -> tuple[int, int, int]:
-        """One round trip: its length, and what it shows as offset to the steady and to the wall clock, all in ns."""
+        """One round trip: its length, and what it shows as offset to the steady and to the wall
+        clock, all in ns.
+        """
         sent_steady, sent_wall = self._steady_ns(), self._wall_ns()
         cursor.execute(_QUERY)
         (answered_us,) = cursor.fetchone()

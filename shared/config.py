@@ -1,7 +1,7 @@
 """All settings: one frozen object, read once from the environment at the start of a process.
 
 Nothing else reads the environment. An unknown POINTSMAN_ variable, a malformed value or two values
-that contradict one another stop the start with a message that names the variable and the mend.
+that contradict one another stop the start with a message that names the variable and the fix.
 docs/configuration.md is generated from the descriptions here and a test keeps it true.
 """
 
@@ -19,9 +19,9 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, f
 from shared.errors import ConfigError
 
 PREFIX = "POINTSMAN_"
-VISIBILITY_SECONDS = (
-    900  # after it Redis delivers an unacknowledged hint again; the code's own waits rely on it
-)
+
+# After it Redis delivers an unacknowledged hint again; the code's own waits rely on it.
+VISIBILITY_SECONDS = 900
 
 MiB = 1024 * 1024
 
@@ -195,7 +195,9 @@ class Settings(BaseModel):
 
 
 def read(environ: Mapping[str, str] | None = None) -> Settings:
-    """Read the settings from the environment, or raise ConfigError naming the variable and the mend."""
+    """Read the settings from the environment, or raise ConfigError naming the variable and the
+    fix.
+    """
     environ = os.environ if environ is None else environ
     given = {name: value for name, value in environ.items() if name.startswith(PREFIX)}
     known = {PREFIX + name.upper() for name in Settings.model_fields}

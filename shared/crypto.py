@@ -17,12 +17,16 @@ from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 
 from shared.errors import ConfigError, Invalid
 
-SIGNING_SECRET_BYTES = 32  # the specification asks for 24 to 64
+# The specification asks for 24 to 64.
+SIGNING_SECRET_BYTES = 32
 CACHE_ENTRIES = 10_000
 
 
 class SecretBox:
-    """Encrypts and decrypts short secrets. Remembers what it decrypted, since each delivery asks again."""
+    """Encrypts and decrypts short secrets.
+
+    Remembers what it decrypted, since each delivery asks again.
+    """
 
     def __init__(self, keys: str) -> None:
         try:
@@ -38,7 +42,10 @@ class SecretBox:
         return self._fernet.encrypt(plain.encode()).decode()
 
     def decrypt(self, token: str, *, remember: bool = True) -> str:
-        """Return the plain secret; raises Invalid when no key opens it. remember: it is short and will be asked for again."""
+        """Return the plain secret; raises Invalid when no key opens it.
+
+        remember: it is short and will be asked for again.
+        """
         known = self._decrypted.get(token)
         if known is not None:
             return known
@@ -73,7 +80,9 @@ def new_token(prefix: str) -> str:
 
 
 def token_hash(token: str) -> str:
-    """What is stored of a bearer token: its SHA-256, in hexadecimal (the token itself is random enough)."""
+    """What is stored of a bearer token: its SHA-256, in hexadecimal (the token itself is random
+    enough).
+    """
     return hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest()
 
 
@@ -85,7 +94,8 @@ def signing_key(secret: str) -> bytes:
 def sign(key: bytes, message_id: str, timestamp: int, body: bytes) -> str:
     """The value of `webhook-signature` for one key.
 
-    It is `v1,` and the HMAC-SHA256 of `id.timestamp.body` in base64. timestamp: unix seconds of the attempt.
+    It is `v1,` and the HMAC-SHA256 of `id.timestamp.body` in base64. timestamp: unix seconds of the
+    attempt.
     """
     signed = b"%s.%d.%s" % (message_id.encode(), timestamp, body)
     return "v1," + base64.b64encode(hmac.digest(key, signed, "sha256")).decode()

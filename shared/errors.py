@@ -3,21 +3,22 @@
     PointsmanError
     ├── Unavailable            PostgreSQL or room is missing; trying again helps (503)
     ├── Refused                the caller did something wrong (4xx)
-    │   ├── NotFound · Forbidden · Unauthorized · Conflict · Invalid · TooLarge · TooSlow · Incomplete
+    │   ├── NotFound · Forbidden · Unauthorized · Conflict
+    │   ├── Invalid · TooLarge · TooSlow · Incomplete
     ├── RowRejected            PostgreSQL refuses this one row, whatever its neighbours (422)
     ├── ClaimLost              the run's row no longer matches (worker_id, claim): drop the result
-    ├── ConfigError            settings are unknown or contradict one another: the process does not start
+    ├── ConfigError            settings are unknown or contradict one another: nothing starts
     └── StartupError           the machine lacks something that a server of ours needs
 
-Each carries a stable `code`, a message for people, a `hint` that says how to mend it, and
-`retryable`, which says whether the same call can succeed later. Foreign exceptions are
-translated once, where they arise: PostgreSQL's in `shared/postgres/group_commit.py` and `api/problems.py`,
-the HTTP client's in `worker/egress/translate.py`.
+Each carries a stable `code`, a message for people, a `hint` that says how to fix it, and
+`retryable`, which says whether the same call can succeed later. Foreign exceptions are translated
+once, where they arise: PostgreSQL's in `shared/postgres/group_commit.py` and `api/problems.py`, the
+HTTP client's in `worker/egress/translate.py`.
 """
 
 
 class PointsmanError(Exception):
-    """The root: what went wrong, how to mend it, and whether trying again helps."""
+    """The root: what went wrong, how to fix it, and whether trying again helps."""
 
     status = 500
     code = "internal_error"
@@ -86,7 +87,7 @@ class Invalid(Refused):
 
     status = 422
     code = "invalid"
-    hint = "Mend the named field."
+    hint = "Fix the named field."
 
 
 class TooLarge(Refused):

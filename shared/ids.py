@@ -17,7 +17,8 @@ from uuid_utils.compat import uuid7
 
 from shared.clock import database_clock
 
-_OWN_MASK = 0xFFFFFFFF  # the 4 bytes of an execution's id that its trigger's has not
+# The 4 bytes of an execution's id that its trigger's has not.
+_OWN_MASK = 0xFFFFFFFF
 _NANOSECONDS_PER_MS = 1_000_000
 _MILLISECOND = timedelta(milliseconds=1)
 _DAY = timedelta(days=1)
@@ -34,10 +35,11 @@ def new_id(now_ms: int | None = None) -> UUID:
 
 
 def execution_id(trigger_id: UUID, rank: int) -> UUID:
-    """Make the id of a trigger's execution: the trigger's first 12 bytes, then the rank that tells its executions apart.
+    """Make the id of a trigger's execution: the trigger's first 12 bytes, then the rank that tells
+    its executions apart.
 
-    It is the same however often it is made, so that a first claim that is lost in a crash sends the same `webhook-id` again
-    (unless the purge removes an older action of its callback just then).
+    It is the same however often it is made, so that a first claim that is lost in a crash sends the
+    same `webhook-id` again (unless the purge removes an older action of its callback just then).
     """
     return UUID(int=trigger_id.int & ~_OWN_MASK | rank & _OWN_MASK)
 
@@ -51,7 +53,8 @@ def trigger_range(execution_id: UUID) -> tuple[UUID, UUID]:
 
 
 def first_id_of(moment: datetime) -> UUID:
-    """Give the bound below every key of that moment's ms: its 48 bits, then zeros (no UUIDv7 itself).
+    """Give the bound below every key of that moment's ms: its 48 bits, then zeros (no UUIDv7
+    itself).
 
     Before 1970 that is below every key there is. ValueError for a moment without a time zone.
     """

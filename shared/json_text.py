@@ -1,7 +1,10 @@
 """Values as JSON text for PostgreSQL.
 
-Invariant: what json.dumps() takes is taken, and means the same (NaN, which is no JSON, becomes null). orjson, ten times as fast, refuses lone surrogates and
-integers beyond 64 bits; those go the slow way, and PostgreSQL decides about them.
+Invariants:
+
+- What json.dumps() takes is taken, and means the same (NaN, which is no JSON, becomes null).
+  orjson, ten times as fast, refuses lone surrogates and integers beyond 64 bits.
+- Those go the slow way, and PostgreSQL decides about them.
 """
 
 from __future__ import annotations

@@ -14,8 +14,11 @@ from typing import Any
 
 import structlog
 
-_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")  # surrogates cannot be written at all
-_CONTROL_BUT_LINES = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")  # of a traceback
+# Surrogates cannot be written at all.
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+
+# Of a traceback.
+_CONTROL_BUT_LINES = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _URL_PASSWORD = re.compile(r"(?<=://)([^/\s:@]*):([^/\s@]+)@")
 
 QUIET_LIBRARIES = (
@@ -69,14 +72,18 @@ def configure(level: str, log_format: str, *, colours: bool | None = None) -> No
 
 
 class _LastResortHandler(logging.StreamHandler[Any]):
-    """A handler that drops a line it cannot write (a full disk, a closed pipe) instead of complaining."""
+    """A handler that drops a line it cannot write (a full disk, a closed pipe) instead of
+    complaining.
+    """
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the standard library's name
         pass
 
 
 class _ConsoleLine:
-    """Renders `12:00:00.123 info  event  key=value`, with the exception, if any, on lines of its own."""
+    """Renders `12:00:00.123 info  event  key=value`, with the exception, if any, on lines of its
+    own.
+    """
 
     COLOURS = {"warning": "\x1b[33m", "error": "\x1b[31m", "critical": "\x1b[31;1m", "debug": "\x1b[2m"}  # noqa: RUF012
 
@@ -104,7 +111,9 @@ def _clean(_logger: Any, _name: str, event: dict[str, Any]) -> dict[str, Any]:
 
 
 def _one_line(value: Any) -> Any:
-    """The value as text without control characters and passwords; numbers and containers keep their form."""
+    """The value as text without control characters and passwords; numbers and containers keep their
+    form.
+    """
     if value is None or isinstance(value, (bool, int, float)):
         return value
     if isinstance(value, dict):

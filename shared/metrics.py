@@ -1,6 +1,7 @@
 """Counters of what this process did, in Prometheus' terms.
 
-The API shows its own at `/metrics`; a worker, which has no other HTTP server, at POINTSMAN_METRICS_PORT.
+The API shows its own at `/metrics`; a worker, which has no other HTTP server, at
+POINTSMAN_METRICS_PORT.
 """
 
 from __future__ import annotations

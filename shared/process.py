@@ -23,14 +23,20 @@ ENOUGH_FILES = 65_536
 SWITCH_SECONDS = 0.001
 """How long a thread keeps the interpreter from another that wants it.
 
-With Python's 5 ms each answer of PostgreSQL waits that long behind a busy event loop, several times in each batch.
+With Python's 5 ms each answer of PostgreSQL waits that long behind a busy event loop, several times
+in each batch.
 """
 NEW_OBJECTS = 10_000
-"""How many more objects than before start a collection of young ones. Python's 700 are those of a few requests."""
+"""How many more objects than before start a collection of young ones.
+
+Python's 700 are those of a few requests.
+"""
 
 
 def begin(make: Callable[[Settings], Made]) -> tuple[Settings, Made]:
-    """Read the settings, set up the process and make what it runs on; exits when the settings cannot be used."""
+    """Read the settings, set up the process and make what it runs on; exits when the settings
+    cannot be used.
+    """
     try:
         settings = config.read()
         logs.configure(settings.log_level, settings.log_format)

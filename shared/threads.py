@@ -1,7 +1,8 @@
 """Loops in threads of their own.
 
-Invariant: a loop that ends although nobody stopped it is noticed: has_died says so, and whoever runs the process ends it, since
-nothing can mend it. A process that lives on without one of its loops would look well and do nothing.
+Invariant: a loop that ends although nobody stopped it is noticed: has_died says so, and whoever
+runs the process ends it, since nothing can fix it. A process that lives on without one of its loops
+would look well and do nothing.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Settled triggers of the past, as many as a test or a benchmark wants, made by PostgreSQL itself.
 
-Each is what one delivered trigger leaves behind: a row of `triggers` with a small body, one execution with the
-receiver's answer, one log row. They have no runs.
+Each is what one delivered trigger leaves behind: a row of `triggers` with a small body, one
+execution with the receiver's answer, one log row. They have no runs.
 """
 
 from __future__ import annotations
@@ -41,7 +41,9 @@ def fill(
     *,
     days_ago: int,
 ) -> None:
-    """Make so many settled triggers, spread over a UTC day; over the past part of today for 0 days ago."""
+    """Make so many settled triggers, spread over a UTC day; over the past part of today for 0 days
+    ago.
+    """
     cursor.execute(
         "SELECT day, least(day + interval '1 day', now()) FROM ("
         "SELECT date_trunc('day', now(), 'UTC') - make_interval(days => %s) AS day) days",

@@ -14,7 +14,10 @@ import aiohttp
 
 @dataclass
 class Load:
-    """What came back. accepted: the ids of every 202. refused: status (0: no answer) → how often."""
+    """What came back.
+
+    accepted: the ids of every 202. refused: status (0: no answer) → how often.
+    """
 
     accepted: list[str] = field(default_factory=list)
     refused: Counter[int] = field(default_factory=Counter)

@@ -53,7 +53,10 @@ def _loop() -> asyncio.AbstractEventLoop:
 
 
 def later(do: Callable[..., Awaitable[Result]], *args: Any) -> Later[Result]:
-    """Call do(*args) on the loop. What it raises instead of returning something to await is raised here."""
+    """Call do(*args) on the loop.
+
+    What it raises instead of returning something to await is raised here.
+    """
 
     async def begin() -> asyncio.Future[Result]:
         return asyncio.ensure_future(do(*args))

@@ -1,7 +1,7 @@
 """A whole Pointsman, started as a user starts it: `pointsman run` in a process of its own.
 
-`Running` knows its URL, its admin and the pids of its processes, so that a test can kill them. Everything is
-on free ports and in a temporary folder; stop() must leave no process behind.
+`Running` knows its URL, its admin and the pids of its processes, so that a test can kill them.
+Everything is on free ports and in a temporary folder; stop() must leave no process behind.
 """
 
 from __future__ import annotations
@@ -57,7 +57,9 @@ QUICKER = {
 
 
 def eventually(condition: Callable[[], Any], seconds: float, what: str) -> Any:
-    """Ask until the condition gives something true and return it; fail saying what was waited for."""
+    """Ask until the condition gives something true and return it; fail saying what was waited
+    for.
+    """
     deadline = time.monotonic() + seconds
     while True:
         found = condition()
@@ -71,8 +73,8 @@ def eventually(condition: Callable[[], Any], seconds: float, what: str) -> Any:
 class Running:
     """One `pointsman run`. Use as a context manager; `environment` overrides settings.
 
-    intervals: of repair; {} for those that Pointsman has by default. checkout: the folder of the code that is to run,
-    interpreter: what runs it; by default those of the tests.
+    intervals: of repair; {} for those that Pointsman has by default. checkout: the folder of the
+    code that is to run, interpreter: what runs it; by default those of the tests.
     """
 
     def __init__(
@@ -165,7 +167,9 @@ class Running:
         return self.log_path.read_text(errors="replace") if self.log_path.exists() else ""
 
     def pids(self) -> dict[str, int]:
-        """The pids of its processes by name: api, worker, receiver, postgres, valkey; the last of several."""
+        """The pids of its processes by name: api, worker, receiver, postgres, valkey; the last of
+        several.
+        """
         assert self.process is not None
         found: dict[str, int] = {}
         for pid in _children_of(self.process.pid):

@@ -1,8 +1,8 @@
 """The Celery side of a worker process.
 
-Celery carries hints and owns the process's life; the engine does the work. The engine is a bootstep that
-starts after the pool and so stops before it: draining frees the tasks that wait for room, then the pool
-can end. A task only hands ids over and waits, a bounded time, for room.
+Celery carries hints and owns the process's life; the engine does the work. The engine is a bootstep
+that starts after the pool and so stops before it: draining frees the tasks that wait for room, then
+the pool can end. A task only hands ids over and waits, a bounded time, for room.
 """
 
 from __future__ import annotations
@@ -28,8 +28,11 @@ from worker.maintenance.purge import Purge
 from worker.maintenance.replays import Replays
 from worker.maintenance.sweep import Sweep
 
-HINT_THREADS = 4  # hints that may wait for room at once; each then holds one message un-acknowledged
-ROOM_WAIT_SECONDS = 60.0  # far below the visibility timeout of a message
+# Hints that may wait for room at once; each then holds one message un-acknowledged.
+HINT_THREADS = 4
+
+# Far below the visibility timeout of a message.
+ROOM_WAIT_SECONDS = 60.0
 
 # Beyond the longest way of a batch: the queue, a flush, a new connection, a flush again.
 PURGE_QUIET_SECONDS = 5.0
@@ -47,7 +50,9 @@ def make_worker_app(settings: Settings) -> Celery:
         engine.also_watch(sweep.thread)
 
     class EngineStep(bootsteps.StartStopStep):  # type: ignore[misc,unused-ignore]
-        """Starts the engine and the sweeps with the worker, and drains them when it is told to stop."""
+        """Starts the engine and the sweeps with the worker, and drains them when it is told to
+        stop.
+        """
 
         requires = {"celery.worker.components:Pool"}  # noqa: RUF012 - Celery's name and type
 
@@ -75,7 +80,8 @@ def make_worker_app(settings: Settings) -> Celery:
 def make_sweeps(settings: Settings, due: Due) -> list[Sweep]:
     """The maintenance duties of one worker process.
 
-    `due` waits for Redis and for the engine, so that it has a thread of its own: dead workers are found meanwhile.
+    `due` waits for Redis and for the engine, so that it has a thread of its own: dead workers are
+    found meanwhile.
     """
     duties: list[Duty] = [
         DeadWorkers(settings.stale_seconds, settings.sweep_seconds),

@@ -1,6 +1,7 @@
 """Who is calling: the owner of the session token or API key in `Authorization: Bearer`.
 
-Tokens are looked up by their SHA-256. A disabled or deleted user is nobody, from the next request on.
+Tokens are looked up by their SHA-256. A disabled or deleted user is nobody, from the next request
+on.
 """
 
 from __future__ import annotations
@@ -31,7 +32,10 @@ WHERE k.key = :hash AND (k.expires_at IS NULL OR k.expires_at > now()) AND u.is_
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What a request says of its caller. authorization: that header. address: where it came from."""
+    """What a request says of its caller.
+
+    authorization: that header. address: where it came from.
+    """
 
     authorization: str
     address: str | None

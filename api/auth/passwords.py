@@ -1,7 +1,7 @@
 """Passwords: bcrypt over SHA-256.
 
-bcrypt 5 refuses more than 72 bytes, so the password is hashed to 44 characters first. An unknown e-mail
-costs as much time as a wrong password.
+bcrypt 5 refuses more than 72 bytes, so the password is hashed to 44 characters first. An unknown
+e-mail costs as much time as a wrong password.
 """
 
 from __future__ import annotations

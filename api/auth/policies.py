@@ -1,7 +1,8 @@
 """Who may use an endpoint: one policy for each, asked in one place before any view.
 
-A session may do what its user's role grants. An API key may do what is in its permissions *and* what its owner's role
-grants, judged at each call: an owner who is no ADMIN any more has no key with `admin`.
+A session may do what its user's role grants. An API key may do what is in its permissions *and*
+what its owner's role grants, judged at each call: an owner who is no ADMIN any more has no key with
+`admin`.
 """
 
 from __future__ import annotations
@@ -23,7 +24,10 @@ _GRANTED: dict[UserRole, frozenset[str]] = dict.fromkeys(UserRole, _EVERYBODY) |
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """scope: what the token must allow; None lets anybody in. role: what its user must be. session_only: no API keys."""
+    """scope: what the token must allow; None lets anybody in.
+
+    role: what its user must be. session_only: no API keys.
+    """
 
     scope: Scope | None
     role: UserRole | None = None

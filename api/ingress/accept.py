@@ -1,7 +1,12 @@
-"""What happens to a call of a trigger URL: resolve, challenge, verify, limit, deduplicate, record, answer.
+"""What happens to a call of a trigger URL: resolve, challenge, verify, limit, deduplicate, record,
+answer.
 
-Invariants: everything that may refuse a call comes before it is recorded, and its answer comes after the commit; the steps
-up to the commit share one deadline; nothing here holds a thread, and what a step waits for is awaited.
+Invariants:
+
+- Everything that may refuse a call comes before it is recorded, and its answer comes after the
+  commit.
+- The steps up to the commit share one deadline.
+- Nothing here holds a thread, and what a step waits for is awaited.
 """
 
 from __future__ import annotations
@@ -23,7 +28,10 @@ from shared.ids import new_id
 
 
 async def accept(call: Call, own: IngressParts) -> Answer:
-    """Record a call as a trigger and say so. Raises a PointsmanError where nothing was recorded, or perhaps nothing."""
+    """Record a call as a trigger and say so.
+
+    Raises a PointsmanError where nothing was recorded, or perhaps nothing.
+    """
     try:
         async with own.deadline.limit():
             callback = await own.resolver.find(call.address)
@@ -31,7 +39,8 @@ async def accept(call: Call, own: IngressParts) -> Answer:
             # A provider's unsigned challenge is answered here: it is no trigger.
             # Here the call is verified, if the callback says how.
             # A signed challenge is answered here.
-            # Here the limits of the callback and its user's plan are awaited: one call of Redis for the requests of a moment.
+            # Here the limits of the callback and its user's plan are awaited: one call of Redis for
+            # the requests of a moment.
             key = await key_of_call(call, callback, own.settings.idempotency_seconds)
             wait_seconds = preferred_wait_seconds(call.prefer, callback.timeout_ms)
             trigger = NewTrigger(new_id(), callback, call, key, wait_seconds)

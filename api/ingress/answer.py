@@ -1,7 +1,7 @@
 """What the caller of a trigger URL is told.
 
-202 with the trigger's id once it is committed. 200 with its outcome when the caller waited for it (`Prefer: wait`, RFC
-7240) or the call was answered from the cache, and the trigger has settled.
+202 with the trigger's id once it is committed. 200 with its outcome when the caller waited for it
+(`Prefer: wait`, RFC 7240) or the call was answered from the cache, and the trigger has settled.
 """
 
 from __future__ import annotations
@@ -31,7 +31,10 @@ Headers = list[tuple[str, str]]
 async def answer(
     trigger: NewTrigger, recorded: Recorded, waiting: Future[TriggerOutcome] | None, outcomes: Outcomes
 ) -> Answer:
-    """The answer to an accepted call. waiting: the end of the trigger, where its caller waits for that."""
+    """The answer to an accepted call.
+
+    waiting: the end of the trigger, where its caller waits for that.
+    """
     if recorded.repeated:
         if waiting is not None:
             waiting.cancel()

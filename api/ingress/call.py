@@ -12,9 +12,9 @@ from dataclasses import dataclass
 class Call:
     """What the ingress knows of a call.
 
-    address: the part of the URL that names the callback, `/t/{triggerToken}` or `/c/{customPath}`. trigger_url: the same
-    with scheme and host, from the settings. path: as it was called. headers: a JSON array of pairs, names in lower case.
-    prefer, idempotency_key: the headers of these names.
+    address: the part of the URL that names the callback, `/t/{triggerToken}` or `/c/{customPath}`.
+    trigger_url: the same with scheme and host, from the settings. path: as it was called. headers:
+    a JSON array of pairs, names in lower case. prefer, idempotency_key: the headers of these names.
     """
 
     address: str
@@ -34,7 +34,8 @@ class Call:
 def preferred_wait_seconds(prefer: str | None, timeout_ms: int) -> int:
     """The N of `Prefer: wait=N`, at most the callback's timeout; 0 when the caller would not wait.
 
-    A preference that cannot be understood is ignored, and of several the first counts (RFC 7240, section 2).
+    A preference that cannot be understood is ignored, and of several the first counts (RFC 7240,
+    section 2).
     """
     if not prefer:
         return 0

@@ -1,12 +1,13 @@
 """Which calls of a trigger URL are the same, and which trigger they share.
 
-Two kinds of key, both rows of `idempotency_keys`: one that the caller sent (`Idempotency-Key`), and, for a
-callback with a cache period, one made of the request itself. A key names one trigger until it expires; a key made of
-the request lets go of a trigger that FAILED. A caller's key decides alone: with one, the cache is not asked.
+Two kinds of key, both rows of `idempotency_keys`: one that the caller sent (`Idempotency-Key`),
+and, for a callback with a cache period, one made of the request itself. A key names one trigger
+until it expires; a key made of the request lets go of a trigger that FAILED. A caller's key decides
+alone: with one, the cache is not asked.
 
-Invariant: reserve() runs in the transaction that inserts the triggers, before them, with its keys sorted, so that of
-any number of equal requests, in any number of processes, one is recorded. A key that is taken already is only read: a
-key that everybody sends keeps nobody waiting.
+Invariant: reserve() runs in the transaction that inserts the triggers, before them, with its keys
+sorted, so that of any number of equal requests, in any number of processes, one is recorded. A key
+that is taken already is only read: a key that everybody sends keeps nobody waiting.
 """
 
 from __future__ import annotations

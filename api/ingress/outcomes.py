@@ -1,8 +1,9 @@
 """What became of triggers, for callers that wait for it, without a thread for each.
 
-One thread reads PostgreSQL for all of them: at once when a worker tells through Redis that a run has settled, and for
-everybody once a second, so that Redis is only ever a matter of speed. The number of waiters is bounded; beyond it
-nobody waits, so that waiting callers never take anything from others.
+One thread reads PostgreSQL for all of them: at once when a worker tells through Redis that a run
+has settled, and for everybody once a second, so that Redis is only ever a matter of speed. The
+number of waiters is bounded; beyond it nobody waits, so that waiting callers never take anything
+from others.
 """
 
 from __future__ import annotations
@@ -26,8 +27,12 @@ from shared.postgres.connections import OwnedConnection
 from shared.threads import OwnedThread
 
 LOOK_SECONDS = 1.0
-TENANT_SHARE = 4  # one tenant's waiters take at most one part in this many of the places
-FORGOTTEN_SECONDS = 10.0  # beyond a wait's own time nobody can be waiting any more
+
+# One tenant's waiters take at most one part in this many of the places.
+TENANT_SHARE = 4
+
+# Beyond a wait's own time nobody can be waiting any more.
+FORGOTTEN_SECONDS = 10.0
 MAX_LOOK_IDS = 500
 CALL_SECONDS = 3.0
 STOP_SECONDS = 3.0
@@ -49,9 +54,11 @@ FROM action_executions x WHERE x.trigger_id = ANY(%s::uuid[]) GROUP BY x.trigger
 
 @dataclass(frozen=True, slots=True)
 class TriggerOutcome:
-    """How far a trigger is. status: None when it is not kept any more. executions: told once it has settled.
+    """How far a trigger is. status: None when it is not kept any more. executions: told once it has
+    settled.
 
-    Responses and error texts are not among them: a trigger URL is public, and they may hold secrets.
+    Responses and error texts are not among them: a trigger URL is public, and they may hold
+    secrets.
     """
 
     status: str | None = None
@@ -65,7 +72,9 @@ class TriggerOutcome:
 
 @dataclass(frozen=True, slots=True)
 class _Wait:
-    """Whose end is waited for, by a caller of whose callback, and until when (monotonic seconds)."""
+    """Whose end is waited for, by a caller of whose callback, and until when (monotonic
+    seconds).
+    """
 
     trigger_id: UUID
     user_id: UUID
@@ -123,7 +132,8 @@ class Outcomes:
         return future
 
     def wait(self, trigger_id: UUID, user_id: UUID, seconds: float) -> Future[TriggerOutcome] | None:
-        """Its end, within about this time. Cancel the future to wait no longer; None when too many are waiting.
+        """Its end, within about this time. Cancel the future to wait no longer; None when too many
+        are waiting.
 
         user_id: whose callback was called, so that no tenant takes all places.
         """
@@ -212,7 +222,9 @@ class Outcomes:
 
 
 def _set(future: Future[TriggerOutcome], outcome: TriggerOutcome) -> None:
-    """Give an outcome to a future whose owner may have gone, or been told by stop() at the same time."""
+    """Give an outcome to a future whose owner may have gone, or been told by stop() at the same
+    time.
+    """
     with contextlib.suppress(InvalidStateError):
         if not future.done():
             future.set_result(outcome)

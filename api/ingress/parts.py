@@ -1,4 +1,6 @@
-"""What the ingress owns in one process, made in api/services.py and passed on with the application."""
+"""What the ingress owns in one process, made in api/services.py and passed on with the
+application.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,8 @@ EXTENSION = "pointsman.ingress"
 class IngressParts:
     """The settings, the connections and the threads that calls of trigger URLs need.
 
-    deadline: of the steps up to the commit. threads: for reading the status of triggers on `database`.
+    deadline: of the steps up to the commit. threads: for reading the status of triggers on
+    `database`.
     """
 
     settings: Settings

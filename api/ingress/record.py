@@ -1,9 +1,12 @@
 """Records triggers: the group commit of the hot path.
 
-Invariants: a future is done without error only after its trigger and its run are committed; a batch that is
-repeated after an ambiguous COMMIT brings nothing back that has settled meanwhile, because runs are inserted
-only for the triggers really inserted; of requests with the same key one is recorded; the hints leave after the
-commit, on a thread of their own.
+Invariants:
+
+- A future is done without error only after its trigger and its run are committed.
+- A batch that is repeated after an ambiguous COMMIT brings nothing back that has settled meanwhile,
+  because runs are inserted only for the triggers really inserted.
+- Of requests with the same key one is recorded.
+- The hints leave after the commit, on a thread of their own.
 """
 
 from __future__ import annotations
@@ -38,9 +41,12 @@ MAX_BATCH_BYTES = 8 * 1024 * 1024
 MAX_QUEUE_ROWS = 5_000
 MAX_QUEUE_BYTES = 128 * 1024 * 1024
 ROW_OVERHEAD_BYTES = 500
-CLOCK_SECONDS = 30.0  # how often the offset to PostgreSQL's clock is measured anew
 
-KEY_WAIT_MS = 200  # others hold a key for as long as a commit takes; more means that somebody has stopped
+# How often the offset to PostgreSQL's clock is measured anew.
+CLOCK_SECONDS = 30.0
+
+# Others hold a key for as long as a commit takes; more means that somebody has stopped.
+KEY_WAIT_MS = 200
 _KEY_WAIT = f"SET LOCAL lock_timeout = {KEY_WAIT_MS}"
 
 
@@ -48,7 +54,8 @@ _KEY_WAIT = f"SET LOCAL lock_timeout = {KEY_WAIT_MS}"
 class NewTrigger:
     """A call of a trigger URL, about to be recorded.
 
-    key: what makes it the same as another. wait_seconds: how long its caller waits for its end, 0 for not at all.
+    key: what makes it the same as another. wait_seconds: how long its caller waits for its end, 0
+    for not at all.
     """
 
     id: UUID
@@ -70,7 +77,10 @@ class NewTrigger:
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """The trigger that a call became. repeated: it is that of an earlier, equal call, and nothing was recorded."""
+    """The trigger that a call became.
+
+    repeated: it is that of an earlier, equal call, and nothing was recorded.
+    """
 
     trigger_id: UUID
     repeated: bool = False
@@ -113,9 +123,11 @@ class Recorder:
         self._connection.close()
 
     def record(self, trigger: NewTrigger) -> asyncio.Future[Decided]:
-        """Queue a trigger. The future ends without error once it is committed; raises Unavailable when full.
+        """Queue a trigger. The future ends without error once it is committed; raises Unavailable
+        when full.
 
-        Conflict (as a result): its key was used for another request. Unavailable: its key is held by another process.
+        Conflict (as a result): its key was used for another request. Unavailable: its key is held
+        by another process.
         """
         return self._commits.submit(trigger, trigger.size)
 
@@ -143,7 +155,9 @@ class Recorder:
     def _store(
         self, connection: WatchedConnection, cursor: Any, triggers: Sequence[NewTrigger]
     ) -> list[Decided]:
-        """Those without a key first, in a transaction of their own: nobody's key can keep them waiting."""
+        """Those without a key first, in a transaction of their own: nobody's key can keep them
+        waiting.
+        """
         plain = [t for t in triggers if t.key is None]
         if plain:
             self._insert(cursor, plain)
@@ -154,7 +168,9 @@ class Recorder:
     def _store_keyed(
         self, connection: WatchedConnection, cursor: Any, triggers: Sequence[NewTrigger]
     ) -> dict[UUID, Decided]:
-        """One transaction; a key that another process holds for long is isolated by halving and fails alone."""
+        """One transaction; a key that another process holds for long is isolated by halving and
+        fails alone.
+        """
         if not triggers:
             return {}
         try:

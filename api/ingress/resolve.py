@@ -1,8 +1,11 @@
 """Which callback a trigger URL means, as a frozen snapshot that is at most TTL_SECONDS old.
 
-Invariant: a change of a callback (switched off, deleted, token rotated) holds for every call that arrives
-TTL_SECONDS later. Unknown names are remembered as well, so that a caller with a stale URL costs the database little; the
-cache is bounded and forgets everything when it is full.
+Invariants:
+
+- A change of a callback (switched off, deleted, token rotated) holds for every call that arrives
+  TTL_SECONDS later. Unknown names are remembered as well, so that a caller with a stale URL costs
+  the database little.
+- The cache is bounded and forgets everything when it is full.
 """
 
 from __future__ import annotations
@@ -60,7 +63,10 @@ class Resolver:
         self._looking: dict[str, asyncio.Future[Snapshot | None]] = {}
 
     async def find(self, address: str) -> Snapshot:
-        """The callback at this address, `/t/{triggerToken}` or `/c/{customPath}`. Raises NotFound."""
+        """The callback at this address, `/t/{triggerToken}` or `/c/{customPath}`.
+
+        Raises NotFound.
+        """
         expires, snapshot = self._cache.get(address, UNKNOWN)
         if self._monotonic() >= expires:
             snapshot = await self._look_up(address)

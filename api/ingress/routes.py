@@ -1,4 +1,7 @@
-"""The public trigger URLs. A view only reads the request; what follows is awaited (accept.py, status.py)."""
+"""The public trigger URLs.
+
+A view only reads the request; what follows is awaited (accept.py, status.py).
+"""
 
 from __future__ import annotations
 

@@ -23,7 +23,9 @@ WHERE t.id = :trigger_id AND t.callback_id = :callback_id
 
 
 async def status_of(address: str, trigger_id: str, request_id: str, own: IngressParts) -> Answer:
-    """`{"triggerId","status","receivedAt","finishedAt"}` of a trigger of the callback at this address. Raises NotFound."""
+    """`{"triggerId","status","receivedAt","finishedAt"}` of a trigger of the callback at this
+    address. Raises NotFound.
+    """
     async with own.deadline.limit():
         callback = await own.resolver.find(address)
         try:

@@ -39,5 +39,8 @@ def change_callback(work: Work, id: UUID, body: CallbackChange) -> ShownCallback
 
 @face.route("DELETE", "/callbacks/<uuid:id>")
 def delete_callback(work: Work, id: UUID) -> None:
-    """Delete a callback with everything that belongs to it. Its trigger URL answers 404 within a second."""
+    """Delete a callback with everything that belongs to it.
+
+    Its trigger URL answers 404 within a second.
+    """
     callbacks.delete(work, work.owner, id)

@@ -1,6 +1,7 @@
 """How actions look in the API's description: one schema for each type, told apart by `type`.
 
-The models themselves take any config, so that an error can name the field of its type's config and the mend.
+The models themselves take any config, so that an error can name the field of its type's config and
+the fix.
 """
 
 from __future__ import annotations

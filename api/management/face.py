@@ -1,11 +1,17 @@
-"""How a route of the management API is served: admit → parse → call → answer, in one place for all of them.
+"""How a route of the management API is served: admit → parse → call → answer, in one place for all
+of them.
 
-A face is one noun's routes. A view is a plain function that is told what it needs by the names of its parameters: `work`,
-`body`, `query` and the ids of its path; what it returns is the answer's model, None is 204.
+A face is one noun's routes. A view is a plain function that is told what it needs by the names of
+its parameters: `work`, `body`, `query` and the ids of its path; what it returns is the answer's
+model, None is 204.
 
-Invariants: the endpoint's policy is asked before anything else is looked at (OPTIONS, which Flask answers, tells anybody the
-methods of a path and nothing else); what a GET shows is of one moment; a view runs in one unit of work, which is
-committed before the answer leaves; a POST of somebody's that bears an `Idempotency-Key` happens once.
+Invariants:
+
+- The endpoint's policy is asked before anything else is looked at (OPTIONS, which Flask answers,
+  tells anybody the methods of a path and nothing else).
+- What a GET shows is of one moment.
+- A view runs in one unit of work, which is committed before the answer leaves.
+- A POST of somebody's that bears an `Idempotency-Key` happens once.
 """
 
 from __future__ import annotations
@@ -44,7 +50,10 @@ NOT_IDS = frozenset({"work", "body", "query", "return"})
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """One method of one path. rule: the whole path, as Flask writes it. errors: statuses that only it may answer."""
+    """One method of one path.
+
+    rule: the whole path, as Flask writes it. errors: statuses that only it may answer.
+    """
 
     face: Face
     method: Method
@@ -68,7 +77,9 @@ class Endpoint:
 
     @property
     def takes_key(self) -> bool:
-        """Whether it takes an Idempotency-Key: where somebody asks for something to be made, and is told what."""
+        """Whether it takes an Idempotency-Key: where somebody asks for something to be made, and is
+        told what.
+        """
         return self.method == "POST" and not self.policy.is_anonymous and self.shown is not None
 
 
@@ -92,7 +103,11 @@ class Face:
         status: int | None = None,
         errors: tuple[int, ...] = (),
     ) -> Callable[[View], View]:
-        """Register a view. By default GET needs `read`, everything else `write`; the status is 200, or 204 without an answer."""
+        """Register a view.
+
+        By default GET needs `read`, everything else `write`; the status is 200, or 204 without an
+        answer.
+        """
 
         def register(view: View) -> View:
             hints = get_type_hints(view)
@@ -195,4 +210,4 @@ def _json_body() -> Any:
     try:
         return orjson.loads(request.get_data())
     except orjson.JSONDecodeError as error:
-        raise Invalid(f"The body is not JSON: {error}.", hint="Mend the body.") from None
+        raise Invalid(f"The body is not JSON: {error}.", hint="Fix the body.") from None

@@ -1,7 +1,7 @@
 """The API's description, OpenAPI 3.1, made of the faces and their models: nothing is said twice.
 
-Invariant: every endpoint is in it, with the model of its 2xx, each error status that it may answer, its policy, a stable
-operation id and an example of what it takes and gives.
+Invariant: every endpoint is in it, with the model of its 2xx, each error status that it may answer,
+its policy, a stable operation id and an example of what it takes and gives.
 """
 
 from __future__ import annotations
@@ -35,7 +35,9 @@ from shared.errors import (
 )
 
 SCHEMAS = "#/components/schemas/"
-SHOWN = "Shown"  # the prefix of the models that go out: inside words, which the description leaves away
+
+# The prefix of the models that go out: inside words, which the description leaves away.
+SHOWN = "Shown"
 UUID_SCHEMA = {"type": "string", "format": "uuid"}
 ABOUT = """Callbacks, actions, and what became of every trigger.
 
@@ -106,7 +108,9 @@ def describe(faces: Iterable[Face], base_url: str) -> dict[str, Any]:
 
 
 Schemas = dict[tuple[type[BaseModel], str], dict[str, Any]]
-"""The schema of each model, by what it is used for: "validation" of what comes in, "serialization" of what goes out."""
+"""The schema of each model, by what it is used for: "validation" of what comes in, "serialization"
+of what goes out.
+"""
 
 
 def _schemas(endpoints: Iterable[Endpoint]) -> tuple[Schemas, dict[str, Any]]:
@@ -229,7 +233,9 @@ def _error(status: int, text: str, kind: type[PointsmanError]) -> dict[str, Any]
 
 
 def _public_names(components: Iterable[str]) -> dict[str, str]:
-    """What models are called outside: without our word for what goes out, where that leaves a name of its own."""
+    """What models are called outside: without our word for what goes out, where that leaves a name
+    of its own.
+    """
     names = set(components)
     return {
         name: name.removeprefix(SHOWN)
@@ -239,7 +245,9 @@ def _public_names(components: Iterable[str]) -> dict[str, str]:
 
 
 def _rename(part: Any, names: dict[str, str]) -> Any:
-    """The description with other names for these models, wherever they stand: as key, reference or title."""
+    """The description with other names for these models, wherever they stand: as key, reference or
+    title.
+    """
     if isinstance(part, dict):
         return {names.get(key, key): _rename(value, names) for key, value in part.items()}
     if isinstance(part, list):

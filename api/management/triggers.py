@@ -26,5 +26,8 @@ def get_trigger(work: Work, id: UUID) -> TriggerDetail:
 
 @face.route("POST", "/triggers/<uuid:id>/cancel", errors=(409,))
 def cancel_trigger(work: Work, id: UUID) -> ShownTrigger:
-    """End a waiting or running trigger. An attempt under way may still reach its receiver; nothing follows it."""
+    """End a waiting or running trigger.
+
+    An attempt under way may still reach its receiver; nothing follows it.
+    """
     return triggers.cancel(work, work.owner, id)

@@ -1,7 +1,9 @@
 """Actions: the outgoing steps of a callback.
 
-Invariant: a config, a `retry` or a type that could not run is refused here, with the field and the mend; the same check
-runs again before each attempt, since rows can change behind the API's back.
+Invariants:
+
+- A config, a `retry` or a type that could not run is refused here, with the field and the fix.
+- The same check runs again before each attempt, since rows can change behind the API's back.
 """
 
 from __future__ import annotations
@@ -32,14 +34,19 @@ from shared.action_types.retry_policy import parse_retry
 from shared.errors import Conflict, NotFound
 from shared.models import Action, ActionType, OnFailure
 
-MAX_ACTIONS = 100  # of one callback: each becomes an execution row at every trigger
+# Of one callback: each becomes an execution row at every trigger.
+MAX_ACTIONS = 100
 MAX_ORDER = 1_000_000
-MAX_DEPTH = 32  # of a config
+
+# Of a config.
+MAX_DEPTH = 32
 FIRST_NUMBER_TOO_LARGE = 2**63
 
 
 def _storable(value: Any, depth: int = 0) -> Any:
-    """Refuse what PostgreSQL's jsonb cannot hold, or would not give back as it came, anywhere inside."""
+    """Refuse what PostgreSQL's jsonb cannot hold, or would not give back as it came, anywhere
+    inside.
+    """
     if depth > MAX_DEPTH:
         raise ValueError(f"it is nested more than {MAX_DEPTH} deep")
     match value:
@@ -184,7 +191,9 @@ def change(work: Work, owner: UUID, action_id: UUID, given: ActionChange) -> Sho
 
 
 def move(work: Work, owner: UUID, callback_id: UUID, old_url: str, new_url: str) -> None:
-    """Let the actions of a callback whose URL begins with old_url go to new_url; the rest of their configs stays."""
+    """Let the actions of a callback whose URL begins with old_url go to new_url; the rest of their
+    configs stays.
+    """
     callback = callbacks.own(work.session, owner, callback_id)
     for action in work.session.scalars(select(Action).where(Action.callback_id == callback.id)):
         url = action.config.get("url")

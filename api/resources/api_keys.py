@@ -1,7 +1,7 @@
 """API keys: what programs present instead of a session token.
 
-Invariant: a key is shown once and kept as its hash only. It may do what is in its permissions and what its owner's role
-grants (api/auth/policies.py).
+Invariant: a key is shown once and kept as its hash only. It may do what is in its permissions and
+what its owner's role grants (api/auth/policies.py).
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from api.work import Work
 from shared.crypto import new_token, token_hash
 from shared.models import ApiKey
 
-PREFIX_CHARS = 12  # by which a user knows a key again
+# By which a user knows a key again.
+PREFIX_CHARS = 12
 
 
 class NewApiKey(Given):

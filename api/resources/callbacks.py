@@ -1,7 +1,9 @@
 """Callbacks: what a user defines and the world triggers.
 
-Invariant: a callback is created together with its primary action, which delivers to `callbackUrl`; a deletion marks it,
-so that it is gone for everybody at once, and the purge removes its rows.
+Invariants:
+
+- A callback is created together with its primary action, which delivers to `callbackUrl`.
+- A deletion marks it, so that it is gone for everybody at once, and the purge removes its rows.
 """
 
 from __future__ import annotations
@@ -182,7 +184,10 @@ def page(work: Work, owner: UUID, query: PageQuery) -> CallbackPage:
 
 
 def change(work: Work, owner: UUID, callback_id: UUID, given: CallbackChange) -> ShownCallback:
-    """Change what is given; it holds for calls from a second later. Conflict: the custom path is taken."""
+    """Change what is given; it holds for calls from a second later.
+
+    Conflict: the custom path is taken.
+    """
     changes = given.changes()
     _check_timeout(work, changes.get("timeout_duration"))
     callback = own(work.session, owner, callback_id)
@@ -195,7 +200,10 @@ def change(work: Work, owner: UUID, callback_id: UUID, given: CallbackChange) ->
 
 
 def delete(work: Work, owner: UUID, callback_id: UUID) -> None:
-    """Delete a callback with everything that belongs to it. Its trigger URL answers 404 within a second."""
+    """Delete a callback with everything that belongs to it.
+
+    Its trigger URL answers 404 within a second.
+    """
     callback = own(work.session, owner, callback_id)
     callback.deleted_at = func.now()
     callback.trigger_token = None

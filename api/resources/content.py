@@ -9,7 +9,9 @@ from typing import Any, Literal
 import orjson
 
 Encoding = Literal["json", "text", "base64"]
-MAX_DEPTH = 100  # what reads JSON goes deeper than what writes it: deeper than this it is shown as text
+
+# What reads JSON goes deeper than what writes it: deeper than this it is shown as text.
+MAX_DEPTH = 100
 
 
 def shown(content: bytes) -> tuple[Encoding, Any]:

@@ -1,7 +1,12 @@
 """Executions: one action for one trigger, with its attempts.
 
-Invariant: nothing here changes an execution; the engine does. A list without an action walks the owner's triggers, whose
-order is the executions' own, since an execution's id begins like its trigger's.
+Invariants:
+
+- Nothing here changes an execution.
+- The engine does.
+
+A list without an action walks the owner's triggers, whose order is the executions' own, since an
+execution's id begins like its trigger's.
 """
 
 from __future__ import annotations
@@ -96,7 +101,8 @@ def page(work: Work, owner: UUID, query: ExecutionQuery) -> ExecutionPage:
     else:
         past = Past(owner, callback_id, through=query.cursor and trigger_range(query.cursor)[1])
         keys = walk(work.session, _sources(past, query.status), query.limit, _executions_of(query))
-        # where the search stopped, it names a trigger; the cursor is below all of that one's executions
+        # where the search stopped, it names a trigger; the cursor is below all of that one's
+        # executions
         next_cursor = trigger_range(keys.stopped_at)[0] if keys.stopped_at else keys.next_cursor
     statement = _select(owner).where(
         ActionExecution.trigger_id.in_([row.trigger_id for row in keys.rows]),

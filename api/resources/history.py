@@ -1,7 +1,9 @@
-"""Where the lists of what has happened are read from: triggers, runs and logs, of an owner or of a callback.
+"""Where the lists of what has happened are read from: triggers, runs and logs, of an owner or of a
+callback.
 
-A settled trigger has a log row, one in motion a run. So a list by status walks the one or the other in the order of its
-index, and never all triggers. What belongs to a deleted callback is passed over, until the purge has removed it.
+A settled trigger has a log row, one in motion a run. So a list by status walks the one or the other
+in the order of its index, and never all triggers. What belongs to a deleted callback is passed
+over, until the purge has removed it.
 """
 
 from __future__ import annotations
@@ -21,10 +23,11 @@ Status = Literal["PENDING", "RUNNING", "SUCCESS", "FAILED"]
 
 @dataclass(frozen=True, slots=True)
 class Past:
-    """A part of what has happened: all of an owner's, or of one of their callbacks, which must be theirs and not deleted.
+    """A part of what has happened: all of an owner's, or of one of their callbacks, which must be
+    theirs and not deleted.
 
-    before: only ids below it; through: only ids up to it. first, end: from when until before when, as the lowest ids of
-    these moments.
+    before: only ids below it; through: only ids up to it. first, end: from when until before when,
+    as the lowest ids of these moments.
     """
 
     owner: UUID
@@ -40,7 +43,10 @@ class Past:
         return Source(self._walked(entries, Trigger, Trigger.id), self._lives)
 
     def in_motion(self, *statuses: RunStatus) -> Source:
-        """Triggers that have a run; in one of these statuses, if any are given. The runs of everybody are walked: there are few."""
+        """Triggers that have a run; in one of these statuses, if any are given.
+
+        The runs of everybody are walked: there are few.
+        """
         entries: Statement = select(Run.trigger_id.label("id"), Run.callback_id, Run.user_id, Run.status)
         entries = entries.where(*self._within(Run.trigger_id)).order_by(Run.trigger_id.desc())
 
@@ -53,7 +59,9 @@ class Past:
         return Source(entries, conditions)
 
     def logs(self, *, success: bool | None, settled_only: bool) -> Source:
-        """Log rows; success: only those with this outcome; settled_only: of triggers, no other events."""
+        """Log rows; success: only those with this outcome; settled_only: of triggers, no other
+        events.
+        """
         entries: Statement = select(Log.id.label("id"), Log.callback_id, Log.success, Log.event)
         if success is False:
             entries = entries.where(~Log.success)  # what the indexes of failures are made of
@@ -99,7 +107,9 @@ class Past:
 
 
 def not_deleted(callback_id: Any, owner: UUID) -> ColumnElement[bool]:
-    """Whether a callback of the owner is not marked as deleted, for many rows: few are, so that these are looked up once."""
+    """Whether a callback of the owner is not marked as deleted, for many rows: few are, so that
+    these are looked up once.
+    """
     deleted = select(Callback.id).where(Callback.user_id == owner, Callback.deleted_at.is_not(None))
     found: ColumnElement[bool] = callback_id.not_in(deleted)
     return found

@@ -1,8 +1,13 @@
 """Kept answers: a management call that is repeated with its `Idempotency-Key` happens once.
 
-Invariants: the key is taken in the transaction of the change, before the change; so of equal calls at the same time one
-acts, the others wait for its commit and are told its answer; a call that failed keeps nothing, and can be repeated. An
-answer is sealed at rest.
+Invariants:
+
+- The key is taken in the transaction of the change, before the change.
+- So of equal calls at the same time one acts, the others wait for its commit and are told its
+  answer.
+- A call that failed keeps nothing, and can be repeated.
+
+An answer is sealed at rest.
 """
 
 from __future__ import annotations

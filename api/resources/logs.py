@@ -1,4 +1,7 @@
-"""Logs: how a callback's triggers ended, and its notable events. Written by the engine, read here."""
+"""Logs: how a callback's triggers ended, and its notable events.
+
+Written by the engine, read here.
+"""
 
 from __future__ import annotations
 

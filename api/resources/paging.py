@@ -1,9 +1,10 @@
 """Lists by keyset: newest first, by id, which holds the time.
 
-Invariants: a page reads at most MAX_READ entries of each index that it walks, and what belongs to them, whatever it looks for
-and however much there is. If it stops there, it answers what it has found with `partial`, and the next page goes on where it
-stopped: nothing is left out, nothing comes twice. That is so for work of one moment (api/work.py): the page and where it stops
-are two questions.
+Invariants: a page reads at most MAX_READ entries of each index that it walks, and what belongs to
+them, whatever it looks for and however much there is. If it stops there, it answers what it has
+found with `partial`, and the next page goes on where it stopped: nothing is left out, nothing comes
+twice. That is so for work of one moment (api/work.py): the page and where it stops are two
+questions.
 """
 
 from __future__ import annotations
@@ -17,8 +18,13 @@ from sqlalchemy import ColumnElement, FromClause, Row, Select, literal_column, s
 from sqlalchemy.orm import Session
 
 MAX_READ = 20_000
-READ_FIRST = 500  # mostly enough for a page; told a larger number, PostgreSQL would rather read and sort all of a small tenant's
-_RANDOM_BITS = 80  # of a UUIDv7, behind its ms
+
+# Mostly enough for a page; told a larger number, PostgreSQL would rather read and sort all of a
+# small tenant's.
+READ_FIRST = 500
+
+# Of a UUIDv7, behind its ms.
+_RANDOM_BITS = 80
 
 Statement = Select[*tuple[Any, ...]]
 """A SELECT of any columns."""
@@ -27,8 +33,8 @@ Statement = Select[*tuple[Any, ...]]
 def only(column: Any, value: Any) -> list[ColumnElement[bool]]:
     """Column = value, said as a range.
 
-    With an equality PostgreSQL may as well walk an index of the ids alone and filter, through everybody's rows. Ordered by
-    the column and the id, only the index of both serves.
+    With an equality PostgreSQL may as well walk an index of the ids alone and filter, through
+    everybody's rows. Ordered by the column and the id, only the index of both serves.
     """
     return [column >= value, column <= value]
 
@@ -41,9 +47,9 @@ Expand = Callable[[FromClause], Statement]
 class Source:
     """An index to walk from its newest entry on.
 
-    entries: a SELECT of `id` and of what `conditions` look at, in the index's order, bounded by its own columns and by
-    nothing else. conditions: which of these entries are wanted, given the columns of the SELECT. carried: columns that the
-    list needs beside `id`.
+    entries: a SELECT of `id` and of what `conditions` look at, in the index's order, bounded by its
+    own columns and by nothing else. conditions: which of these entries are wanted, given the
+    columns of the SELECT. carried: columns that the list needs beside `id`.
     """
 
     entries: Statement
@@ -69,7 +75,10 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Keys:
-    """The keys of one page. stopped_at: above which id everything was searched, although the page is not full."""
+    """The keys of one page.
+
+    stopped_at: above which id everything was searched, although the page is not full.
+    """
 
     rows: Sequence[Row[Any]]
     has_more: bool = False
@@ -96,8 +105,8 @@ def walk(
 ) -> Keys:
     """The newest `limit` keys that these sources have.
 
-    expand: what is listed for the wanted entries, a SELECT of `id` and `entry`, the id of the entry that it belongs to, in
-    the order of the list. By default the entries themselves.
+    expand: what is listed for the wanted entries, a SELECT of `id` and `entry`, the id of the entry
+    that it belongs to, in the order of the list. By default the entries themselves.
     """
     keys = _search(session, sources, limit, expand, READ_FIRST)
     return keys if keys.stopped_at is None else _search(session, sources, limit, expand, MAX_READ)
@@ -114,7 +123,8 @@ def _search(
     rows = session.execute(statement.limit(limit + 1)).all()
     if len(rows) > limit and len(sources) == 1:
         return Keys(rows[:limit], has_more=True)
-    # of several sources one may end where another goes on: what lies behind the first end is for the next page
+    # of several sources one may end where another goes on: what lies behind the first end is for
+    # the next page
     ends = [end for source in sources if (end := source.end(session, most)) is not None]
     stopped_at = max(ends, default=None)
     seen = [row for row in rows if stopped_at is None or row.entry >= stopped_at]

@@ -1,6 +1,9 @@
 """Replay jobs: many triggers of a callback replayed in the background, by a duty of the workers.
 
-Invariant: a user has at most MAX_OPEN_JOBS that have not ended; a job that has ended stays as it is.
+Invariants:
+
+- A user has at most MAX_OPEN_JOBS that have not ended.
+- A job that has ended stays as it is.
 """
 
 from __future__ import annotations
@@ -30,15 +33,18 @@ from shared.clock import database_clock
 from shared.errors import Conflict, Invalid, NotFound
 from shared.models import ExecutionStatus, ReplayJob, ReplayStart, ReplayState
 
-MAX_OPEN_JOBS = 10  # of one user
+# Of one user.
+MAX_OPEN_JOBS = 10
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
-# nothing was received before it; and what PostgreSQL takes for a year before Christ it does not give back
+# nothing was received before it; and what PostgreSQL takes for a year before Christ it does not
+# give back
 Moment = Annotated[AwareDatetime, AfterValidator(lambda moment: max(moment, EPOCH))]
 
 
 class NewReplayJob(Given):
-    """Which triggers of a callback: with which status, received from `from` until before `to` (default: now).
+    """Which triggers of a callback: with which status, received from `from` until before `to`
+    (default: now).
 
     start: as in a single replay.
     """
@@ -91,14 +97,17 @@ class ReplayJobPage(Page[ShownReplayJob]):
 
 
 def create(work: Work, owner: UUID, new: NewReplayJob) -> ShownReplayJob:
-    """Begin to replay many triggers of a callback. Conflict: too many jobs of the owner are open."""
+    """Begin to replay many triggers of a callback.
+
+    Conflict: too many jobs of the owner are open.
+    """
     start = new.start or ("failed" if new.status == "FAILED" else "start")
     if (new.status, start) == ("SUCCESS", "failed"):
         raise Invalid("start: nothing has failed in a trigger that succeeded.", hint='Set start to "start".')
     now = database_clock.now()
     received_to = min(new.to or now, now)
     if new.from_ is not None and new.from_ >= received_to:
-        raise Invalid("from: must lie before `to` and before now.", hint="Mend from or to.")
+        raise Invalid("from: must lie before `to` and before now.", hint="Fix from or to.")
     callback = callbacks.own(work.session, owner, new.callback_id)
     _refuse_too_many(work.session, owner)
     job = ReplayJob(

@@ -1,4 +1,7 @@
-"""Replays: doing it again. A replay is a new trigger with `replayOf`; what it repeats stays as it was."""
+"""Replays: doing it again.
+
+A replay is a new trigger with `replayOf`; what it repeats stays as it was.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,10 @@ class NewReplay(Given):
 
 
 def create(work: Work, owner: UUID, trigger_id: UUID, new: NewReplay) -> triggers.ShownTrigger:
-    """Run a settled trigger again, as a new trigger. Conflict: it has not settled, or nothing would run."""
+    """Run a settled trigger again, as a new trigger.
+
+    Conflict: it has not settled, or nothing would run.
+    """
     trigger = triggers.own(work.session, owner, trigger_id)
     if new.from_ == "failed" and trigger.status == "SUCCESS" and _has_executions(work, trigger_id):
         raise Conflict(

@@ -1,7 +1,7 @@
 """Sessions: who is logged in.
 
-Invariant: a token is shown once and kept as its hash only. A wrong password and an unknown e-mail look alike, in words
-and in time.
+Invariant: a token is shown once and kept as its hash only. A wrong password and an unknown e-mail
+look alike, in words and in time.
 """
 
 from __future__ import annotations

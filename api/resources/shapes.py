@@ -1,7 +1,7 @@
 """What the typed models have in common: camelCase in JSON, snake_case in Python.
 
-What comes in refuses unknown fields and never repeats a value in its errors; what goes out is made of rows that were
-checked when they were written.
+What comes in refuses unknown fields and never repeats a value in its errors; what goes out is made
+of rows that were checked when they were written.
 """
 
 from __future__ import annotations
@@ -26,7 +26,9 @@ EXAMPLE_TIME = "2026-01-01T12:00:00.123456Z"
 
 
 def example(**fields: Any) -> ConfigDict:
-    """The example of a model in the API's description, by the names that stand in JSON (`from_` for `from`)."""
+    """The example of a model in the API's description, by the names that stand in JSON (`from_` for
+    `from`).
+    """
     named = {name.rstrip("_"): value for name, value in fields.items()}
     return ConfigDict(json_schema_extra={"examples": [named]})
 
@@ -40,7 +42,10 @@ class Given(BaseModel):
 
 
 class Change(Given):
-    """What a caller changes: only what is given. NULLABLE: the fields whose value may be taken away, with null."""
+    """What a caller changes: only what is given.
+
+    NULLABLE: the fields whose value may be taken away, with null.
+    """
 
     NULLABLE: ClassVar[frozenset[str]] = frozenset()
 
@@ -73,7 +78,10 @@ class Shown(BaseModel):
     model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, frozen=True)
 
     def rendered(self, *, again: bool = False) -> dict[str, Any]:
-        """As it stands in JSON, values still as Python has them. again: without what is shown only once."""
+        """As it stands in JSON, values still as Python has them.
+
+        again: without what is shown only once.
+        """
         left_out = {
             name
             for name, field in type(self).model_fields.items()

@@ -1,6 +1,7 @@
 """Stored items: what STORE actions kept.
 
-Invariant: a list carries no values, however large they are: a page of them would fill the process's memory.
+Invariant: a list carries no values, however large they are: a page of them would fill the process's
+memory.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Triggers: recorded calls of trigger URLs, with what became of them.
 
-Invariant: a trigger is never changed. Its status is its run's, or its log row's once it has settled.
+Invariant: a trigger is never changed. Its status is its run's, or its log row's once it has
+settled.
 """
 
 from __future__ import annotations
@@ -29,7 +30,9 @@ MAX_SHOWN_BODY_BYTES = 64 * 1024
 
 
 class TriggerQuery(PageQuery):
-    """Which triggers: of one callback, with one status, received from `from` until before `to` (ISO 8601, with a zone)."""
+    """Which triggers: of one callback, with one status, received from `from` until before `to` (ISO
+    8601, with a zone).
+    """
 
     callback_id: UUID | None = None
     status: Status | None = None
@@ -179,7 +182,10 @@ def _first_id(moment: datetime | None) -> UUID | None:
 
 
 def _select(owner: UUID, ids: list[UUID]) -> Select[Any]:
-    """These triggers of the owner with run and log. Every table is told the ids, so that only their partitions are read."""
+    """These triggers of the owner with run and log.
+
+    Every table is told the ids, so that only their partitions are read.
+    """
     return (
         select(
             Trigger.id,

@@ -1,6 +1,9 @@
 """Users: accounts, each the owner of everything else.
 
-Invariant: an e-mail address belongs to one user, whatever its case; a password is kept as its hash only.
+Invariants:
+
+- An e-mail address belongs to one user, whatever its case.
+- A password is kept as its hash only.
 """
 
 from __future__ import annotations

@@ -20,7 +20,9 @@ COMMANDS = {
     "run": "deploy.cli.run",
     "settings": "deploy.cli.settings",
 }
-"""Each command is a function of the same name in its module, which is imported only when it is asked for."""
+"""Each command is a function of the same name in its module, which is imported only when it is
+asked for.
+"""
 
 
 class Commands(click.Group):

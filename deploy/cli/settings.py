@@ -11,7 +11,7 @@ INTRODUCTION = """# Configuration
 
 Everything is set through environment variables, read once when a process starts. An unknown `POINTSMAN_`
 variable, a value that cannot be used or two that contradict each other stop the start with a message that
-names the variable and the mend. This page is made by `pointsman settings > docs/configuration.md`.
+names the variable and the fix. This page is made by `pointsman settings > docs/configuration.md`.
 
 | variable | meaning | default |
 |---|---|---|

@@ -1,7 +1,9 @@
 """What a new installation gets once: the first admin with its plan, and the demo callback.
 
-Invariant: everything is made at most once, and nothing that a user changed later is changed back; only the
-demo's URLs follow its receiver when that had to take another port.
+Invariants:
+
+- Everything is made at most once, and nothing that a user changed later is changed back.
+- Only the demo's URLs follow its receiver when that had to take another port.
 """
 
 from __future__ import annotations
@@ -79,7 +81,10 @@ class Demo:
 
 
 def ensure_demo(work: Work, owner: UUID, receiver_url: str, known: dict[str, Any]) -> Demo | None:
-    """Make the demo callback once, or point an existing one at its receiver. None: the user deleted it."""
+    """Make the demo callback once, or point an existing one at its receiver.
+
+    None: the user deleted it.
+    """
     if "callbackId" not in known:
         return _make_demo(work, owner, receiver_url)
     callback_id = UUID(known["callbackId"])

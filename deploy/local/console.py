@@ -1,7 +1,7 @@
 """What `pointsman run` prints: its children's lines, each with the name of its process in front.
 
-Invariant: a line is written whole or not at all, so that lines of different processes never mix. With JSON
-logs every line is one JSON object with a `process`.
+Invariant: a line is written whole or not at all, so that lines of different processes never mix.
+With JSON logs every line is one JSON object with a `process`.
 """
 
 from __future__ import annotations

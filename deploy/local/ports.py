@@ -11,7 +11,9 @@ import socket
 
 FIRST_PORT = 20_000
 LAST_PORT = 32_000
-MAX_DRAWS = 200  # with half the range taken, all draws fail once in 10^60
+
+# With half the range taken, all draws fail once in 10^60.
+MAX_DRAWS = 200
 
 
 def free_port() -> int:

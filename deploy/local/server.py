@@ -1,6 +1,7 @@
-"""What the embedded servers have in common: a folder, a password, a port, one process in the foreground.
+"""What the embedded servers have in common: a folder, a password, a port, one process in the
+foreground.
 
-    prepare() ──▶ spawn() ──▶ wait_ready() ──▶ … ──▶ stop()        and spawn() again, as often as needed
+    prepare() ──▶ spawn() ──▶ wait_ready() ──▶ … ──▶ stop()    and spawn() again
 
 Invariants: one folder has at most one server. Its `lock` file is held (flock) by the server's own
 processes, all of which inherit it: while any of them lives, no second one starts, and once it is
@@ -26,13 +27,20 @@ from deploy.local.process import ENVIRONMENT, Identity, choose_identity
 from shared.errors import StartupError
 
 HOST = "127.0.0.1"
-READY_TIMEOUT_SECONDS = 60.0  # crash recovery replays at most a gigabyte of log
-STOP_TIMEOUT_SECONDS = 10.0  # for each of the signals, from the polite one on
+
+# Crash recovery replays at most a gigabyte of log.
+READY_TIMEOUT_SECONDS = 60.0
+
+# For each of the signals, from the polite one on.
+STOP_TIMEOUT_SECONDS = 10.0
 POLL_SECONDS = 0.01
 
 
 class EmbeddedServer(ABC):
-    """One server on one folder. Methods are called from one thread, spawn() from the main thread."""
+    """One server on one folder.
+
+    Methods are called from one thread, spawn() from the main thread.
+    """
 
     product: ClassVar[str]
     setting: ClassVar[str]  # the variable that names a server elsewhere instead
@@ -90,7 +98,9 @@ class EmbeddedServer(ABC):
         """Return the command line that runs the server in the foreground."""
 
     def prepare(self) -> None:
-        """Make everything that spawn() needs: folder, password, port and, the first time, the data."""
+        """Make everything that spawn() needs: folder, password, port and, the first time, the
+        data.
+        """
         self._binaries = self._find_binaries()
         self._make_folder()
         self._identity = choose_identity(self._binaries, self.folder.parent)
@@ -101,9 +111,11 @@ class EmbeddedServer(ABC):
         self._port = self._port or free_port()
 
     def spawn(self, output: int | IO[bytes] | None = None) -> subprocess.Popen[bytes]:
-        """Start the server as our child. Its log goes to `output`, as Popen takes it; whoever gives a pipe drains it.
+        """Start the server as our child. Its log goes to `output`, as Popen takes it; whoever gives
+        a pipe drains it.
 
-        Raises StartupError when an earlier server of this folder does not end, or its program cannot be run.
+        Raises StartupError when an earlier server of this folder does not end, or its program
+        cannot be run.
         """
         with self._locked() as lock, _readable(self._standard_input()) as standard_input:
             for leftover in self._leftovers():
@@ -144,7 +156,9 @@ class EmbeddedServer(ABC):
             )
 
     def stop(self, process: subprocess.Popen[bytes], timeout_seconds: float = STOP_TIMEOUT_SECONDS) -> int:
-        """End the process and return its exit code; each signal gets the whole timeout before the next, ruder one."""
+        """End the process and return its exit code; each signal gets the whole timeout before the
+        next, ruder one.
+        """
         for number in self.stop_signals:
             process.send_signal(number)
             try:
@@ -156,7 +170,9 @@ class EmbeddedServer(ABC):
 
     @abstractmethod
     def _is_ready(self, pid: int) -> bool:
-        """Say whether the process with this pid answers; what another server says does not count."""
+        """Say whether the process with this pid answers; what another server says does not
+        count.
+        """
 
     @abstractmethod
     def _packaged_binaries(self) -> Path | None:
@@ -206,7 +222,10 @@ class EmbeddedServer(ABC):
 
     @contextmanager
     def _locked(self) -> Iterator[int]:
-        """Hold the folder's lock, as soon as no earlier server does. A child that gets the descriptor keeps it."""
+        """Hold the folder's lock, as soon as no earlier server does.
+
+        A child that gets the descriptor keeps it.
+        """
         lock = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
         try:
             if not wait_until(lambda: _try_lock(lock), self.lock_timeout_seconds):
@@ -240,7 +259,9 @@ def package_folder(name: str) -> Path | None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make a rename in the folder last: until then a power cut may undo it, and what was built on it is lost."""
+    """Make a rename in the folder last: until then a power cut may undo it, and what was built on
+    it is lost.
+    """
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -1,8 +1,8 @@
 """`pointsman run`: the whole of Pointsman on one machine, from servers to workers.
 
-In order: take the data folder, start PostgreSQL and Valkey unless settings name others, migrate, make the
-first admin and the demo, start receiver, API and workers, say where everything is, look after them, and on
-Ctrl-C stop them in the opposite order.
+In order: take the data folder, start PostgreSQL and Valkey unless settings name others, migrate,
+make the first admin and the demo, start receiver, API and workers, say where everything is, look
+after them, and on Ctrl-C stop them in the opposite order.
 """
 
 from __future__ import annotations
@@ -33,9 +33,15 @@ from shared.errors import StartupError
 from shared.postgres.connections import open_database
 
 READY_SECONDS = 30.0
-RELEASE_SECONDS = 4.0  # beyond its grace time, in which a worker writes what it gives back
-LOCAL_DRAIN_SECONDS = "4"  # so that Ctrl-C is over within 10 s
-LOCAL_EGRESS_ALLOW = "127.0.0.0/8,::1/128"  # localhost means both
+
+# Beyond its grace time, in which a worker writes what it gives back.
+RELEASE_SECONDS = 4.0
+
+# So that Ctrl-C is over within 10 s.
+LOCAL_DRAIN_SECONDS = "4"
+
+# Localhost means both.
+LOCAL_EGRESS_ALLOW = "127.0.0.0/8,::1/128"
 LOOPBACK = "127.0.0.1"
 
 
@@ -134,7 +140,9 @@ class Stack:
         return f"http://{LOOPBACK}:{port}"
 
     def _bootstrap(self, receiver_url: str | None) -> tuple[Admin, Demo | None]:
-        """The first admin, and the demo where there is a receiver for it: on a developer's machine."""
+        """The first admin, and the demo where there is a receiver for it: on a developer's
+        machine.
+        """
         database = open_database(self.environment[PREFIX + "DATABASE_URL"], "bootstrap", pool_size=1)
         workshop = Workshop(database, self.settings, SecretBox(self.environment[PREFIX + "SECRET_KEYS"]))
         password = self.settings.admin_password

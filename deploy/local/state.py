@@ -1,7 +1,8 @@
 """What `pointsman run` remembers in the data folder, beside the servers' data.
 
-`secret_keys` (the encryption keys), `demo.json` (the demo callback and a read-only key to watch it) and
-`run.json` (where a running Pointsman is found) are readable by their owner only. Files are replaced whole.
+`secret_keys` (the encryption keys), `demo.json` (the demo callback and a read-only key to watch it)
+and `run.json` (where a running Pointsman is found) are readable by their owner only. Files are
+replaced whole.
 """
 
 from __future__ import annotations
@@ -24,7 +25,9 @@ class DataFolder:
         self._lock: int | None = None
 
     def take(self) -> None:
-        """Make the folder and hold it for this process; raises StartupError when another one has it."""
+        """Make the folder and hold it for this process; raises StartupError when another one has
+        it.
+        """
         self.folder.mkdir(parents=True, exist_ok=True)
         self._lock = os.open(self.folder / "pointsman.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:

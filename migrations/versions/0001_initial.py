@@ -323,7 +323,9 @@ def _callbacks() -> None:
 
 
 def _engine() -> None:
-    """What every trigger writes: no foreign keys, and partitioned, but for the small table of what is in motion."""
+    """What every trigger writes: no foreign keys, and partitioned, but for the small table of what
+    is in motion.
+    """
     op.create_table(
         "triggers",
         sa.Column("id", sa.Uuid(), nullable=False),

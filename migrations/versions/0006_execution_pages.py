@@ -1,8 +1,10 @@
-"""Leave more of each page free for the executions of the days to come (see shared/postgres/partitions.py).
+"""Leave more of each page free for the executions of the days to come (see
+shared/postgres/partitions.py).
 
 Revises: 0005
 
-Partitions that exist already were made a week ahead; rows that are on full pages stay where they are.
+Partitions that exist already were made a week ahead; rows that are on full pages stay where they
+are.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 Revises: 0007
 
-Built beside the traffic, partition by partition: an index of the whole table adopts those that its partitions have. An
-interrupted build leaves an invalid index, which the next try drops.
+Built beside the traffic, partition by partition: an index of the whole table adopts those that its
+partitions have. An interrupted build leaves an invalid index, which the next try drops.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ def upgrade() -> None:
                 continue  # built by an earlier try: partitions that came since have it from their parent
             for partition in _ask(PARTITIONS, table):
                 _build(name.replace(table, partition, 1), partition, where)
-            # queries queue behind a lock that waits: rather fail and be repeated than stall the ingress
+            # queries queue behind a lock that waits: rather fail and be repeated than stall the
+            # ingress
             op.execute("SET lock_timeout = '3s'")
             op.execute(f"CREATE INDEX {name} ON {table} (user_id, id){where}")
             op.execute("RESET lock_timeout")
@@ -45,7 +46,10 @@ def upgrade() -> None:
 
 
 def _build(index: str, table: str, where: str) -> None:
-    """Build an index beside the traffic. It waits for those that began before it, and nobody waits for it."""
+    """Build an index beside the traffic.
+
+    It waits for those that began before it, and nobody waits for it.
+    """
     for invalid in _ask(INVALID, index, table):
         op.execute(f"DROP INDEX CONCURRENTLY {invalid}")
     op.execute(f"CREATE INDEX CONCURRENTLY IF NOT EXISTS {index} ON {table} (user_id, id){where}")

@@ -22,7 +22,7 @@ KINDS: dict[str, ModuleType] = {
 
 
 def parse_config(kind: str, config: Any) -> BaseModel:
-    """Check a config and return its model; raises Invalid naming the field and the mend."""
+    """Check a config and return its model; raises Invalid naming the field and the fix."""
     module = KINDS.get(kind)
     if module is None:
         raise Invalid(
@@ -36,7 +36,7 @@ def parse_config(kind: str, config: Any) -> BaseModel:
         first = error.errors(include_input=False, include_url=False, include_context=False)[0]
         where = ".".join(str(part) for part in ("config", *first["loc"]))
         raise Invalid(
-            f"{where}: {first['msg']}.", code="bad_config", hint=f"Mend {where} of the action."
+            f"{where}: {first['msg']}.", code="bad_config", hint=f"Fix {where} of the action."
         ) from None
     return model
 

@@ -1,8 +1,8 @@
 """The HTTP_POST action: what its config may hold.
 
-Invariant: no config that parses here can forge a header that Pointsman sets, smuggle a second request
-through CR, LF or NUL, or carry credentials in its URL. Whether the address may be reached is decided
-when it is dialled, not here.
+Invariant: no config that parses here can forge a header that Pointsman sets, smuggle a second
+request through CR, LF or NUL, or carry credentials in its URL. Whether the address may be reached
+is decided when it is dialled, not here.
 """
 
 from __future__ import annotations
@@ -52,7 +52,9 @@ _FORBIDDEN_IN_URL = re.compile(r"[\x00-\x20\x7f]")
 
 
 def check_url(url: str) -> str:
-    """Return an http(s) URL that can be sent to, or raise ValueError saying what is wrong with it."""
+    """Return an http(s) URL that can be sent to, or raise ValueError saying what is wrong with
+    it.
+    """
     if len(url) > MAX_URL_CHARS:
         raise ValueError(f"the URL is longer than {MAX_URL_CHARS} characters")
     if _FORBIDDEN_IN_URL.search(url):

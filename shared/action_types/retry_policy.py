@@ -1,4 +1,7 @@
-"""What an action's `retry` may say. When the next attempt comes is worker/engine/retry.py's to compute."""
+"""What an action's `retry` may say.
+
+When the next attempt comes is worker/engine/retry.py's to compute.
+"""
 
 from __future__ import annotations
 
@@ -9,18 +12,22 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from shared.errors import Invalid
 
 MAX_ATTEMPTS = 30
-DEFAULT_ATTEMPTS = 8  # with the default schedule: over half a day
+
+# With the default schedule: over half a day.
+DEFAULT_ATTEMPTS = 8
 MAX_DELAY_SECONDS = 7 * 24 * 3600
 
-# strict: what is stored is shown as it came, so that a truth value or a text must not pass for a number
+# strict: what is stored is shown as it came, so that a truth value or a text must not pass for a
+# number
 Seconds = Annotated[float, Field(ge=0, le=MAX_DELAY_SECONDS, allow_inf_nan=False, strict=True)]
 
 
 class RetryPolicy(BaseModel):
-    """`{"maxAttempts", "schedule": [s…]}` or `{"maxAttempts", "initialSeconds", "factor", "capSeconds"}`.
+    """`{"maxAttempts", "schedule": [s…]}` or `{"maxAttempts", "initialSeconds", "factor",
+    "capSeconds"}`.
 
-    The schedule's last delay repeats when there are more attempts than delays. Without either form the delays are
-    5 s, 30 s, 2 min, 10 min, 1 h, 3 h and 8 h.
+    The schedule's last delay repeats when there are more attempts than delays. Without either form
+    the delays are 5 s, 30 s, 2 min, 10 min, 1 h, 3 h and 8 h.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)

@@ -1,6 +1,7 @@
 """The STORE action: what its config may hold.
 
-`{}` keeps the trigger's body as it came; `value` keeps that JSON value instead; `key` names the item.
+`{}` keeps the trigger's body as it came; `value` keeps that JSON value instead; `key` names the
+item.
 """
 
 from __future__ import annotations
@@ -13,7 +14,10 @@ MAX_KEY_CHARS = 128
 
 
 class StoreConfig(BaseModel):
-    """key: a label of 1 to 128 characters. value: any JSON value kept instead of the trigger's body."""
+    """key: a label of 1 to 128 characters.
+
+    value: any JSON value kept instead of the trigger's body.
+    """
 
     model_config = ConfigDict(
         extra="forbid",

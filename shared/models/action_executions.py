@@ -1,10 +1,14 @@
 """Executions: one action for one trigger.
 
-Invariant: a trigger has at most one for each action; SUCCESS and FAILED are never left again; an
-attempt is committed RUNNING, with its number, before its side effect. Its id shares the first 12
-bytes with its trigger's (`shared.ids`), by which it is partitioned, so that a look-up by id reads
-one partition. No index names the status: its changes stay on the page. No foreign keys: the purge
-keeps the cascades.
+Invariants:
+
+- A trigger has at most one for each action.
+- SUCCESS and FAILED are never left again.
+- An attempt is committed RUNNING, with its number, before its side effect.
+
+Its id shares the first 12 bytes with its trigger's (`shared.ids`), by which it is partitioned, so
+that a look-up by id reads one partition. No index names the status: its changes stay on the page.
+No foreign keys: the purge keeps the cascades.
 """
 
 from __future__ import annotations

@@ -1,8 +1,11 @@
 """Actions: the outgoing steps of a callback.
 
-Invariant: a credential that an action uses cannot be deleted (no cascade, an error at the end of
-the statement), but deleting the user takes actions and credentials alike. `order` ascending, then
-`id`, is the order of the steps; consecutive `parallel` actions are one step.
+Invariants:
+
+- A credential that an action uses cannot be deleted (no cascade, an error at the end of the
+  statement), but deleting the user takes actions and credentials alike. `order` ascending, then
+  `id`, is the order of the steps.
+- Consecutive `parallel` actions are one step.
 """
 
 from __future__ import annotations
@@ -36,8 +39,8 @@ class Action(Timestamps, Base):
     retry: Mapped[dict[str, Any] | None]
     condition: Mapped[str | None]
     credential_id: Mapped[uuid.UUID | None] = mapped_column(
-        # NO ACTION looks at the end of the statement, when a deleted user's actions are gone as well;
-        # RESTRICT would look at once and refuse
+        # NO ACTION looks at the end of the statement, when a deleted user's actions are gone as
+        # well; RESTRICT would look at once and refuse
         ForeignKey("service_credentials.id", ondelete="NO ACTION"),
         index=True,
     )

@@ -1,4 +1,5 @@
-"""What all tables share: how constraints are named, which SQL type a Python type gets, keys and times.
+"""What all tables share: how constraints are named, which SQL type a Python type gets, keys and
+times.
 
 Keys are made by the client (UUIDv7, `shared.ids`), never by PostgreSQL. Every default of a column
 stands in PostgreSQL too, so that a row written by hand is as good as one written by the models.

@@ -1,8 +1,11 @@
 """Callbacks: what a user defines and the world triggers.
 
-Invariant: a trigger token and a custom path each name one callback. `timeout_duration` is in ms,
-`cache_period` in seconds (0: off). The secrets in `signing_secrets` are ciphertext. A callback with
-`deleted_at` is gone for the API and the ingress; the purge removes its rows, then itself.
+Invariants:
+
+- A trigger token and a custom path each name one callback. `timeout_duration` is in ms,
+  `cache_period` in seconds (0: off). The secrets in `signing_secrets` are ciphertext. A callback
+  with `deleted_at` is gone for the API and the ingress.
+- The purge removes its rows, then itself.
 """
 
 from __future__ import annotations

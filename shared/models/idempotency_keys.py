@@ -1,8 +1,9 @@
 """Idempotency keys: which trigger a repeated request gets.
 
 Invariant: a key names one trigger of its callback until it expires. Never partitioned: uniqueness
-does not reach across partitions. No foreign key, as on all of the ingress's path: each new key would
-lock its callback's row, and a change of the callback would keep a whole batch waiting. The purge keeps the cascade.
+does not reach across partitions. No foreign key, as on all of the ingress's path: each new key
+would lock its callback's row, and a change of the callback would keep a whole batch waiting. The
+purge keeps the cascade.
 """
 
 from __future__ import annotations

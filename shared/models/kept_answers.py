@@ -1,8 +1,8 @@
 """Kept answers: what a management call with an `Idempotency-Key` was told, for whoever repeats it.
 
-Invariant: committed together with what the call changed, so that there is an answer exactly when there is a change.
-`answer` is ciphertext, and holds nothing that is shown only once. A key names one call of its user, method and path until
-it expires.
+Invariant: committed together with what the call changed, so that there is an answer exactly when
+there is a change. `answer` is ciphertext, and holds nothing that is shown only once. A key names
+one call of its user, method and path until it expires.
 """
 
 from __future__ import annotations

@@ -1,8 +1,13 @@
 """Logs: how each trigger ended, and the notable events of a callback.
 
-Invariant: a settled trigger has exactly one row, with the trigger's own id, so that a second settle
-clashes with the primary key; an event has an id of its own. Append-only, partitioned by day through
-the time in the key. No foreign keys: the purge keeps the cascade.
+Invariants:
+
+- A settled trigger has exactly one row, with the trigger's own id, so that a second settle clashes
+  with the primary key.
+- An event has an id of its own.
+
+Append-only, partitioned by day through the time in the key. No foreign keys: the purge keeps the
+cascade.
 """
 
 from __future__ import annotations

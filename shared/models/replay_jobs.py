@@ -1,8 +1,9 @@
 """Replay jobs: many triggers of a callback recorded once more, in the background.
 
-Invariant: `last_trigger_id` moves in the transaction that records the replays up to it, so that a job which is
-interrupted anywhere goes on where it was and replays no trigger twice. A job only sees what was received before
-`received_to`, which lies before its first replay: it never replays its own.
+Invariant: `last_trigger_id` moves in the transaction that records the replays up to it, so that a
+job which is interrupted anywhere goes on where it was and replays no trigger twice. A job only sees
+what was received before `received_to`, which lies before its first replay: it never replays its
+own.
 """
 
 from __future__ import annotations

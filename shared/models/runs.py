@@ -29,8 +29,9 @@ class Run(Base):
     """A trigger's passage through its steps.
 
     due_at: when it may next be claimed; hint_at: when the sweep next looks at it; claim: the fence;
-    losses: workers that died while they had it, since it last came to a pause by itself; losses_alone: those of
-    them that had nothing else; awaited: a caller waits for its end, which is told through Redis.
+    losses: workers that died while they had it, since it last came to a pause by itself;
+    losses_alone: those of them that had nothing else; awaited: a caller waits for its end, which is
+    told through Redis.
     """
 
     __tablename__ = "runs"

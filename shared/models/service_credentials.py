@@ -1,7 +1,9 @@
 """Credentials: a user's keys to the services that actions call.
 
-Invariant: `secret` is ciphertext and leaves only for the one call that needs it; `meta` is masked
-on reads.
+Invariants:
+
+- `secret` is ciphertext and leaves only for the one call that needs it.
+- `meta` is masked on reads.
 """
 
 from __future__ import annotations

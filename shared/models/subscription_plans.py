@@ -1,7 +1,7 @@
 """Plans: what a subscription costs and what it grants.
 
-`max_triggers` counts per user and billing period; `max_timeout_duration` is in seconds (a callback's
-own `timeout_duration` is in ms); `role` is what its subscribers become.
+`max_triggers` counts per user and billing period; `max_timeout_duration` is in seconds (a
+callback's own `timeout_duration` is in ms); `role` is what its subscribers become.
 """
 
 from __future__ import annotations

@@ -1,6 +1,10 @@
 """Triggers: every recorded call of a trigger URL.
 
-Invariant: written once and never changed; what is in motion is the run, how it ended is the log.
+Invariants:
+
+- Written once and never changed.
+- What is in motion is the run, how it ended is the log.
+
 Partitioned by day through the time in the key. No foreign keys: the purge keeps the cascade.
 """
 

@@ -1,8 +1,12 @@
 """Users: who owns everything else.
 
-Invariant: an e-mail address belongs to one user, whatever its case. `password` is a bcrypt hash;
-`secret` (TOTP) and `slack_webhook_url` are ciphertext. A user with `deleted_at` is gone for
-everybody but the purge, which removes what belongs to them and then the row.
+Invariants:
+
+- An e-mail address belongs to one user, whatever its case. `password` is a bcrypt hash.
+- `secret` (TOTP) and `slack_webhook_url` are ciphertext.
+
+A user with `deleted_at` is gone for everybody but the purge, which removes what belongs to them and
+then the row.
 """
 
 from __future__ import annotations

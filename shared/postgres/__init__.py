@@ -1,1 +1,3 @@
-"""What speaks to PostgreSQL: connections that are bounded in time, statements that are planned once, the group commit, partitions."""
+"""What speaks to PostgreSQL: connections that are bounded in time, statements that are planned
+once, the group commit, partitions.
+"""

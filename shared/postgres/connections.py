@@ -29,11 +29,14 @@ CONNECT_TIMEOUT_SECONDS = 3
 WATCH_INTERVAL_SECONDS = 0.2
 DRIVER = "postgresql+psycopg2"
 USELESS = (psycopg2.OperationalError, psycopg2.InterfaceError, psycopg2.NotSupportedError)
-"""After one of these a connection is dropped: it is lost, or a plan that it has made no longer fits its tables."""
+"""After one of these a connection is dropped: it is lost, or a plan that it has made no longer fits
+its tables.
+"""
 
 
 def sqlalchemy_url(url: str) -> str:
-    """Name the driver in a database URL: postgres:// and postgresql:// become postgresql+psycopg2://.
+    """Name the driver in a database URL: postgres:// and postgresql:// become
+    postgresql+psycopg2://.
 
     SQLAlchemy 2.1 would read a bare postgresql:// as psycopg 3. ConfigError for any other kind of
     database; its message does not show the URL, which holds a password.
@@ -113,7 +116,10 @@ class WatchedCursor(psycopg2.extensions.cursor):
 
 
 class WatchedConnection(psycopg2.extensions.connection):
-    """A connection whose every round trip ends within `call_seconds`, or fails. prepared: statements it has planned."""
+    """A connection whose every round trip ends within `call_seconds`, or fails.
+
+    prepared: statements it has planned.
+    """
 
     call_seconds = 15.0
     prepared: set[str]
@@ -140,7 +146,7 @@ def _options(application: str, call_seconds: float, more: str) -> dict[str, Any]
         "keepalives_interval": 10,
         "keepalives_count": 3,
         "options": f"-c statement_timeout={statement_ms} -c lock_timeout=3000 -c timezone=UTC"
-        # a process that is stopped in the middle of a transaction must not hold rows for longer than a call may take
+        # a process that is stopped in a transaction must not hold rows for longer than a call
         f" -c idle_in_transaction_session_timeout={statement_ms} -c client_connection_check_interval=10000"
         f" {more}",
     }
@@ -149,7 +155,8 @@ def _options(application: str, call_seconds: float, more: str) -> dict[str, Any]
 def connect(
     url: str, application: str, *, call_seconds: float, autocommit: bool = False, options: str = ""
 ) -> WatchedConnection:
-    """Open one connection for a thread that owns it. `call_seconds` bounds each round trip; keys come as UUIDs.
+    """Open one connection for a thread that owns it. `call_seconds` bounds each round trip; keys
+    come as UUIDs.
 
     options: further ones of the server, as on its command line.
     """
@@ -182,7 +189,9 @@ def open_database(url: str, application: str, *, pool_size: int, call_seconds: f
 
 
 def cursor_of(session: Session) -> Any:
-    """A psycopg2 cursor in the transaction of an ORM session, for statements that are shared with the worker."""
+    """A psycopg2 cursor in the transaction of an ORM session, for statements that are shared with
+    the worker.
+    """
     session.flush()
     return session.connection().connection.cursor()
 
@@ -202,7 +211,9 @@ class OwnedConnection:
         self._connection: WatchedConnection | None = None
 
     def get(self) -> WatchedConnection:
-        """The open connection; connecting raises psycopg2.OperationalError while PostgreSQL is away."""
+        """The open connection; connecting raises psycopg2.OperationalError while PostgreSQL is
+        away.
+        """
         if self._connection is None or self._connection.closed:
             self._connection = self._open()
         return self._connection

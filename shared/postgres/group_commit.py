@@ -1,11 +1,12 @@
 """Group commit: concurrent writers share one statement and one COMMIT.
 
-Coroutines submit rows and await a future each. One thread takes whatever has gathered and flushes it;
-while it does, the next batch gathers. What is always true:
+Coroutines submit rows and await a future each. One thread takes whatever has gathered and flushes
+it; while it does, the next batch gathers. What is always true:
 
 - a future is resolved only after its row's transaction has committed (or certainly never will);
-- one bad row fails alone: a batch that fails neither for a passing reason nor for one of the installation's is halved until the bad
-  row stands by itself, and its neighbours are stored; if PostgreSQL refuses what it holds, its error is RowRejected;
+- one bad row fails alone: a batch that fails neither for a passing reason nor for one of the
+  installation's is halved until the bad row stands by itself, and its neighbours are stored; if
+  PostgreSQL refuses what it holds, its error is RowRejected;
 - the queue is bounded in rows and bytes; beyond either, submit() raises Unavailable at once;
 - a row whose caller gave up before its batch was sent is not sent, unless the commit is patient.
 
@@ -43,19 +44,25 @@ log = structlog.get_logger("group_commit")
 
 
 def is_content_error(error: Exception) -> bool:
-    """Whether PostgreSQL (or psycopg2 before it) refuses what a row holds: SQLSTATE class 21, 22, 23 or 54."""
+    """Whether PostgreSQL (or psycopg2 before it) refuses what a row holds: SQLSTATE class 21, 22,
+    23 or 54.
+    """
     if isinstance(error, psycopg2.Error):
         return (error.pgcode or "")[:2] in {"21", "22", "23", "54"}
     return isinstance(error, ValueError)  # a NUL or a lone surrogate never reaches the server
 
 
 def concerns_all(error: Exception) -> bool:
-    """Whether it is the installation that is at fault, and not what a row holds: a table, a right or memory is missing."""
+    """Whether it is the installation that is at fault, and not what a row holds: a table, a right
+    or memory is missing.
+    """
     return isinstance(error, (psycopg2.ProgrammingError, MemoryError))
 
 
 def is_transient(error: Exception) -> bool:
-    """Whether the same batch can succeed when repeated: lost connection, outdated plan, serialization failure, deadlock."""
+    """Whether the same batch can succeed when repeated: lost connection, outdated plan,
+    serialization failure, deadlock.
+    """
     if is_content_error(error):  # 54000, a limit exceeded, is an OperationalError too
         return False
     if isinstance(error, USELESS):
@@ -81,8 +88,8 @@ class GroupCommit(Generic[Row, Result]):
 
     flush: takes rows, commits them, returns one result for each, in order. It owns its connection.
     patient: False — a batch is repeated once after a lost connection, then its rows fail with
-    Unavailable (a caller is waiting). True — it is repeated until PostgreSQL is back, whether or not
-    somebody still waits (a result must not be forgotten).
+    Unavailable (a caller is waiting). True — it is repeated until PostgreSQL is back, whether or
+    not somebody still waits (a result must not be forgotten).
     """
 
     def __init__(
@@ -128,7 +135,8 @@ class GroupCommit(Generic[Row, Result]):
             self._wake.notify()
 
     def submit(self, row: Row, size: int) -> asyncio.Future[Result]:
-        """Queue a row of about `size` bytes; the future, of the running loop, holds flush's result for it, or its error.
+        """Queue a row of about `size` bytes; the future, of the running loop, holds flush's result
+        for it, or its error.
 
         Raises Unavailable when the queue is full or the process is stopping.
         """

@@ -1,10 +1,14 @@
 """Partitions: made ahead, dropped when old, for the tables that grow with every trigger.
 
-Invariants: an attached partition covers one UTC day (or month) by PostgreSQL's clock and is named
-for it; there is no default partition, so a key outside all of them is an error and nothing hides
-from pruning. A partition is made as a table of its own and attached, and dropped by way of DETACH
-CONCURRENTLY: neither blocks the ingress for longer than LOCK_TIMEOUT_MS. None goes while a run of
-its time is unsettled: the run could not settle without it.
+Invariants:
+
+- An attached partition covers one UTC day (or month) by PostgreSQL's clock and is named for it.
+- There is no default partition, so a key outside all of them is an error and nothing hides from
+  pruning.
+
+A partition is made as a table of its own and attached, and dropped by way of DETACH CONCURRENTLY:
+neither blocks the ingress for longer than LOCK_TIMEOUT_MS. None goes while a run of its time is
+unsettled: the run could not settle without it.
 """
 
 from __future__ import annotations
@@ -23,8 +27,11 @@ if TYPE_CHECKING:
     from psycopg2.extensions import connection as Connection  # noqa: N812 - psycopg2 writes classes so
     from psycopg2.extensions import cursor as Cursor  # noqa: N812
 
-LOCK_TIMEOUT_MS = 200  # queries queue behind a lock that waits; longer than this the ingress notices
-MAKER_TIMEOUT_MS = 10_000  # another process may be making the same partitions: seconds, not minutes
+# Queries queue behind a lock that waits; longer than this the ingress notices.
+LOCK_TIMEOUT_MS = 200
+
+# Another process may be making the same partitions: seconds, not minutes.
+MAKER_TIMEOUT_MS = 10_000
 
 _LOCK = "SELECT pg_advisory_xact_lock(hashtextextended('pointsman.partitions.make', 0))"
 _TRY_DROP_LOCK = "SELECT pg_try_advisory_lock(hashtextextended('pointsman.partitions.drop', 0))"
@@ -49,14 +56,17 @@ class PartitionedTable:
 
     @property
     def pattern(self) -> str:
-        """A regular expression, for Python and PostgreSQL, that matches the names of its partitions."""
+        """A regular expression, for Python and PostgreSQL, that matches the names of its
+        partitions.
+        """
         return f"^{self.name}_([0-9]{{{8 if self.span == 'day' else 6}}})$"
 
 
 TABLES = (
     PartitionedTable("triggers", "id", "uuid7"),
-    # an execution is rewritten two or three times and grows by the receiver's answer: with two thirds of each page
-    # free it stays on its page, so that no index is touched (at 50 %, four in ten moved), and the table is smaller
+    # an execution is rewritten two or three times and grows by the receiver's answer: with two
+    # thirds of each page free it stays on its page, so that no index is touched (at 50 %, four in
+    # ten moved), and the table is smaller
     PartitionedTable("action_executions", "trigger_id", "uuid7", storage={"fillfactor": 35}),
     PartitionedTable("logs", "id", "uuid7"),
     # attaching locks the tables that its foreign keys name against writes, so seldom; and the row
@@ -112,7 +122,9 @@ DropResult = Literal["dropped", "unsettled", "busy"]
 
 
 def missing_partitions(cursor: Cursor, days_ahead: int = 7, days_back: int = 1) -> list[str]:
-    """Name the partitions from days_back before today to days_ahead after it that are not attached."""
+    """Name the partitions from days_back before today to days_ahead after it that are not
+    attached.
+    """
     return [partition.name for partition in _missing(cursor, days_ahead, days_back)]
 
 
@@ -121,7 +133,8 @@ def ensure_partitions(cursor: Cursor, days_ahead: int = 7, days_back: int = 1) -
 
     Works in the cursor's transaction, which should have no other work, and which the caller
     commits; ValueError if the connection is in autocommit. Two processes may call it at once. One
-    whose lock is not free within LOCK_TIMEOUT_MS is left for the next call: missing_partitions tells.
+    whose lock is not free within LOCK_TIMEOUT_MS is left for the next call: missing_partitions
+    tells.
     """
     if cursor.connection.autocommit:
         raise ValueError("ensure_partitions needs a transaction: its lock lasts as long as that.")
@@ -134,7 +147,8 @@ def ensure_partitions(cursor: Cursor, days_ahead: int = 7, days_back: int = 1) -
 
 
 def droppable_partitions(cursor: Cursor, keep_days: int) -> list[str]:
-    """Name the partitions, oldest first, whose last day is more than keep_days ago and that hold no run.
+    """Name the partitions, oldest first, whose last day is more than keep_days ago and that hold no
+    run.
 
     Those that an interrupted drop left half detached, or detached and not dropped, are among them.
     """

@@ -1,11 +1,12 @@
-"""Statements of the hot path: planned once for each connection, and sent together wherever no answer is needed in between.
+"""Statements of the hot path: planned once for each connection, and sent together wherever no
+answer is needed in between.
 
-For a small batch PostgreSQL takes longer to plan such a statement than to execute it, and each round trip costs a
-thread its turn at the interpreter twice.
+For a small batch PostgreSQL takes longer to plan such a statement than to execute it, and each
+round trip costs a thread its turn at the interpreter twice.
 
-Invariants: a batch is one transaction; what tell() leaves for later is sent, in order, with the next question or with
-COMMIT. Plans are made for any parameters and never read a whole table, so that a plan made while a table was empty
-serves it when it is full.
+Invariants: what tell() leaves for later is sent, in order, with the next question or with COMMIT.
+Plans are made for any parameters and never read a whole table, so that a plan made while a table
+was empty serves it when it is full.
 """
 
 from __future__ import annotations
@@ -28,7 +29,10 @@ _PARAMETER = re.compile(r"\$(\d+)")
 
 @dataclass(frozen=True)
 class Statement:
-    """A statement with parameters $1, $2 … of these types. name: by which PostgreSQL knows its plan."""
+    """A statement with parameters $1, $2 … of these types.
+
+    name: by which PostgreSQL knows its plan.
+    """
 
     name: str
     types: str
@@ -45,7 +49,9 @@ class Statement:
 
     @cached_property
     def plain(self) -> str:
-        """Its text for a cursor that has not prepared it and gets the parameters from by_number()."""
+        """Its text for a cursor that has not prepared it and gets the parameters from
+        by_number().
+        """
         types = [one.strip() for one in self.types.split(",")]
         return _PARAMETER.sub(lambda found: f"%({found[1]})s::{types[int(found[1]) - 1]}", self.text)
 
@@ -63,8 +69,11 @@ def prepare(cursor: Any, statement: Statement) -> None:
         connection.prepared.add(statement.name)
 
 
-class Batch:
-    """A transaction on a connection in autocommit, begun with the first statement. Made by batch()."""
+class Transaction:
+    """A transaction on a connection in autocommit, begun with the first statement.
+
+    Made by transaction().
+    """
 
     def __init__(self, cursor: Any) -> None:
         self._cursor = cursor
@@ -103,15 +112,16 @@ class Batch:
 
 
 @contextlib.contextmanager
-def batch(owned: OwnedConnection) -> Iterator[Batch]:
+def transaction(owned: OwnedConnection) -> Iterator[Transaction]:
     """A transaction on a connection that was made with autocommit; it commits at the end.
 
-    Any error rolls back; a connection that was lost, whose plans no longer fit, or whose rollback fails, is dropped.
+    Any error rolls back; a connection that was lost, whose plans no longer fit, or whose rollback
+    fails, is dropped.
     """
     connection = owned.get()
     try:
         with connection.cursor() as cursor:
-            made = Batch(cursor)
+            made = Transaction(cursor)
             yield made
             made.commit()
     except USELESS:

@@ -1,4 +1,5 @@
-"""What speaks to Redis. It may lose everything at any moment: nothing here is the truth, and nobody waits for it on a request's path.
+"""What speaks to Redis. It may lose everything at any moment: nothing here is the truth, and nobody
+waits for it on a request's path.
 
 Every key, all under `pointsman:`:
 

@@ -23,16 +23,21 @@ from shared.threads import OwnedThread
 
 MAX_QUEUED_IDS = 50_000
 SOCKET_SECONDS = 0.5
-LEAST_DISTANCE_SECONDS = (
-    0.025  # between two messages: each costs Celery 2 ms of CPU, so that under load ids gather
-)
-BREAKER_SECONDS = 1.0  # after a failure nothing is tried for this long, so that a dead Redis costs nothing
+
+# Between two messages: each costs Celery 2 ms of CPU, so that under load ids gather.
+LEAST_DISTANCE_SECONDS = 0.025
+
+# After a failure nothing is tried for this long, so that a dead Redis costs nothing.
+BREAKER_SECONDS = 1.0
 
 log = structlog.get_logger("hints")
 
 
 class HintSender:
-    """One connection that publishes hints, each within SOCKET_SECONDS. Not shared between threads."""
+    """One connection that publishes hints, each within SOCKET_SECONDS.
+
+    Not shared between threads.
+    """
 
     def __init__(self, app: Celery, redis_url: str) -> None:
         self._app = app
@@ -42,7 +47,10 @@ class HintSender:
         self._healthy = True
 
     def send(self, lane: str, ids: Sequence[UUID]) -> bool:
-        """Publish one hint. False when Redis did not take it (or might not have); nothing is raised."""
+        """Publish one hint.
+
+        False when Redis did not take it (or might not have); nothing is raised.
+        """
         if time.monotonic() < self._closed_until:
             return False
         try:

@@ -1,10 +1,11 @@
 """The Celery application and its lanes, as the API and the workers both see them.
 
-A message is a hint, «look at these triggers»: a list of at most MAX_HINT_IDS trigger ids and nothing
-else. It may arrive never, once or many times; PostgreSQL holds the truth.
+A message is a hint, «look at these triggers»: a list of at most MAX_HINT_IDS trigger ids and
+nothing else. It may arrive never, once or many times; PostgreSQL holds the truth.
 
-Redis keys, all under KEY_PREFIX: `fresh`, `retry` and other lanes (list of Celery messages, no TTL);
-`unacked`, `unacked_index`, `unacked_mutex` (kombu's own, for messages in hand); `_kombu.binding.*` (set).
+Redis keys, all under KEY_PREFIX: `fresh`, `retry` and other lanes (list of Celery messages, no
+TTL); `unacked`, `unacked_index`, `unacked_mutex` (kombu's own, for messages in hand);
+`_kombu.binding.*` (set).
 """
 
 from __future__ import annotations
@@ -45,7 +46,9 @@ def transport_options(*, socket_seconds: float) -> dict[str, object]:
 
 
 def make_celery(redis_url: str, lanes: tuple[str, ...] = (FRESH, RETRY)) -> Celery:
-    """The Celery application: JSON hints over Redis, no results, no remote control, late acknowledgement."""
+    """The Celery application: JSON hints over Redis, no results, no remote control, late
+    acknowledgement.
+    """
     app = Celery("pointsman", broker=redis_url, set_as_current=False)
     app.conf.update(
         task_queues=[Queue(lane, routing_key=lane) for lane in lanes],

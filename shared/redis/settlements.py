@@ -1,8 +1,9 @@
 """Tells waiting API processes which runs have settled, through Redis.
 
-Key: `pointsman:probe` (string, TTL 60 s), written to see whether Redis takes writes. Channel: `pointsman:settled`. A message is any number of trigger ids of 16 bytes, one behind another. It may be lost, and
-is, whenever Redis is away: who waits looks at the rows each second anyway. Neither side ever waits for Redis on
-anybody's path, and nothing here raises.
+Key: `pointsman:probe` (string, TTL 60 s), written to see whether Redis takes writes. Channel:
+`pointsman:settled`. A message is any number of trigger ids of 16 bytes, one behind another. It may
+be lost, and is, whenever Redis is away: who waits looks at the rows each second anyway. Neither
+side ever waits for Redis on anybody's path, and nothing here raises.
 """
 
 from __future__ import annotations
@@ -22,14 +23,18 @@ CHANNEL = KEY_PREFIX + "settled"
 PROBE = KEY_PREFIX + "probe"
 PROBE_SECONDS = 60
 SOCKET_SECONDS = 0.5
-PAUSE_SECONDS = 1.0  # after a failure
-LISTEN_SECONDS = 1.0  # how long a stop may have to wait
+
+# After a failure.
+PAUSE_SECONDS = 1.0
+
+# How long a stop may have to wait.
+LISTEN_SECONDS = 1.0
 MAX_QUEUED = 10_000
 MAX_MESSAGE_IDS = 500
 STOP_SECONDS = 2.0
-HEALTH_SECONDS = (
-    15  # a PING on a connection that was idle for this long; one that has gone is found by its failure
-)
+
+# A PING on a connection that was idle for this long; one that has gone is found by its failure.
+HEALTH_SECONDS = 15
 _ID_BYTES = 16
 
 log = structlog.get_logger("settlements")
@@ -124,7 +129,8 @@ def _ids(data: bytes) -> list[UUID]:
 
 
 def redis_takes_writes(redis_url: str) -> bool:
-    """Whether Redis takes a write now, within SOCKET_SECONDS: full or unable to save, it still answers a PING.
+    """Whether Redis takes a write now, within SOCKET_SECONDS: full or unable to save, it still
+    answers a PING.
 
     Nothing is raised.
     """

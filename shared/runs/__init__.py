@@ -1,15 +1,16 @@
-"""Everything that moves a run or an execution: a statement that changes `runs` or `action_executions` stands here and nowhere else.
+"""Everything that moves a run or an execution: a statement that changes `runs` or
+`action_executions` stands here and nowhere else.
 
     run          ──(a) enter──▶ PENDING ──(b) claim──▶ RUNNING ──(g) settle──▶ gone, with a log row
                                  ▲                       │
                                  └──(c) park · (d) release · (e) strand · (f) void──┘
-                 PENDING | RUNNING ──(h) cancel──▶ gone, with a log row      ──(k) purge──▶ gone without one
+                 PENDING | RUNNING ──(h) cancel──▶ gone, with a log row  ──(k) purge──▶ without
                  PENDING           ──(i) give up──▶ gone, with a log row
 
-    execution    ──(b)──▶ PENDING ──(b) first step, (l) later ones──▶ RUNNING ──(m) finish──▶ SUCCESS | FAILED
+    execution    ──(b)──▶ PENDING ──(b) first step, (l) later──▶ RUNNING ──(m)──▶ SUCCESS | FAILED
                            │  ▲                                          │
                            │  └──────────(m) retry · (d) · (e) · (f)─────┘
-                           └──(h) cancel, (m) an earlier step failed, switched off, deleted──▶ FAILED
+                           └──(h) cancel, (m) earlier step failed, switched off, deleted──▶ FAILED
 
 | arrow | who | where |
 |---|---|---|
@@ -17,7 +18,7 @@
 | b | a worker's claim | claim.py |
 | c | a run whose next attempt is due later | give_back.py `park` |
 | d | a worker that is told to stop | give_back.py `release` |
-| e | the reconcile: PostgreSQL says ours, memory does not know it | give_back.py `release_stranded` |
+| e | the reconcile: PostgreSQL says ours, memory does not | give_back.py `release_stranded` |
 | f | the sweep of another worker, when this one has died | give_back.py `void` |
 | g | the journal, when every execution has ended | settle.py `settle` |
 | h | a user | settle.py `cancel` |
@@ -27,5 +28,6 @@
 
 Hinting (remind.py) moves no arrow: it changes when the sweep looks next.
 
-**Lock order, everywhere**: runs before executions, each in ascending order of the ids. What must not wait skips what is locked.
+**Lock order, everywhere**: runs before executions, each in ascending order of the ids. What must
+not wait skips what is locked.
 """

@@ -1,7 +1,10 @@
 """A worker takes runs: PENDING and due ones become RUNNING under it, and their executions begin.
 
-Invariants: a claim raises the run's fencing number; rows that another transaction holds are skipped, in the order of the ids; an
-execution is committed RUNNING, with its number, before its side effect.
+Invariants:
+
+- A claim raises the run's fencing number.
+- Rows that another transaction holds are skipped, in the order of the ids.
+- An execution is committed RUNNING, with its number, before its side effect.
 """
 
 from __future__ import annotations
@@ -11,7 +14,7 @@ from typing import Any
 from uuid import UUID
 
 from shared.postgres.arrays import array
-from shared.postgres.statements import Batch, Statement
+from shared.postgres.statements import Statement, Transaction
 
 _CLAIM = Statement(
     "claim",
@@ -63,32 +66,35 @@ _LOCK_PENDING = "SELECT 1 FROM runs WHERE trigger_id = %s AND status = 'PENDING'
 
 
 def claim(
-    statements: Batch, ids: Sequence[UUID], worker_id: UUID, max_losses: int, enough_losses_alone: int
+    statements: Transaction, ids: Sequence[UUID], worker_id: UUID, max_losses: int, enough_losses_alone: int
 ) -> list[tuple[Any, ...]]:
     """Take what is PENDING and due among these; its run and its trigger, a row each.
 
-    max_losses: what was lost with more workers is left alone, unless it was lost alone often enough.
+    max_losses: what was lost with more workers is left alone, unless it was lost alone often
+    enough.
     """
     return statements.ask(_CLAIM, array(sorted(ids)), str(worker_id), max_losses, enough_losses_alone)
 
 
-def suspects(statements: Batch, ids: Sequence[UUID]) -> dict[UUID, int]:
+def suspects(statements: Transaction, ids: Sequence[UUID]) -> dict[UUID, int]:
     """Those among these that could be claimed but were lost with a worker: how often."""
     statements.execute(_SUSPECTS, (array(sorted(ids)),))
     return dict(statements.fetchall())
 
 
-def lock_pending(statements: Batch, trigger_id: UUID) -> bool:
+def lock_pending(statements: Transaction, trigger_id: UUID) -> bool:
     """Hold a run that is PENDING; False when it is not any more."""
     statements.execute(_LOCK_PENDING, (str(trigger_id),))
     return statements.fetchone() is not None
 
 
-def insert_executions(statements: Batch, columns: Sequence[str]) -> None:
-    """Insert the executions of a first claim: arrays of id, trigger, action, callback, user, type, step, status, attempt, claim."""
+def insert_executions(statements: Transaction, columns: Sequence[str]) -> None:
+    """Insert the executions of a first claim: arrays of id, trigger, action, callback, user, type,
+    step, status, attempt, claim.
+    """
     statements.tell(_INSERT_EXECUTIONS, *columns)
 
 
-def start_again(statements: Batch, columns: Sequence[str]) -> None:
+def start_again(statements: Transaction, columns: Sequence[str]) -> None:
     """Let PENDING executions be RUNNING: arrays of id, trigger, attempt, claim."""
     statements.tell(_START_AGAIN, *columns)

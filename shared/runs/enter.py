@@ -1,7 +1,7 @@
 """Triggers enter: each with its run, PENDING and due, in one statement.
 
-Invariant: a run is inserted only for a trigger that was really inserted. So a batch that is repeated after an ambiguous COMMIT
-brings back no run that has settled meanwhile.
+Invariant: a run is inserted only for a trigger that was really inserted. So a batch that is
+repeated after an ambiguous COMMIT brings back no run that has settled meanwhile.
 """
 
 from __future__ import annotations
@@ -34,8 +34,9 @@ SELECT id, callback_id, user_id, now() + make_interval(secs => $12), id = ANY($1
 def enter(cursor: Any, columns: Sequence[str], hint_in_seconds: float, awaited: Iterable[UUID]) -> None:
     """Insert triggers and their runs.
 
-    columns: arrays of id, callback_id, user_id, method, path, query, headers, content_type, body, source_ip and
-    idempotency_key. hint_in_seconds: when the sweep looks at them if their hint is lost. awaited: whose end a caller waits for.
+    columns: arrays of id, callback_id, user_id, method, path, query, headers, content_type, body,
+    source_ip and idempotency_key. hint_in_seconds: when the sweep looks at them if their hint is
+    lost. awaited: whose end a caller waits for.
     """
     prepare(cursor, _ENTER)
     cursor.execute(_ENTER.call, (*columns, hint_in_seconds, array(awaited)))

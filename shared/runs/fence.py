@@ -1,7 +1,8 @@
 """The fence: what a worker writes of a run counts only while the run is its own.
 
-Invariant: a transaction that writes executions has locked their runs first, in the order of the ids, and goes on with those
-that come back RUNNING under its worker and claim. A terminal execution is never overwritten.
+Invariant: a transaction that writes executions has locked their runs first, in the order of the
+ids, and goes on with those that come back RUNNING under its worker and claim. A terminal execution
+is never overwritten.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import Any
 from uuid import UUID
 
 from shared.postgres.arrays import array
-from shared.postgres.statements import Batch, Statement
+from shared.postgres.statements import Statement, Transaction
 
 _LOCK = Statement(
     "journal_lock",
@@ -40,16 +41,18 @@ WHERE x.trigger_id = e.trigger_id AND x.id = e.id AND x.trigger_id = ANY($2)
 )
 
 
-def lock(statements: Batch, ids: Iterable[UUID]) -> dict[UUID, tuple[Any, ...]]:
-    """Hold these runs; worker id, claim and status of each, as they are now (FOR UPDATE reads the newest version)."""
+def lock(statements: Transaction, ids: Iterable[UUID]) -> dict[UUID, tuple[Any, ...]]:
+    """Hold these runs; worker id, claim and status of each, as they are now (FOR UPDATE reads the
+    newest version).
+    """
     rows = statements.ask(_LOCK, array(sorted(ids)))
     return {row[0]: row[1:] for row in rows}
 
 
-def write(statements: Batch, columns: Sequence[str]) -> None:
+def write(statements: Transaction, columns: Sequence[str]) -> None:
     """Write what executions have come to, of runs that are held.
 
-    columns: arrays of id, trigger, status, attempt, claim, response, error, duration in ms, delay of the next attempt in
-    seconds, entry of the history, and whether an attempt starts.
+    columns: arrays of id, trigger, status, attempt, claim, response, error, duration in ms, delay
+    of the next attempt in seconds, entry of the history, and whether an attempt starts.
     """
     statements.tell(_WRITE, *columns)

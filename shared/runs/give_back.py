@@ -1,7 +1,9 @@
-"""Runs go from RUNNING back to PENDING: parked for a retry, released by their worker, or taken from one that has died.
+"""Runs go from RUNNING back to PENDING: parked for a retry, released by their worker, or taken from
+one that has died.
 
-Invariant: whoever gives a run back holds its row: by the fence (park, release), or by asking for this worker's RUNNING rows in
-the order of their ids. Runs are locked before executions. An attempt under way keeps its number and stands in the history.
+Invariant: whoever gives a run back holds its row: by the fence (park, release), or by asking for
+this worker's RUNNING rows in the order of their ids. Runs are locked before executions. An attempt
+under way keeps its number and stands in the history.
 """
 
 from __future__ import annotations
@@ -54,7 +56,10 @@ def park(cursor: Any, delays: Mapping[UUID, float]) -> None:
 
 
 def release(cursor: Any, ids: Sequence[UUID], outcome: str) -> None:
-    """Give runs back whose rows are held. outcome: what the history of their attempts under way says."""
+    """Give runs back whose rows are held.
+
+    outcome: what the history of their attempts under way says.
+    """
     cursor.execute(_RELEASE, (array(ids),))
     reopen(cursor, ids, {"outcome": outcome})
 
@@ -66,7 +71,9 @@ def held_by(cursor: Any, worker_id: UUID) -> set[tuple[UUID, int]]:
 
 
 def release_stranded(cursor: Any, worker_id: UUID, held: Sequence[tuple[UUID, int]]) -> None:
-    """Give back runs of a worker that its memory does not know, as long as they stand under these claims."""
+    """Give back runs of a worker that its memory does not know, as long as they stand under these
+    claims.
+    """
     ids, claims = array(one for one, _ in held), array(claim for _, claim in held)
     cursor.execute(_RELEASE_STRANDED, (str(worker_id), ids, claims))
     reopen(cursor, [row[0] for row in cursor.fetchall()], {"outcome": "released"})
@@ -80,6 +87,9 @@ def void(cursor: Any, worker_id: str) -> list[str]:
 
 
 def reopen(cursor: Any, ids: Sequence[UUID | str], note: Mapping[str, str]) -> None:
-    """Let the executions of these runs that are RUNNING be PENDING. note: what their history says of the attempt."""
+    """Let the executions of these runs that are RUNNING be PENDING.
+
+    note: what their history says of the attempt.
+    """
     if ids:
         cursor.execute(_REOPEN, (json.dumps(dict(note)), array(ids)))

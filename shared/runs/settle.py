@@ -1,7 +1,10 @@
 """Settles runs: the run's row goes, the log row comes, in one statement.
 
-Invariant: a trigger has either a run or a log row. Whoever settles holds the run's row locked, so that the end that
-is written is the only one; the log row bears the trigger's own id, so a second one could not be written.
+Invariants:
+
+- A trigger has either a run or a log row. Whoever settles holds the run's row locked, so that the
+  end that is written is the only one.
+- The log row bears the trigger's own id, so a second one could not be written.
 """
 
 from __future__ import annotations
@@ -70,7 +73,10 @@ def columns(ends: Sequence[Settlement]) -> tuple[Any, ...]:
 
 
 def cancel(cursor: Any, user_id: UUID, trigger_id: UUID) -> bool:
-    """Settle a user's run as FAILED `cancelled`; False when it has none. A worker's late result finds no run."""
+    """Settle a user's run as FAILED `cancelled`; False when it has none.
+
+    A worker's late result finds no run.
+    """
     cursor.execute(_LOCK, (str(trigger_id), str(user_id)))
     if cursor.fetchone() is None:
         return False

@@ -137,7 +137,9 @@ def statements_that_move_runs(source: str) -> list[str]:
 
 
 def test_runs_are_moved_in_one_room() -> None:
-    """Fails when a statement that changes `runs` or `action_executions` stands outside shared/runs."""
+    """Fails when a statement that changes `runs` or `action_executions` stands outside
+    shared/runs.
+    """
     found = {
         path: statements_that_move_runs(source)
         for path, source in modules("api", "worker", "shared", "deploy")

@@ -1,4 +1,6 @@
-"""Each kind of thing is in its registry, with the functions that its siblings have: nobody forgot a line."""
+"""Each kind of thing is in its registry, with the functions that its siblings have: nobody forgot a
+line.
+"""
 
 from __future__ import annotations
 
@@ -22,8 +24,11 @@ from worker.app import make_sweeps
 from worker.doors import Door
 from worker.maintenance.due import Due
 
-CONFIG_SIDE = {"retry_policy"}  # what an action of any type may say
-ENGINE_SIDE = {"contract", "http_answers"}  # what the I/O halves share; no action types
+# What an action of any type may say.
+CONFIG_SIDE = {"retry_policy"}
+
+# What the I/O halves share; no action types.
+ENGINE_SIDE = {"contract", "http_answers"}
 
 
 def parameters(function: object) -> list[str]:
@@ -82,9 +87,14 @@ def files_in(package: ModuleType, *others: str) -> set[str]:
     return found - {"__init__", "__main__", *others}
 
 
-FACE_SIDE = {"face", "openapi", "described"}  # what all faces share
-RESOURCE_SIDE = {"shapes", "paging", "history", "content", "kept_answers"}  # what resources share; no nouns
-WITHOUT_A_ROUTE = {"api_keys"}  # made by the start-up only
+# What all faces share.
+FACE_SIDE = {"face", "openapi", "described"}
+
+# What resources share; no nouns.
+RESOURCE_SIDE = {"shapes", "paging", "history", "content", "kept_answers"}
+
+# Made by the start-up only.
+WITHOUT_A_ROUTE = {"api_keys"}
 
 
 def test_every_face_is_served() -> None:

@@ -1,4 +1,6 @@
-"""What a reader must hold in mind at once stays small: files, functions, and no circle of modules."""
+"""What a reader must hold in mind at once stays small: files, functions, and no circle of
+modules.
+"""
 
 from __future__ import annotations
 

@@ -41,7 +41,9 @@ SECTIONS: dict[str, Callable[[Bench], None]] = {
 }
 QUICK_HISTORY = 20_000
 ROUNDS = 3
-ROUNDS_BESIDE = 9  # an interval needs more of them than a median
+
+# An interval needs more of them than a median.
+ROUNDS_BESIDE = 9
 
 
 @click.command()
@@ -85,11 +87,13 @@ def main(
     beside: str | None,
     quick: bool,
 ) -> None:
-    """Measure Pointsman beside bare Flask + Celery pipelines, beside itself, and beside another version of itself.
+    """Measure Pointsman beside bare Flask + Celery pipelines, beside itself, and beside another
+    version of itself.
 
-    SECTIONS: compare (all sides in every figure), scaling (more processes), scenarios (other work), growth (old
-    executions and partitions in the tables), lists (of the management API, as a small tenant), memory, curve (latency
-    against offered load). By default all of them, which takes about an hour.
+    SECTIONS: compare (all sides in every figure), scaling (more processes), scenarios (other work),
+    growth (old executions and partitions in the tables), lists (of the management API, as a small
+    tenant), memory, curve (latency against offered load). By default all of them, which takes about
+    an hour.
     """
     _must_have_tools()
     if beside is not None and sections != ("compare",):

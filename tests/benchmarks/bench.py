@@ -1,4 +1,7 @@
-"""One run of the benchmark: what loads, what receives, and where findings go. Each section is a function of it."""
+"""One run of the benchmark: what loads, what receives, and where findings go.
+
+Each section is a function of it.
+"""
 
 from __future__ import annotations
 
@@ -21,24 +24,31 @@ T = TypeVar("T")
 
 WARM_UP_SECONDS = 2
 SUSTAINED_SECONDS, QUICK_SUSTAINED_SECONDS = 60, 4
+
+# For a side's residues; on a machine that others use they never end.
 SETTLE_SECONDS, QUICK_SETTLE_SECONDS = (
     10.0,
     1.0,
-)  # for a side's residues; on a machine that others use they never end
-BUSY_ELSEWHERE = 0.1  # share of the machine that may be used by others before the reader is told
+)
+
+# Share of the machine that may be used by others before the reader is told.
+BUSY_ELSEWHERE = 0.1
 
 
 def in_turn(round_number: int, *sides: T) -> tuple[T, ...]:
-    """Who is measured after whom: every other round in the opposite order, so that being first favours nobody."""
+    """Who is measured after whom: every other round in the opposite order, so that being first
+    favours nobody.
+    """
     return sides[::-1] if round_number % 2 else sides
 
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """A run. rounds: how often each thing is measured. idle: triggers sent one at a time. history: old executions.
+    """A run. rounds: how often each thing is measured. idle: triggers sent one at a time. history:
+    old executions.
 
-    quick: everything once and briefly, to see that it works. plot_path: where the plot goes. beside: the version
-    that `compare` measures this one by, instead of the bare pipelines.
+    quick: everything once and briefly, to see that it works. plot_path: where the plot goes.
+    beside: the version that `compare` measures this one by, instead of the bare pipelines.
     """
 
     folder: Path

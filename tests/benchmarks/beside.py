@@ -1,7 +1,9 @@
-"""`compare --beside REF`: this checkout and another version of Pointsman in turns, without a bare pipeline.
+"""`compare --beside REF`: this checkout and another version of Pointsman in turns, without a bare
+pipeline.
 
-Both run side by side all the time and are loaded in turns, so that each round's pair is measured within a minute. Which
-comes first alternates. Both get the same paced load: half of what REF executes.
+Both run side by side all the time and are loaded in turns, so that each round's pair is measured
+within a minute. Which comes first alternates. Both get the same paced load: half of what REF
+executes.
 """
 
 from __future__ import annotations
@@ -20,13 +22,19 @@ from tests.benchmarks.report import Table
 from tests.benchmarks.rounds import GROUPS, Throughput
 from tests.benchmarks.turns import HALF, IDLE, Latencies, accepted_alone, half_rate, latencies
 
-SHOWN_GROUPS = GROUPS[:-1]  # the rest, which starts and watches the others, does nothing meanwhile
-ENOUGH_ROUNDS = 6  # of fewer a bootstrap's interval is narrower than it should be
+# The rest, which starts and watches the others, does nothing meanwhile.
+SHOWN_GROUPS = GROUPS[:-1]
+
+# Of fewer a bootstrap's interval is narrower than it should be.
+ENOUGH_ROUNDS = 6
 
 
 @dataclass
 class Rounds:
-    """What the rounds found of one version. alone: accepted/s with the workers frozen. latencies: in seconds."""
+    """What the rounds found of one version.
+
+    alone: accepted/s with the workers frozen. latencies: in seconds.
+    """
 
     bursts: list[Throughput] = field(default_factory=list)
     alone: list[float] = field(default_factory=list)
@@ -109,7 +117,10 @@ def _latency(load: str, share: float) -> Value:
 
 
 def _row(figure: str, this: Sequence[float], other: Sequence[float], digits: int) -> list[str]:
-    """Medians, their ratio and its interval; a star where the interval excludes 1. No interval of few rounds."""
+    """Medians, their ratio and its interval; a star where the interval excludes 1.
+
+    No interval of few rounds.
+    """
     medians = [f"{statistics.median(values):,.{digits}f}" for values in (other, this)]
     found = compare_rounds(this, other)
     if found is None:

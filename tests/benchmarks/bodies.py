@@ -1,7 +1,8 @@
 """Bodies of the load: JSON of random values, seeded, no two in a row alike.
 
-A body that repeats one letter is compressed to nothing by whatever stores it, so that it would measure less work than a
-caller's does. What fills a body up is base64 of random bytes, of which PostgreSQL's compression makes nothing smaller.
+A body that repeats one letter is compressed to nothing by whatever stores it, so that it would
+measure less work than a caller's does. What fills a body up is base64 of random bytes, of which
+PostgreSQL's compression makes nothing smaller.
 """
 
 from __future__ import annotations
@@ -10,12 +11,17 @@ import base64
 import random
 
 SEED = 280
-COUNT = 256  # in turn; 256 of the largest are 16 MiB of the load generator
+
+# In turn; 256 of the largest are 16 MiB of the load generator.
+COUNT = 256
 SMALL_BYTES = 75
 
 
 def make_bodies(length: int = SMALL_BYTES) -> tuple[str, ...]:
-    """So many different bodies of about this length in bytes, the same in every run. None contains a line break."""
+    """So many different bodies of about this length in bytes, the same in every run.
+
+    None contains a line break.
+    """
     values = random.Random(SEED)
     return tuple(_body(values, length) for _ in range(COUNT))
 

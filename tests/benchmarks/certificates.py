@@ -1,4 +1,7 @@
-"""An authority that nobody trusts but who is told to, and a certificate of it for 127.0.0.1. Both last a day."""
+"""An authority that nobody trusts but who is told to, and a certificate of it for 127.0.0.1.
+
+Both last a day.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,9 @@ class Identity:
 
 
 def make_identity(folder: Path) -> Identity:
-    """Make an authority and a server's certificate in this folder; the authority's key is forgotten."""
+    """Make an authority and a server's certificate in this folder; the authority's key is
+    forgotten.
+    """
     made = Identity(folder / "authority.pem", folder / "certificate.pem", folder / "key.pem")
     authority_key, key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
     issuer = _name("benchmark authority")

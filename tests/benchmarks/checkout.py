@@ -1,8 +1,9 @@
-"""Whose code a side runs: this checkout's, or that of a commit in a git worktree that lasts as long as the benchmark.
+"""Whose code a side runs: this checkout's, or that of a commit in a git worktree that lasts as long
+as the benchmark.
 
-The package is installed in editable mode, so that any interpreter of this checkout finds this checkout's code unless it is
-told otherwise. A side is therefore started in its checkout's folder with PYTHONPATH on it, and must_be_run_by() and
-must_import_itself() see that nothing else is run.
+The package is installed in editable mode, so that any interpreter of this checkout finds this
+checkout's code unless it is told otherwise. A side is therefore started in its checkout's folder
+with PYTHONPATH on it, and must_be_run_by() and must_import_itself() see that nothing else is run.
 """
 
 from __future__ import annotations
@@ -25,7 +26,9 @@ WHERE = f"import {', '.join(PACKAGES)}; print(*(p.__file__ for p in ({', '.join(
 
 @dataclass(frozen=True, slots=True)
 class Checkout:
-    """A folder with the code of one version, and the interpreter that has what this version needs."""
+    """A folder with the code of one version, and the interpreter that has what this version
+    needs.
+    """
 
     name: str
     folder: Path
@@ -37,7 +40,9 @@ class Checkout:
         return Checkout("this checkout", ROOT, sys.executable)
 
     def must_import_itself(self) -> None:
-        """RuntimeError when a process that is started as a side's would import any of our packages from elsewhere."""
+        """RuntimeError when a process that is started as a side's would import any of our packages
+        from elsewhere.
+        """
         environment = {**os.environ, "PYTHONPATH": str(self.folder)}
         asked = subprocess.run(
             [self.interpreter, "-c", WHERE],
@@ -52,7 +57,9 @@ class Checkout:
             raise RuntimeError(f"{self.name} would run {', '.join(astray)} instead of {self.folder}")
 
     def must_be_run_by(self, pid: int) -> None:
-        """RuntimeError when this process works in another folder, or would import from another one first."""
+        """RuntimeError when this process works in another folder, or would import from another one
+        first.
+        """
         found = Path(f"/proc/{pid}/cwd").resolve()
         variables = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
         if found != self.folder or f"PYTHONPATH={self.folder}".encode() not in variables:
@@ -61,7 +68,9 @@ class Checkout:
 
 @contextmanager
 def checked_out(reference: str, folder: Path) -> Iterator[Checkout]:
-    """The code of a commit in a worktree at this folder, which is gone afterwards, with what it needs installed."""
+    """The code of a commit in a worktree at this folder, which is gone afterwards, with what it
+    needs installed.
+    """
     commit = _git("rev-parse", "--short", f"{reference}^{{commit}}")
     try:
         _git("worktree", "add", "--detach", str(folder), commit)
@@ -76,7 +85,9 @@ def checked_out(reference: str, folder: Path) -> Iterator[Checkout]:
 
 
 def _interpreter(folder: Path) -> str:
-    """Ours where it has the same requirements, else that of a virtual environment which its own Makefile makes."""
+    """Ours where it has the same requirements, else that of a virtual environment which its own
+    Makefile makes.
+    """
     if (folder / REQUIREMENTS).read_bytes() == (ROOT / REQUIREMENTS).read_bytes():
         return sys.executable
     click.echo("its requirements are others: installing them")

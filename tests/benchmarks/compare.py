@@ -1,4 +1,6 @@
-"""Pointsman beside the bare pipelines, in turns, in every figure that both have; or beside another version of itself."""
+"""Pointsman beside the bare pipelines, in turns, in every figure that both have; or beside another
+version of itself.
+"""
 
 from __future__ import annotations
 
@@ -29,9 +31,11 @@ from tests.benchmarks.turns import (
 
 @dataclass
 class Found:
-    """What each round found, by side. sustained: one long burst. constant: of a view that does nothing, by its server.
+    """What each round found, by side. sustained: one long burst. constant: of a view that does
+    nothing, by its server.
 
-    alone: accepted/s of Pointsman with its workers stopped. answers: seconds to its 202, by the state of Redis.
+    alone: accepted/s of Pointsman with its workers stopped. answers: seconds to its 202, by the
+    state of Redis.
     """
 
     bursts: dict[str, list[Throughput]] = field(default_factory=dict)

@@ -1,4 +1,6 @@
-"""The table of compare.py: a row for each figure, a column for each side, and Pointsman's ratio to each bare pipeline."""
+"""The table of compare.py: a row for each figure, a column for each side, and Pointsman's ratio to
+each bare pipeline.
+"""
 
 from __future__ import annotations
 

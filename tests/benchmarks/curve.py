@@ -12,7 +12,8 @@ from tests.benchmarks.pointsman import Pointsman
 from tests.benchmarks.report import Table
 from tests.benchmarks.sides import Side
 
-SHARES = (0.1, 0.25, 0.5, 0.7, 0.85, 1.0, 1.15)  # of what the side executed in a burst
+# Of what the side executed in a burst.
+SHARES = (0.1, 0.25, 0.5, 0.7, 0.85, 1.0, 1.15)
 SECONDS = 6.0
 
 

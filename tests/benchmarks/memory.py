@@ -15,8 +15,12 @@ from tests.benchmarks.report import Table
 from tests.benchmarks.wire import Posts
 
 HANGING = 1_000
-HANG_SECONDS = 60.0  # for all of them to be under way
-WARM, MANY = 20_000, 200_000  # triggers
+
+# For all of them to be under way.
+HANG_SECONDS = 60.0
+
+# Triggers.
+WARM, MANY = 20_000, 200_000
 MIB = 2**20
 
 

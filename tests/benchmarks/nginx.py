@@ -1,10 +1,12 @@
 """The receiver of throughput runs: nginx, which answers and counts.
 
-It answers in plain and, on a port of its own, over TLS with a certificate of an authority that lasts as long as itself.
-Below /failing it answers 503 to three of ten attempts, chosen by execution and attempt; elsewhere 200.
+It answers in plain and, on a port of its own, over TLS with a certificate of an authority that
+lasts as long as itself. Below /failing it answers 503 to three of ten attempts, chosen by execution
+and attempt; elsewhere 200.
 
-Asking it for the count costs the benchmark a fraction of a millisecond, so that asking takes nothing from what is
-measured: one plain connection that stays open, no client that is built for each question.
+Asking it for the count costs the benchmark a fraction of a millisecond, so that asking takes
+nothing from what is measured: one plain connection that stays open, no client that is built for
+each question.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Paced load: triggers at fixed times, whatever the answers do, and when each was delivered.
 
-Each body bears the moment at which it was to be sent: a sender that falls behind makes latencies longer, not fewer.
+Each body bears the moment at which it was to be sent: a sender that falls behind makes latencies
+longer, not fewer.
 """
 
 from __future__ import annotations
@@ -19,14 +20,19 @@ from tests.benchmarks.wire import Posts
 
 GRACE_SECONDS = 60.0
 LEAST_SLEEP_SECONDS = 0.0005
-PAUSE_SECONDS = 0.02  # between triggers that are sent one at a time
+
+# Between triggers that are sent one at a time.
+PAUSE_SECONDS = 0.02
 
 T = TypeVar("T")
 
 
 @dataclass
 class Answers:
-    """What callers were told. seconds: how long each 202 took; refused: any other status, 0 for none → how often."""
+    """What callers were told.
+
+    seconds: how long each 202 took; refused: any other status, 0 for none → how often.
+    """
 
     seconds: list[float] = field(default_factory=list)
     refused: Counter[int] = field(default_factory=Counter)
@@ -49,7 +55,9 @@ def one_at_a_time(url: str, sink: Sink, count: int) -> list[float]:
 
 
 def at_rate(url: str, sink: Sink, per_second: float, seconds: float) -> list[float]:
-    """Send so many triggers a second; seconds from when each was due to be sent until it was delivered."""
+    """Send so many triggers a second; seconds from when each was due to be sent until it was
+    delivered.
+    """
 
     async def run() -> list[float]:
         sink.forget()

@@ -1,6 +1,7 @@
 """Two versions measured in turns: the ratio of their medians, and how sure it is.
 
-Pure. A round's two values belong together: what slows the machine down slows both. So rounds are drawn, not values.
+Pure. A round's two values belong together: what slows the machine down slows both. So rounds are
+drawn, not values.
 """
 
 from __future__ import annotations
@@ -12,7 +13,9 @@ from dataclasses import dataclass
 
 DRAWS = 10_000
 CONFIDENCE = 0.95
-SEED = 9  # the same measurements give the same interval
+
+# The same measurements give the same interval.
+SEED = 9
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +33,8 @@ class Ratio:
 
 
 def compare_rounds(this: Sequence[float], other: Sequence[float]) -> Ratio | None:
-    """The ratio of the median of `this` to that of `other`, both in the order of the rounds; None where that is 0.
+    """The ratio of the median of `this` to that of `other`, both in the order of the rounds; None
+    where that is 0.
 
     The interval is that of a paired bootstrap. With fewer than about six rounds it is too narrow.
     ValueError when the two are not of equal length.

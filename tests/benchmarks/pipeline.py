@@ -1,7 +1,9 @@
-"""The side that Pointsman is measured by: a bare Flask + Celery pipeline, tuned as whoever maintains one would tune it.
+"""The side that Pointsman is measured by: a bare Flask + Celery pipeline, tuned as whoever
+maintains one would tune it.
 
-It keeps no count of what it has executed: nginx does. `bare` loses what it holds when anything dies; `bare, durable`
-commits a row before it hands a trigger to Celery and acknowledges what it has delivered.
+It keeps no count of what it has executed: nginx does. `bare` loses what it holds when anything
+dies; `bare, durable` commits a row before it hands a trigger to Celery and acknowledges what it has
+delivered.
 """
 
 from __future__ import annotations
@@ -27,15 +29,23 @@ from tests.benchmarks.nginx import Nginx
 from tests.benchmarks.processes import Group
 from tests.benchmarks.sides import DRAIN_SECONDS, POLL_SECONDS, Drained
 
-THREADS = 4  # of its API: the number that served it best; more of them fight for the interpreter
-DURABLE_THREADS = 8  # of which some wait for a commit
-QUIET_SECONDS = 0.5  # it has ended when so long nothing has come: it keeps no count
+# Of its API: the number that served it best; more of them fight for the interpreter.
+THREADS = 4
+
+# Of which some wait for a commit.
+DURABLE_THREADS = 8
+
+# It has ended when so long nothing has come: it keeps no count.
+QUIET_SECONDS = 0.5
 START_SECONDS = 30.0
-NO_AOF = {"appendonly": "no"}  # it loses what it holds in any case
+
+# It loses what it holds in any case.
+NO_AOF = {"appendonly": "no"}
 
 
 class Bare:
-    """A Flask view that does task.delay(url, body), and a stock Celery worker, prefork, with a child per core.
+    """A Flask view that does task.delay(url, body), and a stock Celery worker, prefork, with a
+    child per core.
 
     durable: with a PostgreSQL of its own.
     """
@@ -140,7 +150,8 @@ class Bare:
     def drain(self, accepted: int, nginx: Nginx, before: int, deliveries: int = 1) -> Drained:
         """Wait until nginx has all that was accepted and nothing more comes.
 
-        Answers that came too late for wrk were accepted too: they count as executed, with the time that they took.
+        Answers that came too late for wrk were accepted too: they count as executed, with the time
+        that they took.
         """
         deadline = time.monotonic() + DRAIN_SECONDS
         executed, ended = nginx.count() - before, time.monotonic()
@@ -154,7 +165,9 @@ class Bare:
         return Drained(executed, ended)
 
     def tidy(self) -> None:
-        """What autovacuum and the checkpointer would do later; nothing where there is no PostgreSQL."""
+        """What autovacuum and the checkpointer would do later; nothing where there is no
+        PostgreSQL.
+        """
         if self._postgres is not None:
             self._do("VACUUM (ANALYZE) triggers")
             self._do("CHECKPOINT")

@@ -16,7 +16,10 @@ COLOURS = ("#888888", "#1f6feb")
 
 
 def draw(points: Mapping[str, Sequence[Point]], path: Path) -> None:
-    """Draw delivered/s, and below it p50 and p99, against offered/s. The path's ending says which format."""
+    """Draw delivered/s, and below it p50 and p99, against offered/s.
+
+    The path's ending says which format.
+    """
     mpl.use("agg")
     mpl.rcParams["svg.hashsalt"] = "pointsman"  # the same figures give the same file
     figure, (above, below) = pyplot.subplots(2, 1, sharex=True, figsize=(7, 7), layout="constrained")

@@ -1,4 +1,6 @@
-"""The side that is measured: the whole of Pointsman, as `pointsman run` starts it, of this checkout or of another."""
+"""The side that is measured: the whole of Pointsman, as `pointsman run` starts it, of this checkout
+or of another.
+"""
 
 from __future__ import annotations
 
@@ -26,8 +28,8 @@ MARKS = {"api.server": "API", "-m worker": "worker", "bin/postgres": "PostgreSQL
 class Pointsman:
     """One `pointsman run` with the settings that it has by default.
 
-    targets: a callback is made for each, and its trigger URL is in `urls` under the same name. capacity 0: the default.
-    checkout: whose code runs.
+    targets: a callback is made for each, and its trigger URL is in `urls` under the same name.
+    capacity 0: the default. checkout: whose code runs.
     """
 
     def __init__(
@@ -97,7 +99,8 @@ class Pointsman:
     def drain(self, accepted: int, nginx: Nginx, before: int, deliveries: int = 1) -> Drained:
         """Wait until no run is left. deliveries: of each trigger, at least.
 
-        PostgreSQL is asked only once nginx has everything: the question costs it a walk over dead rows.
+        PostgreSQL is asked only once nginx has everything: the question costs it a walk over dead
+        rows.
         """
         deadline = time.monotonic() + DRAIN_SECONDS
         while nginx.count() - before < accepted * deliveries or self.ask("SELECT EXISTS (SELECT FROM runs)"):
@@ -107,7 +110,9 @@ class Pointsman:
         return Drained(accepted, time.monotonic())
 
     def tidy(self) -> None:
-        """Vacuum, so that autovacuum finds nothing to do in another side's turn, and write what is dirty."""
+        """Vacuum, so that autovacuum finds nothing to do in another side's turn, and write what is
+        dirty.
+        """
         self.do("VACUUM (ANALYZE)")
         self.do("CHECKPOINT")
 

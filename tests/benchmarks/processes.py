@@ -1,4 +1,6 @@
-"""What groups of processes cost: CPU time and peak memory, read from /proc; and how busy the machine was in all."""
+"""What groups of processes cost: CPU time and peak memory, read from /proc; and how busy the
+machine was in all.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
-BUSY = (0, 1, 2, 5, 6, 7)  # of /proc/stat: user, nice, system, irq, softirq, steal; guest time is in user
-QUIET_SHARE = 0.05  # of the machine: what idle servers and the benchmark itself use
-QUIET_PERIODS = 2  # one after the other, so that a pause between two pieces of work does not pass for the end
+
+# Of /proc/stat: user, nice, system, irq, softirq, steal; guest time is in user.
+BUSY = (0, 1, 2, 5, 6, 7)
+
+# Of the machine: what idle servers and the benchmark itself use.
+QUIET_SHARE = 0.05
+
+# One after the other, so that a pause between two pieces of work does not pass for the end.
+QUIET_PERIODS = 2
 PERIOD_SECONDS = 0.25
 
 
@@ -24,7 +32,8 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """cpu_seconds: user and system time, of children that have ended too. peak_bytes: sum of the peaks.
+    """cpu_seconds: user and system time, of children that have ended too. peak_bytes: sum of the
+    peaks.
 
     resident_bytes: sum of what they hold now.
     """

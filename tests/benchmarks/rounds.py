@@ -12,14 +12,16 @@ from tests.benchmarks.processes import Group, Usage, machine_busy_seconds, usage
 from tests.benchmarks.sides import Side
 from tests.benchmarks.wrk import Load
 
-GROUPS = ("API", "worker", "PostgreSQL", "Redis", "the rest")  # what is measured: not load and receiver
+# What is measured: not load and receiver.
+GROUPS = ("API", "worker", "PostgreSQL", "Redis", "the rest")
 
 
 @dataclass(frozen=True, slots=True)
 class Throughput:
     """One burst. cpu_us: CPU-µs per trigger by group. peak_mib: peak memory by group.
 
-    refused, broken, late: as wrk counts them (wrk.Burst). elsewhere: share of the machine's CPU time that nobody here used, between 0 and 1.
+    refused, broken, late: as wrk counts them (wrk.Burst). elsewhere: share of the machine's CPU
+    time that nobody here used, between 0 and 1.
     """
 
     accepted_per_second: float
@@ -42,7 +44,8 @@ def measure(
 ) -> Throughput:
     """Post as fast as possible, then wait for the last execution.
 
-    urls: of the side's callbacks; by default the one that goes to nginx. deliveries: of each trigger, at least.
+    urls: of the side's callbacks; by default the one that goes to nginx. deliveries: of each
+    trigger, at least.
     """
     groups = {**side.groups(), "nginx": Group((nginx.pid,)), "benchmark": Group((os.getpid(),), below=False)}
     delivered_before = nginx.count()

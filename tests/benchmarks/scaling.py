@@ -1,4 +1,6 @@
-"""More processes: how far one and two workers, and one and two API processes, go on this machine."""
+"""More processes: how far one and two workers, and one and two API processes, go on this
+machine.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,8 @@ from tests.benchmarks.pointsman import Pointsman
 from tests.benchmarks.report import Table
 from tests.benchmarks.rounds import Throughput
 
-PROCESSES = ((1, 1), (2, 1), (1, 2), (2, 2))  # workers, API processes
+# Workers, API processes.
+PROCESSES = ((1, 1), (2, 1), (1, 2), (2, 2))
 
 
 def scaling(bench: Bench) -> None:

@@ -1,4 +1,7 @@
-"""Other work than one small action: chains, large bodies, many tenants, failing receivers. Pointsman alone, in turns."""
+"""Other work than one small action: chains, large bodies, many tenants, failing receivers.
+
+Pointsman alone, in turns.
+"""
 
 from __future__ import annotations
 
@@ -21,14 +24,18 @@ from tests.benchmarks.rounds import Throughput
 from tests.rows import Rows
 from tests.running import Running
 
-MOST = 0.9  # of the triggers, whose end is waited for where a last few retry for long
-KEPT_SECONDS = 16  # a second longer than the worker keeps an idle connection
+# Of the triggers, whose end is waited for where a last few retry for long.
+MOST = 0.9
+
+# A second longer than the worker keeps an idle connection.
+KEPT_SECONDS = 16
 RETRY = {"maxAttempts": 12, "schedule": [1]}
 
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """One kind of work. failing: three of ten attempts get a 503 and are repeated after a second or a little more.
+    """One kind of work. failing: three of ten attempts get a 503 and are repeated after a second or
+    a little more.
 
     encrypted: the receiver speaks TLS 1.3, with a certificate that the worker verifies.
     """
@@ -149,7 +156,9 @@ def _measure(
 
 
 def _let_connections_end(scenario: Scenario) -> None:
-    """Before and after one that has a receiver of its own: connections kept to one crowd out those to the other."""
+    """Before and after one that has a receiver of its own: connections kept to one crowd out those
+    to the other.
+    """
     if scenario.encrypted:
         time.sleep(KEPT_SECONDS)
 

@@ -1,7 +1,8 @@
 """What is compared. A side is Pointsman (pointsman.py) or a bare pipeline (pipeline.py).
 
-Each side has URLs to post to (`nginx` for throughput, `sink` for latency), groups of processes whose cost is read, waits
-until everything that it accepted was executed, and leaves nothing behind that works on in the other's turn.
+Each side has URLs to post to (`nginx` for throughput, `sink` for latency), groups of processes
+whose cost is read, waits until everything that it accepted was executed, and leaves nothing behind
+that works on in the other's turn.
 """
 
 from __future__ import annotations
@@ -13,13 +14,17 @@ from typing import Protocol
 from tests.benchmarks.nginx import Nginx
 from tests.benchmarks.processes import Group
 
-DRAIN_SECONDS = 300.0  # after a minute of load a bare pipeline has another minute's work before it
+# After a minute of load a bare pipeline has another minute's work before it.
+DRAIN_SECONDS = 300.0
 POLL_SECONDS = 0.02
 
 
 @dataclass(frozen=True, slots=True)
 class Drained:
-    """executed: triggers that have ended. ended: when the last was seen to end, in monotonic seconds."""
+    """executed: triggers that have ended.
+
+    ended: when the last was seen to end, in monotonic seconds.
+    """
 
     executed: int
     ended: float

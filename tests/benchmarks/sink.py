@@ -1,7 +1,7 @@
 """The receiver of latency runs: it answers 200 and notes when each delivery came in whole.
 
-It runs in a thread of the benchmark, so that sending and arrival are read from one clock. A path that begins with
-/hang is not answered before release().
+It runs in a thread of the benchmark, so that sending and arrival are read from one clock. A path
+that begins with /hang is not answered before release().
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ _SENT = re.compile(rb'"sent": ?([0-9.]+)')
 class Sink:
     """The receiver, as a context manager.
 
-    latencies: seconds from the moment in a body's `sent` to its arrival. first_sent_at, last_at: the earliest of those
-    moments and the latest arrival, in monotonic seconds.
+    latencies: seconds from the moment in a body's `sent` to its arrival. first_sent_at, last_at:
+    the earliest of those moments and the latest arrival, in monotonic seconds.
     """
 
     def __init__(self) -> None:

@@ -1,7 +1,8 @@
-"""A small tenant of a Pointsman, made of rows alone: what some weeks with little to do leave behind.
+"""A small tenant of a Pointsman, made of rows alone: what some weeks with little to do leave
+behind.
 
-Two callbacks with three actions each, triggers that have all settled, every tenth of them FAILED, items that they stored,
-a few replay jobs, and an API key that may read.
+Two callbacks with three actions each, triggers that have all settled, every tenth of them FAILED,
+items that they stored, a few replay jobs, and an API key that may read.
 """
 
 from __future__ import annotations
@@ -16,14 +17,16 @@ from shared.crypto import token_hash
 from tests.history import fill
 from tests.rows import Rows
 
-DAYS = 8  # which its history covers, today among them
+# Which its history covers, today among them.
+DAYS = 8
 TRIGGERS = 300
 CALLBACKS = 2
 STORED_ITEMS = 100
 REPLAY_JOBS = 5
 KEY = "order-7"
 
-# what the other actions of a callback did; an id ends with four bytes of its own, as shared.ids has it
+# what the other actions of a callback did; an id ends with four bytes of its own, as shared.ids has
+# it
 GO_ON = """
 INSERT INTO action_executions (trigger_id, id, action_id, callback_id, user_id, type, step, status, attempt, claim, response,
   duration_ms, started_at, finished_at)
@@ -78,7 +81,9 @@ def settle_in(cursor: Any) -> Tenant:
 
 
 def _make_callback(rows: Rows, user: str) -> tuple[str, str, str]:
-    """A callback that delivers, stores, and delivers once more; its id and those of its first two actions."""
+    """A callback that delivers, stores, and delivers once more; its id and those of its first two
+    actions.
+    """
     callback = rows.insert("callbacks", user_id=user, callback_url="http://127.0.0.1/")["id"]
     kinds = ("HTTP_POST", "STORE", "HTTP_POST")
     first, second, _ = (

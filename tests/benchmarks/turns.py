@@ -14,7 +14,9 @@ from tests.benchmarks.sides import Side
 
 PACED_SECONDS = 6.0
 QUICK_PACED_SECONDS = 2.0
-STEADY_PER_SECOND = 280.0  # a load that every side carries, so that latencies under it can be compared
+
+# A load that every side carries, so that latencies under it can be compared.
+STEADY_PER_SECOND = 280.0
 IDLE, STEADY, HALF = "idle", f"{STEADY_PER_SECOND:.0f}/s", "half load"
 
 Latencies = dict[str, list[float]]

@@ -1,7 +1,8 @@
-"""HTTP/1.1 over kept connections at as little cost as Python allows, so that the load leaves the machine to what it loads.
+"""HTTP/1.1 over kept connections at as little cost as Python allows, so that the load leaves the
+machine to what it loads.
 
-A request is one prepared piece of bytes, an answer is its status. Nothing of HTTP beyond what the measured servers say
-is understood.
+A request is one prepared piece of bytes, an answer is its status. Nothing of HTTP beyond what the
+measured servers say is understood.
 """
 
 from __future__ import annotations
@@ -20,7 +21,9 @@ _LENGTH = re.compile(rb"(?i)\r\ncontent-length: *(\d+)")
 
 
 def message_length(received: bytes | bytearray) -> int | None:
-    """How long the first message in what was received is, head and body; None while that is not known."""
+    """How long the first message in what was received is, head and body; None while that is not
+    known.
+    """
     end = received.find(END_OF_HEAD)
     if end < 0:
         return None
@@ -29,7 +32,9 @@ def message_length(received: bytes | bytearray) -> int | None:
 
 
 class Posts:
-    """Posts to one URL over as many connections as it takes, MAX_CONNECTIONS at most; the rest waits in line."""
+    """Posts to one URL over as many connections as it takes, MAX_CONNECTIONS at most; the rest
+    waits in line.
+    """
 
     def __init__(self, url: str) -> None:
         parts = urlsplit(url)
@@ -46,7 +51,10 @@ class Posts:
         self._connections: list[_Connection] = []
 
     def post(self, body: bytes) -> asyncio.Future[int]:
-        """Send this body now, or as soon as a connection is free. The future gets the status of the answer."""
+        """Send this body now, or as soon as a connection is free.
+
+        The future gets the status of the answer.
+        """
         answer: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         request = b"%s%d\r\n\r\n%s" % (self._head, len(body), body)
         if self._idle:

@@ -39,7 +39,8 @@ end
 class Burst:
     """What wrk saw. accepted: answers with a 2xx. started: monotonic seconds. cpu_seconds: its own.
 
-    refused: other answers. broken: connections that failed or ended. late: requests without an answer in time.
+    refused: other answers. broken: connections that failed or ended. late: requests without an
+    answer in time.
     """
 
     accepted: int
@@ -53,7 +54,10 @@ class Burst:
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """Posts for so many seconds over so many connections. folder: where its script lies. bodies: sent in turn."""
+    """Posts for so many seconds over so many connections.
+
+    folder: where its script lies. bodies: sent in turn.
+    """
 
     seconds: int
     connections: int

@@ -1,5 +1,5 @@
-"""What fault tests run against: a Pointsman for each module, so that one fault does not colour the next, or one whose
-servers belong to the test and are reached through proxies."""
+"""What fault tests run against: a Pointsman for each module, so that one fault does not colour the
+next, or one whose servers belong to the test and are reached through proxies."""
 
 from __future__ import annotations
 
@@ -29,7 +29,9 @@ def pointsman(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
 
 @dataclass
 class OnOutsideServers:
-    """A Pointsman whose servers belong to the test, so that nobody starts them again, each behind a proxy."""
+    """A Pointsman whose servers belong to the test, so that nobody starts them again, each behind a
+    proxy.
+    """
 
     running: Running
     postgres: EmbeddedPostgres

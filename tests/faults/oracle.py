@@ -43,7 +43,9 @@ CREATE TRIGGER watch AFTER UPDATE ON action_executions FOR EACH ROW
 
 
 def watch_terminal_states(running: Running) -> None:
-    """From now on PostgreSQL itself notes every change of an execution that was SUCCESS or FAILED."""
+    """From now on PostgreSQL itself notes every change of an execution that was SUCCESS or
+    FAILED.
+    """
     running.query(_WATCH + "SELECT 1")
 
 

@@ -1,4 +1,6 @@
-"""How big the fault tests are: small enough for every change, or full under `make soak` (POINTSMAN_SOAK=1)."""
+"""How big the fault tests are: small enough for every change, or full under `make soak`
+(POINTSMAN_SOAK=1).
+"""
 
 from __future__ import annotations
 

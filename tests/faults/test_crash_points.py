@@ -1,8 +1,9 @@
 """Every point at which a process or a connection can end, between accept and settle.
 
-A proxy stands between Pointsman and PostgreSQL. It recognises one message of one kind of connection and cuts the
-connection there, before the server gets it or after the server has answered; or it leaves it hanging there while the
-process is killed. So each commit is once certainly lost and once certainly made, with nobody told.
+A proxy stands between Pointsman and PostgreSQL. It recognises one message of one kind of connection
+and cuts the connection there, before the server gets it or after the server has answered; or it
+leaves it hanging there while the process is killed. So each commit is once certainly lost and once
+certainly made, with nobody told.
 """
 
 from __future__ import annotations
@@ -29,9 +30,12 @@ from tests.running import QUICKER, Running, eventually
 
 RECORD, CLAIM, JOURNAL = b"pointsman record", b"pointsman claim", b"pointsman journal"
 COMMIT = b"COMMIT"
-RECORD_ONE = b"EXECUTE enter"  # without a key this statement commits by itself
 
-HOLD_SECONDS = 25  # a worker that was killed several times in a row starts again with a pause of up to 10 s
+# Without a key this statement commits by itself.
+RECORD_ONE = b"EXECUTE enter"
+
+# A worker that was killed several times in a row starts again with a pause of up to 10 s.
+HOLD_SECONDS = 25
 
 before_or_after = pytest.mark.parametrize("after_answer", [False, True], ids=["before", "after"])
 
@@ -66,7 +70,8 @@ def test_a_connection_cut_at_a_commit_loses_and_doubles_nothing(
 ) -> None:
     """COMMIT ambiguous, of accept, claim and journal.
 
-    Guards: client-made keys with ON CONFLICT DO NOTHING, reconcile, the journal's repetition under the fence.
+    Guards: client-made keys with ON CONFLICT DO NOTHING, reconcile, the journal's repetition under
+    the fence.
     """
     callback = behind.running.callback(receiver.url("/ok"))
     cut = behind.postgres_proxy.cut_at(who, message, after_answer=after_answer, skip=2)
@@ -85,7 +90,10 @@ def test_a_connection_cut_at_a_commit_loses_and_doubles_nothing(
 def test_a_call_that_was_told_503_is_repeated_by_its_key(
     behind: OnOutsideServers, receiver: Receiver, after_answer: bool
 ) -> None:
-    """The commit is cut twice, so that nobody can tell. Guards: Idempotency-Key inside the commit."""
+    """The commit is cut twice, so that nobody can tell.
+
+    Guards: Idempotency-Key inside the commit.
+    """
     callback, key = behind.running.callback(receiver.url("/ok")), str(uuid.uuid4())
     cuts = [behind.postgres_proxy.cut_at(RECORD, COMMIT, after_answer=after_answer) for _ in range(2)]
     refused = call(callback, key)
@@ -106,7 +114,10 @@ def test_a_call_that_was_told_503_is_repeated_by_its_key(
 def test_the_api_killed_at_the_commit(
     behind: OnOutsideServers, receiver: Receiver, after_answer: bool
 ) -> None:
-    """After INSERT before COMMIT, and after COMMIT before the answer. Guards: Idempotency-Key, the sweep of lost hints."""
+    """After INSERT before COMMIT, and after COMMIT before the answer.
+
+    Guards: Idempotency-Key, the sweep of lost hints.
+    """
     callback, key = behind.running.callback(receiver.url("/ok")), str(uuid.uuid4())
     hold = behind.postgres_proxy.hold_at(RECORD, COMMIT, after_answer=after_answer)
     answers: list[httpx.Response | None] = []
@@ -165,7 +176,9 @@ def test_the_worker_killed_at_a_commit(
     after_answer: bool,
     attempts: int,
 ) -> None:
-    """Guards: the sweep of lost hints, the void of a dead worker's claims, an attempt recorded before it is sent."""
+    """Guards: the sweep of lost hints, the void of a dead worker's claims, an attempt recorded
+    before it is sent.
+    """
     callback = behind.running.callback(receiver.url("/ok"))
     eventually(lambda: _has_a_worker(behind.running), 20, "a worker")
     hold = behind.postgres_proxy.hold_at(who, message, after_answer=after_answer)
@@ -185,7 +198,10 @@ def test_the_worker_killed_at_a_commit(
 def test_a_waiting_caller_whose_worker_dies_behind_the_commit_is_told(
     behind: OnOutsideServers, receiver: Receiver
 ) -> None:
-    """Settled, waiter not told. Guards: the look at the rows each second, which needs nobody to tell."""
+    """Settled, waiter not told.
+
+    Guards: the look at the rows each second, which needs nobody to tell.
+    """
     callback = behind.running.callback(receiver.url("/ok"))
     hold = behind.postgres_proxy.hold_at(JOURNAL, COMMIT, after_answer=True)
     answers: list[httpx.Response] = []
@@ -210,8 +226,8 @@ def test_a_worker_told_to_stop_gives_back_a_claim_that_it_never_heard_of(
 ) -> None:
     """Drain against claim: the commit is made and its answer hangs while the worker leaves.
 
-    Guards: the reconcile, which goes on during a drain, and the last look behind it. Without them another worker would
-    have to find it dead.
+    Guards: the reconcile, which goes on during a drain, and the last look behind it. Without them
+    another worker would have to find it dead.
     """
     callback = behind.running.callback(receiver.url("/ok"))
     eventually(lambda: _has_a_worker(behind.running), 20, "a worker")
@@ -239,8 +255,8 @@ def test_a_late_settle_of_a_worker_that_was_declared_dead_changes_nothing(
 ) -> None:
     """Void committed while the old worker still writes. Guards: the fence.
 
-    The first worker's settle hangs on its way to PostgreSQL and the worker sleeps; the other one declares it dead and
-    is in the middle of the next attempt when the settle arrives after all.
+    The first worker's settle hangs on its way to PostgreSQL and the worker sleeps; the other one
+    declares it dead and is in the middle of the next attempt when the settle arrives after all.
     """
 
     def slow_when_repeated(_path: str) -> None:

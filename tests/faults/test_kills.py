@@ -13,8 +13,12 @@ from tests.peers.receiver import Receiver
 from tests.running import Running, eventually
 
 KILLS = size(5, 50)
-BETWEEN = 200  # accepted triggers, which takes long enough that what was killed starts again without a pause
-RATE = 40.0  # triggers a second: what gathers while a worker is away drains until the next kill
+
+# Accepted triggers, which takes long enough that what was killed starts again without a pause.
+BETWEEN = 200
+
+# Triggers a second: what gathers while a worker is away drains until the next kill.
+RATE = 40.0
 
 
 @pytest.mark.load
@@ -23,7 +27,8 @@ RATE = 40.0  # triggers a second: what gathers while a worker is away drains unt
 def test_every_accepted_trigger_ends_although_a_process_is_killed(
     pointsman: Running, receiver: Receiver, victim: str
 ) -> None:
-    """worker: the void of dead workers' claims. api: commit before the answer. valkey: the sweep of lost hints.
+    """worker: the void of dead workers' claims. api: commit before the answer. valkey: the sweep of
+    lost hints.
 
     postgres: commit on disk, the patient journal, connections that open again.
     """

@@ -57,7 +57,9 @@ _from = time.monotonic() + float(os.environ["SET_AFTER_SECONDS"])
 time.time = lambda: _time() + (_skew if time.monotonic() >= _from else 0)
 time.time_ns = lambda: _time_ns() + (_skew * 1_000_000_000 if time.monotonic() >= _from else 0)
 """
-SET_AFTER_SECONDS = 15.0  # of a process's life: long enough to start and to deliver something
+
+# Of a process's life: long enough to start and to deliver something.
+SET_AFTER_SECONDS = 15.0
 
 
 @pytest.mark.parametrize("set_after_seconds", [0.0, SET_AFTER_SECONDS], ids=["wrong", "set meanwhile"])
@@ -65,10 +67,11 @@ SET_AFTER_SECONDS = 15.0  # of a process's life: long enough to start and to del
 def test_a_clock_that_is_wrong_by_hours_changes_nothing(
     tmp_path: Path, receiver: Receiver, skew_seconds: int, set_after_seconds: float
 ) -> None:
-    """The API and the workers live two hours beside PostgreSQL. Guards: times and keys from PostgreSQL's clock.
+    """The API and the workers live two hours beside PostgreSQL. Guards: times and keys from
+    PostgreSQL's clock.
 
-    (libfaketime cannot be used: CPython's time.sleep fails or hangs under it. So Python itself reads another clock,
-    before any code of ours or of Celery's is loaded.)
+    (libfaketime cannot be used: CPython's time.sleep fails or hangs under it. So Python itself
+    reads another clock, before any code of ours or of Celery's is loaded.)
     """
     (tmp_path / "clock").mkdir()
     (tmp_path / "clock" / "sitecustomize.py").write_text(CLOCK)

@@ -1,4 +1,6 @@
-"""Everything at once: chains of several kinds, failing receivers, retries, and a kill -9 of something every few seconds."""
+"""Everything at once: chains of several kinds, failing receivers, retries, and a kill -9 of
+something every few seconds.
+"""
 
 from __future__ import annotations
 
@@ -17,9 +19,13 @@ from tests.peers.receiver import Receiver
 from tests.running import Running
 
 SECONDS = size(25.0, 300.0)
-RATE = 100.0  # triggers a second
+
+# Triggers a second.
+RATE = 100.0
 VICTIMS = ("api", "worker", "valkey", "postgres")
-REFUSED_RATE = 10.0  # and of those that end FAILED
+
+# And of those that end FAILED.
+REFUSED_RATE = 10.0
 NEVER = "/never"
 RETRY = {"maxAttempts": 12, "schedule": [1, 2, 4, 8, 10]}
 
@@ -38,7 +44,9 @@ def post(receiver: Receiver, path: str, **fields: Any) -> dict[str, Any]:
 
 
 def chains(running: Running, receiver: Receiver) -> list[str]:
-    """Trigger URLs of ten callbacks: ordered and parallel chains; one in ten has a receiver that fails at first."""
+    """Trigger URLs of ten callbacks: ordered and parallel chains; one in ten has a receiver that
+    fails at first.
+    """
     ordered = [post(receiver, "/a"), post(receiver, "/b")]
     parallel = [
         post(receiver, "/a", parallel=True),
@@ -78,8 +86,8 @@ def ended_at_the_second_step(running: Running, receiver: Receiver, accepted: lis
 @pytest.mark.load
 @pytest.mark.timeout(SECONDS + 300)
 def test_a_mixed_load_survives_random_kills(watched: Running, receiver: Receiver) -> None:
-    """Accepted ⊆ ended, as each must end; no step before its predecessor, no more receipts than attempts, no terminal
-    state left.
+    """Accepted ⊆ ended, as each must end; no step before its predecessor, no more receipts than
+    attempts, no terminal state left.
 
     Guards: all of it together.
     """

@@ -21,10 +21,14 @@ from tests.peers.receiver import Receiver
 from tests.running import eventually
 
 RESTARTS = size(2, 20)
-BETWEEN = 100  # accepted triggers
+
+# Accepted triggers.
+BETWEEN = 100
 DISK_MIB = 320
 SPARE_MIB = 24
-BODY = os.urandom(500_000)  # does not compress
+
+# Does not compress.
+BODY = os.urandom(500_000)
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +92,10 @@ def test_without_postgres_the_answer_is_503_until_it_is_back(
 
 
 def test_connections_that_fell_silent_are_made_anew(outside: OnOutsideServers, receiver: Receiver) -> None:
-    """The network swallows them without a word, as a host that vanished does. Guards: the watchdog of every call."""
+    """The network swallows them without a word, as a host that vanished does.
+
+    Guards: the watchdog of every call.
+    """
     callback = outside.running.callback(receiver.url("/ok"))
     first = outside.running.fire(callback)
     outside.running.ended(first)
@@ -99,7 +106,10 @@ def test_connections_that_fell_silent_are_made_anew(outside: OnOutsideServers, r
 
 
 def test_postgres_restarted_at_once_under_load(outside: OnOutsideServers, receiver: Receiver) -> None:
-    """SIGQUIT: no clean end, recovery at the start. Guards: commit on disk, the patient journal, pools that heal."""
+    """SIGQUIT: no clean end, recovery at the start.
+
+    Guards: commit on disk, the patient journal, pools that heal.
+    """
     callback = outside.running.callback(receiver.url("/ok"))
     before = {name: pid for name, pid in outside.running.pids().items() if name in ("api", "worker")}
     with BackgroundLoad(callback["triggerUrl"]) as load:
@@ -133,7 +143,9 @@ def small_disk(tmp_path: Path) -> Iterator[OnOutsideServers]:
 def test_with_its_disk_full_nothing_is_accepted_and_nothing_lost(
     small_disk: OnOutsideServers, receiver: Receiver
 ) -> None:
-    """Guards: 2xx only after a commit; disk_full counts as an outage, for the ingress and for the journal."""
+    """Guards: 2xx only after a commit; disk_full counts as an outage, for the ingress and for the
+    journal.
+    """
     callback = small_disk.running.callback(receiver.url("/ok"))
     filler = small_disk.postgres.folder / "filler"
     free = os.statvfs(filler.parent).f_bavail * os.statvfs(filler.parent).f_frsize

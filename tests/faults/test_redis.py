@@ -1,4 +1,7 @@
-"""Redis down, paused, full, read-only, forgetful, or restarted again and again. Nobody restarts anything of Pointsman."""
+"""Redis down, paused, full, read-only, forgetful, or restarted again and again.
+
+Nobody restarts anything of Pointsman.
+"""
 
 from __future__ import annotations
 
@@ -28,10 +31,16 @@ OUTAGE_SECONDS = size(20.0, 60.0)
 LONG_OUTAGE_SECONDS = size(20.0, 300.0)
 RESTARTS = size(4, 20)
 QUEUED = size(2_000, 10_000)
-RATE = 50.0  # triggers a second, beside the fault
-WORST_ANSWER_SECONDS = 1.0  # 99 of 100, on a busy machine; the benchmark has the figure
+
+# Triggers a second, beside the fault.
+RATE = 50.0
+
+# 99 of 100, on a busy machine; the benchmark has the figure.
+WORST_ANSWER_SECONDS = 1.0
 ANY_CONNECTION, ACKNOWLEDGE = b"", b"HDEL"
-PROMPT_SECONDS = 2.0  # less than the sweep takes to find a lost hint: so a hint was taken
+
+# Less than the sweep takes to find a lost hint: so a hint was taken.
+PROMPT_SECONDS = 2.0
 
 
 @pytest.fixture(scope="module")
@@ -122,7 +131,9 @@ def test_while_redis_is_in_trouble_everything_is_accepted_and_delivered(
     trouble: Callable[[OnOutsideServers], Iterator[None]],
     seconds: float,
 ) -> None:
-    """Guards: hints that fail open behind a breaker, the sweep that offers to its own engine, connecting again."""
+    """Guards: hints that fail open behind a breaker, the sweep that offers to its own engine,
+    connecting again.
+    """
     callback = outside.running.callback(receiver.url("/ok"))
     hints_are_taken_again(outside.running, callback)
     before = {name: pid for name, pid in outside.running.pids().items() if name in ("api", "worker")}
@@ -145,7 +156,9 @@ def test_while_redis_is_in_trouble_everything_is_accepted_and_delivered(
 
 
 def test_redis_restarted_again_and_again(outside: OnOutsideServers, receiver: Receiver) -> None:
-    """Guards: consumers that connect again, however often (a Celery that stops consuming would show as slowness)."""
+    """Guards: consumers that connect again, however often (a Celery that stops consuming would show
+    as slowness).
+    """
     callback = outside.running.callback(receiver.url("/ok"))
     with BackgroundLoad(callback["triggerUrl"], connections=8, per_second=RATE) as load:
         for number in range(RESTARTS):
@@ -164,7 +177,8 @@ def test_a_hint_whose_acknowledgement_is_cut_fills_no_place(
 ) -> None:
     """Guards: the consumer that connects again when it cannot acknowledge (HintRequest).
 
-    Celery itself goes on with such a message in hand, and after as many as it has places asks for no other hint.
+    Celery itself goes on with such a message in hand, and after as many as it has places asks for
+    no other hint.
     """
     callback = outside.running.callback(receiver.url("/ok"))
     hints_are_taken_again(outside.running, callback)
@@ -186,7 +200,9 @@ def test_redis_forgets_a_long_queue(outside: OnOutsideServers, receiver: Receive
 
 
 def _drain(outside: OnOutsideServers, receiver: Receiver, *, forget: bool) -> float:
-    """Let a queue gather, drain it, and say how many triggers settled in a second in its middle part."""
+    """Let a queue gather, drain it, and say how many triggers settled in a second in its middle
+    part.
+    """
     running = outside.running
     callback = running.callback(receiver.url("/ok"))
     before = len(receiver.receipts)

@@ -23,9 +23,11 @@ ROUNDS = 4
 
 @pytest.mark.load
 def test_200_slow_bodies_do_not_slow_another_caller(pointsman: Running, receiver: Receiver) -> None:
-    """Guards: bodies are read asynchronously by the shell. Fails when a thread reads them: then nobody is served.
+    """Guards: bodies are read asynchronously by the shell. Fails when a thread reads them: then
+    nobody is served.
 
-    Both halves are measured in one run; the best of a few rounds, since the machine has other work too.
+    Both halves are measured in one run; the best of a few rounds, since the machine has other work
+    too.
     """
     callback = pointsman.callback(receiver.url("/ok"))
     pointsman.primary(callback, enabled=False)
@@ -76,7 +78,10 @@ IDLE_CONNECTIONS = 1_500
 
 @pytest.mark.load
 def test_more_than_a_thousand_idle_connections_do_not_stop_another_caller(pointsman: Running) -> None:
-    """Guards: Granian's bound on connections. Its own default, the backlog of 1,024, froze the whole process."""
+    """Guards: Granian's bound on connections.
+
+    Its own default, the backlog of 1,024, froze the whole process.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, 4 * IDLE_CONNECTIONS)), hard))
     target = urlsplit(pointsman.url)

@@ -26,7 +26,9 @@ from tests.running import Running, eventually
 
 STOPS = size(2, 20)
 SLEEPS = size(1, 5)
-BETWEEN = 150  # accepted triggers
+
+# Accepted triggers.
+BETWEEN = 150
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +39,10 @@ def two_workers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
 
 
 def test_workers_told_to_stop_under_load_lose_nothing(two_workers: Running, receiver: Receiver) -> None:
-    """Guards: drain and release; drain against claim. No attempt of a drained worker is worker_lost."""
+    """Guards: drain and release; drain against claim.
+
+    No attempt of a drained worker is worker_lost.
+    """
     callback = two_workers.callback(
         receiver.url("/delay/200"), [{"type": "HTTP_POST", "config": {"url": receiver.url("/ok")}}]
     )
@@ -61,7 +66,8 @@ def test_workers_told_to_stop_under_load_lose_nothing(two_workers: Running, rece
 def test_a_worker_that_slept_past_its_lease_beside_another(two_workers: Running, receiver: Receiver) -> None:
     """Two sweepers, one of which wakes up with old claims and an old lease.
 
-    Guards: the new id of a worker that was declared dead, duties that any number of processes may do.
+    Guards: the new id of a worker that was declared dead, duties that any number of processes may
+    do.
     """
     callback = two_workers.callback(
         receiver.url("/delay/100"), [{"type": "HTTP_POST", "config": {"url": receiver.url("/ok")}}]

@@ -1,4 +1,6 @@
-"""`pointsman admin password` on a running Pointsman: one line, a password that works, and no session left."""
+"""`pointsman admin password` on a running Pointsman: one line, a password that works, and no
+session left.
+"""
 
 from __future__ import annotations
 

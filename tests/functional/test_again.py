@@ -29,21 +29,21 @@ def failed_chain(pointsman: Running, receiver: Receiver) -> tuple[dict[str, Any]
     return callback, trigger
 
 
-def mend(pointsman: Running, receiver: Receiver, callback: dict[str, Any]) -> None:
-    config = {"url": receiver.url("/mended")}
+def fix(pointsman: Running, receiver: Receiver, callback: dict[str, Any]) -> None:
+    config = {"url": receiver.url("/fixed")}
     pointsman.api.patch(f"/api/v1/actions/{callback['actions'][0]['id']}", json={"config": config})
 
 
 def test_a_mended_callback_finishes_what_had_failed(pointsman: Running, receiver: Receiver) -> None:
     callback, old = failed_chain(pointsman, receiver)
-    mend(pointsman, receiver, callback)
+    fix(pointsman, receiver, callback)
 
     answer = post(pointsman, f"/triggers/{old['id']}/replay", {"from": "failed"})
 
     assert (answer.status_code, answer.json()["replayOf"]) == (202, old["id"])
     new = pointsman.ended(answer.json()["id"])
     assert (new["status"], new["replayOf"]) == ("SUCCESS", old["id"])
-    assert [r.path for r in receiver.receipts] == ["/first", "/status/400", "/mended", "/third"]
+    assert [r.path for r in receiver.receipts] == ["/first", "/status/400", "/fixed", "/third"]
     assert receiver.receipts[-1].body == receiver.receipts[0].body
     assert pointsman.trigger(old["id"])["status"] == "FAILED", "the old trigger stays as it was"
     ids = {receipt.webhook_id for receipt in receiver.receipts}
@@ -52,20 +52,20 @@ def test_a_mended_callback_finishes_what_had_failed(pointsman: Running, receiver
 
 def test_a_replay_from_the_start_runs_all(pointsman: Running, receiver: Receiver) -> None:
     callback, old = failed_chain(pointsman, receiver)
-    mend(pointsman, receiver, callback)
+    fix(pointsman, receiver, callback)
     answer = post(pointsman, f"/triggers/{old['id']}/replay", {"from": "start"})
     assert pointsman.ended(answer.json()["id"])["status"] == "SUCCESS"
-    assert [r.path for r in receiver.receipts][2:] == ["/first", "/mended", "/third"]
+    assert [r.path for r in receiver.receipts][2:] == ["/first", "/fixed", "/third"]
 
 
 def test_one_execution_is_retried(pointsman: Running, receiver: Receiver) -> None:
     callback, old = failed_chain(pointsman, receiver)
-    mend(pointsman, receiver, callback)
+    fix(pointsman, receiver, callback)
     execution = old["executions"][1]["id"]
     answer = post(pointsman, f"/executions/{execution}/retry")
     assert answer.status_code == 202
     assert pointsman.ended(answer.json()["id"])["status"] == "SUCCESS"
-    assert [r.path for r in receiver.receipts][2:] == ["/mended"]
+    assert [r.path for r in receiver.receipts][2:] == ["/fixed"]
 
 
 def test_what_cannot_be_replayed_says_why(pointsman: Running, receiver: Receiver) -> None:
@@ -119,7 +119,7 @@ def test_a_job_replays_what_failed(pointsman: Running, receiver: Receiver) -> No
     old = [pointsman.fire(callback, json={"n": n}) for n in range(7)]
     for one in old:
         pointsman.ended(one)
-    pointsman.api.patch(f"/api/v1/callbacks/{callback['id']}", json={"callbackUrl": receiver.url("/mended")})
+    pointsman.api.patch(f"/api/v1/callbacks/{callback['id']}", json={"callbackUrl": receiver.url("/fixed")})
 
     answer = post(pointsman, "/replays", {"callbackId": callback["id"], "status": "FAILED"})
 
@@ -127,7 +127,7 @@ def test_a_job_replays_what_failed(pointsman: Running, receiver: Receiver) -> No
     job_id = answer.json()["id"]
     job = eventually(lambda: _ended(pointsman, job_id), 15, "the end of the job")
     assert (job["state"], job["total"], job["replayed"], job["skipped"]) == ("DONE", 7, 7, 0)
-    eventually(lambda: len(receiver.got("/mended")) == 7, 15, "seven replays")
+    eventually(lambda: len(receiver.got("/fixed")) == 7, 15, "seven replays")
     listed = pointsman.api.get("/api/v1/triggers", params={"callbackId": callback["id"], "status": "SUCCESS"})
     assert {trigger["replayOf"] for trigger in listed.json()["items"]} == set(old)
     assert job_id in {one["id"] for one in pointsman.api.get("/api/v1/replays").json()["items"]}
@@ -173,7 +173,7 @@ def test_a_callback_switched_off_meanwhile_is_a_reason_and_can_be_replayed(
     assert (trigger["status"], trigger["reason"]) == ("FAILED", "callback_inactive")
     assert trigger["executions"][0]["error"].startswith("callback_inactive: ")
     assert len(receiver.receipts) == 1
-    change = {"activeStatus": True, "callbackUrl": receiver.url("/mended")}
+    change = {"activeStatus": True, "callbackUrl": receiver.url("/fixed")}
     pointsman.api.patch(f"/api/v1/callbacks/{callback['id']}", json=change)
     answer = post(pointsman, f"/triggers/{trigger_id}/replay", {"from": "failed"})
     assert pointsman.ended(answer.json()["id"])["status"] == "SUCCESS"

@@ -1,8 +1,10 @@
-"""The API's description is true: schemathesis calls a running Pointsman with what it says may be sent, and with what not.
+"""The API's description is true: schemathesis calls a running Pointsman with what it says may be
+sent, and with what not.
 
-Every answer must be one that is described, by status, content type, headers and schema; none may be a 5xx. Log-out is left
-out, since it would end the session that all calls are made with. Its ids are made up, so that it mostly sees errors and what it has
-created itself; test_isolation.py looks at the answers about things that are there.
+Every answer must be one that is described, by status, content type, headers and schema; none may be
+a 5xx. Log-out is left out, since it would end the session that all calls are made with. Its ids are
+made up, so that it mostly sees errors and what it has created itself; test_isolation.py looks at
+the answers about things that are there.
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
-"""Nobody but a tenant finds, changes or learns of what is theirs: every route, with every kind of token.
+"""Nobody but a tenant finds, changes or learns of what is theirs: every route, with every kind of
+token.
 
-The calls are made from the URL map. A route that is not in CALLS or PUBLIC fails: say there what a call of it looks like.
+The calls are made from the URL map. A route that is not in CALLS or PUBLIC fails: say there what a
+call of it looks like.
 """
 
 from __future__ import annotations
@@ -70,8 +72,8 @@ CALLS: dict[str, tuple[str, Any]] = {
 }
 """Each endpoint: what a call is about, and its body or, of a list, its query.
 
-A kind of thing: its id stands in the path. body: its id stands in the body. list: of the caller's own things, also when it is
-asked for another's. own: about the caller, who may.
+A kind of thing: its id stands in the path. body: its id stands in the body. list: of the caller's
+own things, also when it is asked for another's. own: about the caller, who may.
 """
 
 ENDPOINTS = {endpoint.name: endpoint for face in FACES for endpoint in face.endpoints}
@@ -125,7 +127,9 @@ def owned(pointsman: Running) -> Iterator[Owned]:
 
 @dataclass(frozen=True)
 class Tokens:
-    """The tokens of strangers, by what is wrong with them; "stranger" and "session" are good ones of another tenant."""
+    """The tokens of strangers, by what is wrong with them; "stranger" and "session" are good ones
+    of another tenant.
+    """
 
     by_kind: dict[str, str]
 
@@ -269,7 +273,9 @@ def test_each_get_reads_and_everything_else_writes() -> None:
 def test_nothing_of_the_owners_was_changed(
     pointsman: Running, client: httpx.Client, owned: Owned, tokens: Tokens
 ) -> None:
-    """Every call that would change something, by everybody who may not, and then everything is as it was."""
+    """Every call that would change something, by everybody who may not, and then everything is as
+    it was.
+    """
     before = owned.seen_by(pointsman.api)
     for kind in (*NOBODY, "read-only", "stranger", "session"):
         for name in ASKING:
@@ -281,7 +287,10 @@ def test_nothing_of_the_owners_was_changed(
 
 
 def test_the_owner_is_answered_as_described(pointsman: Running, owned: Owned) -> None:
-    """What is there is shown, in the shape that the description gives it. Fails when a model says what is not so."""
+    """What is there is shown, in the shape that the description gives it.
+
+    Fails when a model says what is not so.
+    """
     description = pointsman.api.get("/api/v1/openapi.json").json()
     for name, answer in owned.seen_by(pointsman.api).items():
         path = ENDPOINTS[name].rule.replace("<uuid:id>", "{id}")

@@ -80,7 +80,9 @@ def test_a_key_names_a_call_of_its_user_and_its_path_only(pointsman: Running, ot
 
 
 def test_a_path_in_another_spelling_is_the_same_call(pointsman: Running) -> None:
-    """Fails when the key belongs to what was typed: a proxy that adds a slash would double the call."""
+    """Fails when the key belongs to what was typed: a proxy that adds a slash would double the
+    call.
+    """
     callback = post(pointsman.api, "/callbacks", None, new_callback()).json()
     key, action = uuid4().hex, {"type": "STORE", "config": {}}
     paths = [

@@ -93,7 +93,9 @@ def test_any_body_is_opaque(pointsman: Running, receiver: Receiver, body: bytes)
 
 
 def test_a_body_in_chunks_is_delivered_whole(pointsman: Running, receiver: Receiver) -> None:
-    """Fails when the framing that the shell has undone is shown to Flask: it then sees an empty body."""
+    """Fails when the framing that the shell has undone is shown to Flask: it then sees an empty
+    body.
+    """
     pointsman.ended(
         pointsman.fire(pointsman.callback(receiver.url("/ok")), content=iter([b"one ", b"two ", b"three"]))
     )
@@ -323,12 +325,12 @@ def test_a_mended_action_mends_the_retries(pointsman: Running, receiver: Receive
     trigger_id = pointsman.fire(callback)
     eventually(lambda: receiver.got("/status/503"), 5, "the first attempt")
     action = callback["actions"][0]["id"]
-    pointsman.api.patch(f"/api/v1/actions/{action}", json={"config": {"url": receiver.url("/mended")}})
+    pointsman.api.patch(f"/api/v1/actions/{action}", json={"config": {"url": receiver.url("/fixed")}})
 
     trigger = pointsman.ended(trigger_id)
 
     assert trigger["status"] == "SUCCESS"
-    assert len(receiver.got("/mended")) == 1
+    assert len(receiver.got("/fixed")) == 1
 
 
 def test_triggers_can_be_listed_and_filtered(pointsman: Running, receiver: Receiver) -> None:

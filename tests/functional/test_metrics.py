@@ -32,7 +32,9 @@ def test_api_and_worker_show_what_they_did(tmp_path: Path, receiver: Receiver) -
 
 
 def test_readiness_tells_a_backlog_from_a_standstill(tmp_path: Path, receiver: Receiver) -> None:
-    """Fails when a long backlog alone takes every API out of its load balancer, or when a standstill does not."""
+    """Fails when a long backlog alone takes every API out of its load balancer, or when a
+    standstill does not.
+    """
     with Running(tmp_path) as running:
         callback = running.callback(receiver.url("/hang"), timeoutDuration=20_000)
 

@@ -29,7 +29,9 @@ def impatient(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
 
 @contextmanager
 def locked(pointsman: Running, callback_id: str) -> Iterator[None]:
-    """Somebody holds the callback's row; let go at the end, when the call that waits for it goes on."""
+    """Somebody holds the callback's row; let go at the end, when the call that waits for it goes
+    on.
+    """
     with closing(psycopg2.connect(pointsman.database_url)) as connection, connection.cursor() as cursor:
         cursor.execute("SELECT 1 FROM callbacks WHERE id = %s FOR UPDATE", (callback_id,))
         yield
@@ -47,7 +49,9 @@ def late(pointsman: Running, method: str, path: str, **request: Any) -> None:
 
 
 def test_a_change_that_was_answered_503_is_not_made(impatient: Running) -> None:
-    """Fails when a view that outlives its limit commits, although its caller was told that nothing was accepted."""
+    """Fails when a view that outlives its limit commits, although its caller was told that nothing
+    was accepted.
+    """
     callback = impatient.callback("http://127.0.0.1:9/")
     with locked(impatient, callback["id"]):
         late(impatient, "PATCH", f"/callbacks/{callback['id']}", json={"name": "changed"})

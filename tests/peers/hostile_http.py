@@ -1,8 +1,8 @@
 """HTTP peers that misbehave, one behaviour each, on loopback.
 
-A peer counts the connections that it got and keeps every request head that it read, so that a test can
-say what was *not* sent. Behaviours speak raw bytes: none of them shares code with the client under test.
-A peer lives in the test's own event loop and leaves nothing open when its block ends.
+A peer counts the connections that it got and keeps every request head that it read, so that a test
+can say what was *not* sent. Behaviours speak raw bytes: none of them shares code with the client
+under test. A peer lives in the test's own event loop and leaves nothing open when its block ends.
 """
 
 from __future__ import annotations
@@ -46,7 +46,9 @@ async def until(condition: Callable[[], bool], seconds: float = 1.0) -> bool:
 
 
 class HostilePeer:
-    """A server on 127.0.0.1 (or another loopback address) that treats every connection the same bad way."""
+    """A server on 127.0.0.1 (or another loopback address) that treats every connection the same bad
+    way.
+    """
 
     def __init__(
         self,
@@ -109,7 +111,10 @@ class HostilePeer:
             writer.transport.abort()
 
     async def read_request(self, reader: asyncio.StreamReader) -> bytes:
-        """Read one whole request; its head is kept in `requests`. Raises IncompleteReadError at the end."""
+        """Read one whole request; its head is kept in `requests`.
+
+        Raises IncompleteReadError at the end.
+        """
         head = await reader.readuntil(b"\r\n\r\n")
         self.requests.append(head)
         for line in head.lower().split(b"\r\n"):
@@ -142,7 +147,9 @@ def answers_then_closes(response: bytes) -> Behaviour:
 
 
 def answers_then_dies(*, reset: bool = False) -> Behaviour:
-    """Serve one request well; read the next one on that connection whole, and close without a byte."""
+    """Serve one request well; read the next one on that connection whole, and close without a
+    byte.
+    """
 
     async def behave(peer: HostilePeer, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await peer.read_request(reader)
@@ -195,7 +202,9 @@ def closes_at_once() -> Behaviour:
 
 
 def hangs() -> Behaviour:
-    """Accept (in TLS: finish the handshake), then neither read nor write, not even a close_notify."""
+    """Accept (in TLS: finish the handshake), then neither read nor write, not even a
+    close_notify.
+    """
 
     async def behave(peer: HostilePeer, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.transport.pause_reading()  # type: ignore[attr-defined]

@@ -1,10 +1,10 @@
 """A TCP proxy that cuts, stalls and delays, in a thread of its own.
 
-It stands between Pointsman's processes and a real PostgreSQL or Redis. Whole: stall() lets nothing through and keeps
-what was sent, cut() closes every connection and drops what was kept. By message: cut_at() watches for a message of
-one kind of connection and cuts that connection before the server gets it, or after the server has answered and before
-the client hears of it, so that a COMMIT becomes ambiguous; hold_at() leaves it hanging there, until the client ends or
-the test releases it.
+It stands between Pointsman's processes and a real PostgreSQL or Redis. Whole: stall() lets nothing
+through and keeps what was sent, cut() closes every connection and drops what was kept. By message:
+cut_at() watches for a message of one kind of connection and cuts that connection before the server
+gets it, or after the server has answered and before the client hears of it, so that a COMMIT
+becomes ambiguous; hold_at() leaves it hanging there, until the client ends or the test releases it.
 """
 
 from __future__ import annotations
@@ -18,12 +18,17 @@ import uvloop
 
 CHUNK_BYTES = 256 * 1024
 HELD_POLL_SECONDS = 0.02
-GREETING_BYTES = 2_000  # of a connection's first words, by which it is told from others
+
+# Of a connection's first words, by which it is told from others.
+GREETING_BYTES = 2_000
 
 
 @dataclass
 class Cut:
-    """One cut to come. connection: bytes of the first words of the connections meant; message: bytes of the message."""
+    """One cut to come.
+
+    connection: bytes of the first words of the connections meant; message: bytes of the message.
+    """
 
     connection: bytes
     message: bytes
@@ -69,7 +74,9 @@ class Proxy:
         self._loop.call_soon_threadsafe(lambda: self._flows.set())
 
     def strand(self) -> None:
-        """Swallow, for good and without a word, whatever present connections say; new ones are served."""
+        """Swallow, for good and without a word, whatever present connections say; new ones are
+        served.
+        """
         asyncio.run_coroutine_threadsafe(self._strand_all(), self._loop).result(5)
 
     def cut(self) -> None:
@@ -81,12 +88,16 @@ class Proxy:
         self._delay_seconds = seconds
 
     def cut_at(self, connection: bytes, message: bytes, *, after_answer: bool, skip: int = 0) -> Cut:
-        """Cut the next connection of this kind that sends this message; the Cut's `happened` tells when it did."""
+        """Cut the next connection of this kind that sends this message; the Cut's `happened` tells
+        when it did.
+        """
         self._cuts.append(Cut(connection, message, after_answer, hold=False, skip=skip))
         return self._cuts[-1]
 
     def hold_at(self, connection: bytes, message: bytes, *, after_answer: bool) -> Cut:
-        """Let the next connection of this kind that sends this message hang, instead of cutting it."""
+        """Let the next connection of this kind that sends this message hang, instead of cutting
+        it.
+        """
         self._cuts.append(Cut(connection, message, after_answer, hold=True))
         return self._cuts[-1]
 

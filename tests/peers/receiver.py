@@ -1,8 +1,9 @@
 """A webhook receiver that keeps what it got, in a thread of its own.
 
-The path says how it behaves: /ok, /status/<code>, /delay/<ms>, /hang, /close, /drip, /nul (a body with
-NUL bytes), /big (1 MiB), /flaky/<n> (503 up to attempt n, 200 from the next). Everything else answers 200. `before_answer` is called with each path. Speaks raw HTTP/1.1 with keep-alive, so that it keeps
-up with thousands of deliveries.
+The path says how it behaves: /ok, /status/<code>, /delay/<ms>, /hang, /close, /drip, /nul (a body
+with NUL bytes), /big (1 MiB), /flaky/<n> (503 up to attempt n, 200 from the next). Everything else
+answers 200. `before_answer` is called with each path. Speaks raw HTTP/1.1 with keep-alive, so that
+it keeps up with thousands of deliveries.
 """
 
 from __future__ import annotations

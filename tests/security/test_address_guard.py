@@ -32,7 +32,9 @@ both_loops = pytest.mark.parametrize("loop", sorted(peers.LOOPS))
 
 
 class Names:
-    """getaddrinfo from a table; each look-up of a name takes the next of its answers, then keeps the last."""
+    """getaddrinfo from a table; each look-up of a name takes the next of its answers, then keeps
+    the last.
+    """
 
     def __init__(self, table: dict[str, list[list[str]]] | None = None) -> None:
         self.table = table or {}

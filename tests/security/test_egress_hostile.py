@@ -36,9 +36,13 @@ from worker.egress.resolver import acting_for
 LOOPBACK = ipaddress.ip_network("127.0.0.0/8")
 MiB = 1024 * 1024
 DEADLINE_MS = 250
-LONG_MS = 10_000  # a case that must end by itself gets this deadline, and ends within SOON_SECONDS
+
+# A case that must end by itself gets this deadline, and ends within SOON_SECONDS.
+LONG_MS = 10_000
 SOON_SECONDS = 3.0
-CLOCK_SLACK_SECONDS = 0.01  # uvloop rounds its timers to ms
+
+# Uvloop rounds its timers to ms.
+CLOCK_SLACK_SECONDS = 0.01
 CAP = 1000
 MAX_GROWTH_BYTES = 20 * MiB
 
@@ -48,7 +52,9 @@ CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 UPLOAD = b"x" * (8 * MiB)
 
 both_loops = pytest.mark.parametrize("loop", sorted(peers.LOOPS))
-LARGE = b"x" * (WHOLE_BODY_BYTES + 1)  # leaves through aiohttp's client, a smaller body does not
+
+# Leaves through aiohttp's client, a smaller body does not.
+LARGE = b"x" * (WHOLE_BODY_BYTES + 1)
 both_ways = pytest.mark.parametrize(
     ("loop", "body"),
     [*((loop, b"hello") for loop in sorted(peers.LOOPS)), ("uvloop", LARGE)],

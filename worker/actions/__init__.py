@@ -29,7 +29,10 @@ def starts_at_claim(action: ActionRecord) -> bool:
 
 
 def prepare(action: ActionRecord, context: ExecutionContext) -> Prepared | Outcome:
-    """Make ready what perform() needs. An Outcome ends the execution: nothing is to be performed."""
+    """Make ready what perform() needs.
+
+    An Outcome ends the execution: nothing is to be performed.
+    """
     kind = KINDS.get(action.type)
     if kind is None:
         return Outcome.permanent(

@@ -1,8 +1,8 @@
 """What the engine hands to an action type and what it gets back.
 
-Each action type is a module that has what Kind names. Its only caller is worker/actions/__init__.py.
-An attempt is prepare → gate → commit RUNNING → perform → classify: what prepare() ends, or what the
-gate holds back, spends no attempt. This module imports no driver.
+Each action type is a module that has what Kind names. Its only caller is
+worker/actions/__init__.py. An attempt is prepare → gate → commit RUNNING → perform → classify: what
+prepare() ends, or what the gate holds back, spends no attempt. This module imports no driver.
 """
 
 from __future__ import annotations
@@ -36,7 +36,10 @@ class ExecutionContext(NamedTuple):
 
 
 class AttemptStamp(NamedTuple):
-    """What belongs to one attempt alone. number: from 1. sent_at: unix seconds, PostgreSQL's time."""
+    """What belongs to one attempt alone.
+
+    number: from 1. sent_at: unix seconds, PostgreSQL's time.
+    """
 
     number: int
     sent_at: int
@@ -47,8 +50,9 @@ class Outcome:
     """How an attempt ended.
 
     retryable: whether another attempt could succeed. retry_after_seconds: the receiver's floor.
-    gone: the receiver asks never to be called again. unsent: no connection came about, or a kept one had been
-    closed, so that trying at once makes sense. response: what is kept of the answer (JSON).
+    gone: the receiver asks never to be called again. unsent: no connection came about, or a kept
+    one had been closed, so that trying at once makes sense. response: what is kept of the answer
+    (JSON).
     """
 
     success: bool

@@ -1,9 +1,12 @@
 """What an HTTP answer means to every action type that gets one.
 
-Invariants: what is kept of a response is bounded and can always be stored as JSON; a receiver's
-Retry-After is seconds from now, never negative and capped. Whether a status is a success is the
-action type's own to say.
-Source: RFC 9110 §10.2.3 and §5.6.7 for Retry-After.
+Invariants:
+
+- What is kept of a response is bounded and can always be stored as JSON.
+- A receiver's Retry-After is seconds from now, never negative and capped.
+
+Whether a status is a success is the action type's own to say. Source: RFC 9110 §10.2.3 and §5.6.7
+for Retry-After.
 """
 
 from __future__ import annotations

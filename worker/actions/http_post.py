@@ -1,8 +1,12 @@
 """The HTTP_POST action: one signed POST to a receiver.
 
-Invariant: perform() makes exactly one request, follows no redirect and returns within the callback's
-timeout. `webhook-id` is the execution's id, the same on every attempt, so that a receiver can drop
-doubles. Success is 2xx. Retrying is the engine's decision; classify() only says whether it could help.
+Invariants:
+
+- Perform() makes exactly one request, follows no redirect and returns within the callback's
+  timeout. `webhook-id` is the execution's id, the same on every attempt, so that a receiver can
+  drop doubles. Success is 2xx. Retrying is the engine's decision.
+- Classify() only says whether it could help.
+
 Source: Standard Webhooks 1.0.0.
 """
 
@@ -24,7 +28,8 @@ from worker.records import ActionRecord
 DOOR = Egress
 
 USER_AGENT = "Pointsman/0.1"
-# besides every 5xx
+
+# Besides every 5xx.
 RETRYABLE_STATUS = frozenset({408, 425, 429})
 
 
@@ -118,8 +123,9 @@ async def perform(request: Post, stamp: AttemptStamp, door: Egress) -> HttpRespo
 def classify(delivery: HttpResponse | EgressError) -> Outcome:
     """Say how the attempt ended.
 
-    2xx succeeds. Connection errors, timeouts, 408, 425, 429 and 5xx can be tried again; 410 asks never
-    to be called again; everything else is permanent, 3xx included, since no redirect is followed.
+    2xx succeeds. Connection errors, timeouts, 408, 425, 429 and 5xx can be tried again; 410 asks
+    never to be called again; everything else is permanent, 3xx included, since no redirect is
+    followed.
     """
     if isinstance(delivery, EgressError):
         return outcome_of_error(delivery)

@@ -1,7 +1,7 @@
 """The STORE action: one row in `stored_items`, readable through the API.
 
-Invariant: an execution stores at most one item, however often it is attempted: (trigger_id, action_id)
-is unique. The content is opaque bytes, so nothing that a caller sends can be unstorable.
+Invariant: an execution stores at most one item, however often it is attempted: (trigger_id,
+action_id) is unique. The content is opaque bytes, so nothing that a caller sends can be unstorable.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Which addresses a delivery may be sent to.
 
-Invariant: check() returns only for an address that the Internet routes and that no list below holds,
-or that the operator has let through. It judges the address that is about to be dialled, never a name,
-and what it cannot read it refuses. It does no I/O.
+Invariant: check() returns only for an address that the Internet routes and that no list below
+holds, or that the operator has let through. It judges the address that is about to be dialled,
+never a name, and what it cannot read it refuses. It does no I/O.
 
 `is_global` alone is not enough: Python calls NAT64, 6to4, IPv4-compatible, multicast and site-local
 addresses global, and each of them can lead to a private network.

@@ -1,9 +1,12 @@
 """Connections behind the door: where addresses are checked and where the wire is bounded.
 
-Invariants: every address is checked at the moment when its socket is made, literals and names alike; a
-response's head and all its bytes on the wire are bounded; a connection takes nothing that was not asked
-for; a connection that is given up is aborted, so a peer that does not read holds no memory of ours; a
-request is sent once.
+Invariants:
+
+- Every address is checked at the moment when its socket is made, literals and names alike.
+- A response's head and all its bytes on the wire are bounded.
+- A connection takes nothing that was not asked for.
+- A connection that is given up is aborted, so a peer that does not read holds no memory of ours.
+- A request is sent once.
 """
 
 from __future__ import annotations
@@ -27,12 +30,22 @@ from worker.egress.errors import Phase
 from worker.egress.resolver import GuardedResolver
 
 MAX_LINE_BYTES = 16 * 1024
-MAX_FIELD_BYTES = 64 * 1024  # sites send Content-Security-Policy of tens of kB with a good answer
+
+# Sites send Content-Security-Policy of tens of kB with a good answer.
+MAX_FIELD_BYTES = 64 * 1024
 MAX_HEADERS = 256
-MAX_HEAD_BYTES = 256 * 1024  # all that precedes the body, so that endless 1xx responses end as well
-MAX_CHUNK_OVERHEAD = 8  # a body sent byte by byte in chunks takes six times its size on the wire
-SPARE_WIRE_BYTES = 1024 * 1024  # what may be under way when the cap is reached; it ends endless framing
-HAPPY_EYEBALLS_SECONDS = 0.25  # the "Connection Attempt Delay" of RFC 8305
+
+# All that precedes the body, so that endless 1xx responses end as well.
+MAX_HEAD_BYTES = 256 * 1024
+
+# A body sent byte by byte in chunks takes six times its size on the wire.
+MAX_CHUNK_OVERHEAD = 8
+
+# What may be under way when the cap is reached; it ends endless framing.
+SPARE_WIRE_BYTES = 1024 * 1024
+
+# The "Connection Attempt Delay" of RFC 8305.
+HAPPY_EYEBALLS_SECONDS = 0.25
 NO_TIMEOUT = aiohttp.ClientTimeout(total=None, connect=None, sock_read=None, sock_connect=None)
 
 
@@ -58,7 +71,9 @@ class Progress:
         return self.connection is not None and not self.dialled and not self.connection.received
 
     def abort_if_closed(self) -> None:
-        """Drop what a closed connection still wants to send; one that went back to the pool lives on."""
+        """Drop what a closed connection still wants to send; one that went back to the pool lives
+        on.
+        """
         if self.connection is not None and self.connection.transport is None and self.transport is not None:
             self.transport.abort()
 
@@ -67,7 +82,9 @@ current: ContextVar[Progress | None] = ContextVar("egress_progress", default=Non
 
 
 class GuardedConnection(ResponseHandler):
-    """One connection, which bounds what a response may put on the wire and takes nothing unasked."""
+    """One connection, which bounds what a response may put on the wire and takes nothing
+    unasked.
+    """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, connector: GuardedConnector) -> None:
         super().__init__(loop)
@@ -86,7 +103,10 @@ class GuardedConnection(ResponseHandler):
         super().connection_lost(exc)
 
     def expect_response(self, max_body_bytes: int | None) -> None:
-        """Begin to count for the next response. None: whoever reads the body bounds it by itself."""
+        """Begin to count for the next response.
+
+        None: whoever reads the body bounds it by itself.
+        """
         self.received = 0
         self._awaits_head = True
         self._allowed = MAX_HEAD_BYTES
@@ -97,7 +117,10 @@ class GuardedConnection(ResponseHandler):
             self.force_close()
 
     def feed_data(self, data: Any, size: int = 0) -> None:
-        """Queue a parsed head. Interim ones count towards the allowance of the one that they precede."""
+        """Queue a parsed head.
+
+        Interim ones count towards the allowance of the one that they precede.
+        """
         if not 100 <= data[0].code < 200 or data[0].code == 101:
             self._awaits_head = False
             self._allowed = self.received + self._allowed_for_body
@@ -114,7 +137,10 @@ class GuardedConnection(ResponseHandler):
             self._cut()
 
     def set_exception(self, exc: BaseException, exc_cause: BaseException | None = None) -> None:
-        """Fail whoever waits. aiohttp forgets the reader of the body, who would wait for the deadline."""
+        """Fail whoever waits.
+
+        aiohttp forgets the reader of the body, who would wait for the deadline.
+        """
         cause = exc if exc_cause is None else exc_cause
         body = self._payload
         super().set_exception(exc, cause)
@@ -218,7 +244,10 @@ def open_session(connector: GuardedConnector) -> aiohttp.ClientSession:
 
 
 def _open_socket(guard: AddressGuard, info: tuple[Any, ...]) -> socket.socket:
-    """Make the socket for one address, or raise BlockedAddress. Literals and names all come by here."""
+    """Make the socket for one address, or raise BlockedAddress.
+
+    Literals and names all come by here.
+    """
     family, kind, protocol, _, address = info
     progress = current.get()
     if progress is not None:

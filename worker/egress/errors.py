@@ -1,8 +1,11 @@
 """Every way in which a call to the outside can fail, as one EgressError.
 
-Invariant: no other exception leaves egress. A message tells a user what happened and names at most
-host and port: no foreign text goes into it, since that may hold the URL with its credentials, or
-whatever the receiver chose to send. This module imports no driver; translate.py knows them.
+Invariants:
+
+- No other exception leaves egress. A message tells a user what happened and names at most host and
+  port: no foreign text goes into it, since that may hold the URL with its credentials, or whatever
+  the receiver chose to send. This module imports no driver.
+- Translate.py knows them.
 """
 
 from __future__ import annotations
@@ -29,8 +32,8 @@ class EgressError(Exception):
 
     code: stable, for machines. message: for the user who owns the action. phase: how far the call
     got, as far as can be known; "send" may have reached the receiver. reused_connection_closed: the
-    receiver had closed a kept-alive connection and sent no byte on it, so trying at once makes sense.
-    cause: names of the exception classes behind it, outermost first, for the log.
+    receiver had closed a kept-alive connection and sent no byte on it, so trying at once makes
+    sense. cause: names of the exception classes behind it, outermost first, for the log.
     """
 
     def __init__(

@@ -1,13 +1,14 @@
 """The door of HTTP.
 
-Invariants: request() puts at most one request on the wire, follows no redirect and returns or raises
-within timeout_ms, which covers the look-up, connecting, TLS, sending and the last byte of the response.
-Every address is checked at the moment when it is dialled. At most max_response_bytes of a body are kept,
-undecoded, and a response's head is bounded too. A connection that is given up is aborted: a peer that
-does not read holds no memory of ours. Whatever fails is raised as EgressError.
+Invariants: request() puts at most one request on the wire, follows no redirect and returns or
+raises within timeout_ms, which covers the look-up, connecting, TLS, sending and the last byte of
+the response. Every address is checked at the moment when it is dialled. At most max_response_bytes
+of a body are kept, undecoded, and a response's head is bounded too. A connection that is given up
+is aborted: a peer that does not read holds no memory of ours. Whatever fails is raised as
+EgressError.
 
-A few names of aiohttp that are not public carry this (_retry_connection, _factory, _acquired, _payload);
-tests/security fails if an upgrade changes what they do.
+A few names of aiohttp that are not public carry this (_retry_connection, _factory, _acquired,
+_payload); tests/security fails if an upgrade changes what they do.
 """
 
 from __future__ import annotations
@@ -32,10 +33,13 @@ from worker.egress.resolver import CACHE_SECONDS, GetAddrInfo, GuardedResolver, 
 from worker.egress.translate import translate
 from worker.egress.wire import Destination, WireResponse, exchange, read_capped
 
-WHOLE_BODY_BYTES = 64 * 1024  # a larger body goes out in pieces, as fast as the peer reads
-MAX_KEPT_DESTINATIONS = 1_024  # about 3 KiB each
+# A larger body goes out in pieces, as fast as the peer reads.
+WHOLE_BODY_BYTES = 64 * 1024
 
-# aiohttp and the connection decide these; from a caller they could smuggle a second request.
+# About 3 KiB each.
+MAX_KEPT_DESTINATIONS = 1_024
+
+# Aiohttp and the connection decide these; from a caller they could smuggle a second request.
 FRAMING_HEADERS = frozenset(
     (
         "connection",
@@ -51,8 +55,12 @@ FRAMING_HEADERS = frozenset(
     )
 )
 _STOPPED = "The worker stopped before the request was sent."
-_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 §5.6.2
-_HOST = re.compile(r"[0-9A-Za-z._:-]+")  # after IDNA; no scope ids, no percent-encoding
+
+# RFC 9110 §5.6.2.
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+
+# After IDNA; no scope ids, no percent-encoding.
+_HOST = re.compile(r"[0-9A-Za-z._:-]+")
 _FIELD_VALUE = re.compile(r"[\t\x20-\x7e]*")
 _TOKENS = re.compile(rf"{_TOKEN.pattern}(?:\n{_TOKEN.pattern})*")
 _FIELD_VALUES = re.compile(r"[\t\x20-\x7e\n]*")
@@ -102,7 +110,9 @@ class Egress:
 
     @property
     def session(self) -> aiohttp.ClientSession:
-        """The guarded session, for a transport that brings its own deadline, cap and acting_for()."""
+        """The guarded session, for a transport that brings its own deadline, cap and
+        acting_for().
+        """
         if self._session is None:
             raise RuntimeError("egress is not open")
         return self._session
@@ -217,7 +227,9 @@ def _read_url(text: str) -> URL:
 
 
 def _check_message(request: HttpRequest) -> None:
-    """Raise EgressError for a method or header that cannot be sent, or that would change the framing."""
+    """Raise EgressError for a method or header that cannot be sent, or that would change the
+    framing.
+    """
     if not _TOKEN.fullmatch(request.method) or request.method.upper() == "CONNECT":
         raise bad_request("This is not a method that can be sent.")
     if _can_be_sent(request.headers):
@@ -232,7 +244,10 @@ def _check_message(request: HttpRequest) -> None:
 
 
 def _can_be_sent(headers: Mapping[str, str]) -> bool:
-    """Whether nothing is wrong with any of them, found out all at once. A line break in one would add to the count."""
+    """Whether nothing is wrong with any of them, found out all at once.
+
+    A line break in one would add to the count.
+    """
     names, values = "\n".join(headers), "\n".join(headers.values())
     return (
         names.count("\n") == values.count("\n") == len(headers) - 1

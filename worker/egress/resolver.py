@@ -31,8 +31,12 @@ GetAddrInfo = Callable[..., list[tuple[Any, ...]]]
 
 CACHE_SECONDS = 10.0
 MAX_CACHED_NAMES = 2_048
-MAX_ADDRESSES_PER_FAMILY = 3  # one request may open this many sockets of each family at once
-TENANT_SHARE = 4  # a tenant may hold one part in this many of the threads
+
+# One request may open this many sockets of each family at once.
+MAX_ADDRESSES_PER_FAMILY = 3
+
+# A tenant may hold one part in this many of the threads.
+TENANT_SHARE = 4
 
 acting_tenant: ContextVar[str] = ContextVar("egress_tenant")
 

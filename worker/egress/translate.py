@@ -125,7 +125,10 @@ def translate(
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    """The exception and what it was raised from. What merely came before (__context__) says nothing."""
+    """The exception and what it was raised from.
+
+    What merely came before (__context__) says nothing.
+    """
     seen: set[int] = set()
     link: BaseException | None = error
     while link is not None and id(link) not in seen:

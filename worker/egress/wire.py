@@ -1,12 +1,17 @@
 """One small request on a guarded connection, without aiohttp's client on top.
 
-Invariants: all that connection.py promises of a connection holds here too. A request's head and body leave in one
-write; nothing is added to it but Host, Accept-Encoding and Content-Length; no redirect, cookie or second try exists
-here. A connection goes back to the pool only when its response was read to the end.
+Invariants:
 
-aiohttp's client would build a request, a response, their header maps and a task for each attempt, which costs three
-times what its connector and its parser do (docs/decisions/0007). Large bodies, which must be sent as fast as the
-peer reads, still go through it.
+- All that connection.py promises of a connection holds here too. A request's head and body leave in
+  one write.
+- Nothing is added to it but Host, Accept-Encoding and Content-Length.
+- No redirect, cookie or second try exists here.
+
+A connection goes back to the pool only when its response was read to the end.
+
+aiohttp's client would build a request, a response, their header maps and a task for each attempt,
+which costs three times what its connector and its parser do (docs/decisions/0007). Large bodies,
+which must be sent as fast as the peer reads, still go through it.
 """
 
 from __future__ import annotations
@@ -32,11 +37,16 @@ from worker.egress.connection import (
 
 READ_BUFFER_BYTES = 64 * 1024
 SWITCHING_PROTOCOLS = 101
-_WITHOUT_BODY = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})  # an absent body needs no Content-Length
+
+# An absent body needs no Content-Length.
+_WITHOUT_BODY = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 
 
 class Destination(aiohttp.ClientRequest):
-    """Where the requests to one URL go: what the connector asks of a request, made once. It is never sent itself."""
+    """Where the requests to one URL go: what the connector asks of a request, made once.
+
+    It is never sent itself.
+    """
 
     def __init__(self, url: URL, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(hdrs.METH_POST, url, loop=loop)
@@ -52,7 +62,10 @@ class Destination(aiohttp.ClientRequest):
 
 
 class WireResponse(NamedTuple):
-    """What came back. raw_headers: as on the wire. body: undecoded; truncated: there was more than the cap."""
+    """What came back.
+
+    raw_headers: as on the wire. body: undecoded; truncated: there was more than the cap.
+    """
 
     status: int
     raw_headers: tuple[tuple[bytes, bytes], ...]
@@ -69,7 +82,10 @@ async def exchange(
     max_response_bytes: int,
     progress: Progress,
 ) -> WireResponse:
-    """Send one request and read its response. The caller has checked the message and keeps the deadline."""
+    """Send one request and read its response.
+
+    The caller has checked the message and keeps the deadline.
+    """
     connection = await connector.connect(destination, [], NO_TIMEOUT)
     is_whole = False
     try:

@@ -1,9 +1,16 @@
-"""Claims: PENDING runs become RUNNING under this worker, in one transaction, in a thread of its own.
+"""Claims: PENDING runs become RUNNING under this worker, in one transaction, in a thread of its
+own.
 
-Invariants: a claim raises the run's fencing number; what is not PENDING or not due is left alone; rows
-that another transaction holds are skipped, never waited for; the executions that start now are committed
-as RUNNING with their attempt number before any side effect. A row that cannot be claimed because of what
-it holds is isolated by halving and settles FAILED by itself.
+Invariants:
+
+- A claim raises the run's fencing number.
+- What is not PENDING or not due is left alone.
+- Rows that another transaction holds are skipped, never waited for.
+- The executions that start now are committed as RUNNING with their attempt number before any side
+  effect.
+
+A row that cannot be claimed because of what it holds is isolated by halving and settles FAILED by
+itself.
 """
 
 from __future__ import annotations
@@ -23,7 +30,7 @@ from shared.json_text import to_json
 from shared.postgres.arrays import array
 from shared.postgres.connections import USELESS, OwnedConnection
 from shared.postgres.group_commit import is_content_error
-from shared.postgres.statements import PLANNED_ONCE, Batch, batch
+from shared.postgres.statements import PLANNED_ONCE, Transaction, transaction
 from shared.runs import claim as moves
 from shared.runs.settle import Settlement, settle
 from worker.actions import starts_at_claim
@@ -33,7 +40,9 @@ from worker.engine.steps import Attempt, assign_steps, next_move
 from worker.records import ActionRecord, TriggerRecord
 
 CALL_SECONDS = 10.0
-MAX_LOSSES_ALONE = 3  # workers that die while a run is all they hold: then it is the run that kills them
+
+# Workers that die while a run is all they hold: then it is the run that kills them.
+MAX_LOSSES_ALONE = 3
 
 log = structlog.get_logger("claim")
 
@@ -56,14 +65,16 @@ class Claimer:
         deliver: Callable[[list[HeldRun]], None] = lambda _runs: None,
         max_losses: int = 0,
     ) -> list[HeldRun]:
-        """Claim what is PENDING and due among these ids; deliver is called after each commit with what it claimed.
+        """Claim what is PENDING and due among these ids; deliver is called after each commit with
+        what it claimed.
 
-        What was lost with more than max_losses workers is left alone: suspects() names it. (What has killed
-        its bound of workers is claimed by anybody, since nothing of it will run.)
+        What was lost with more than max_losses workers is left alone: suspects() names it. (What
+        has killed its bound of workers is claimed by anybody, since nothing of it will run.)
 
-        A fault of the installation (no PostgreSQL, a schema that does not fit, no partition) is raised: the runs
-        stay PENDING. After a lost connection the claim may or may not have committed; the reconcile finds out.
-        Any other error comes from one row: it is isolated, so that its neighbours run.
+        A fault of the installation (no PostgreSQL, a schema that does not fit, no partition) is
+        raised: the runs stay PENDING. After a lost connection the claim may or may not have
+        committed; the reconcile finds out. Any other error comes from one row: it is isolated, so
+        that its neighbours run.
         """
         try:
             runs = self._claim(worker_id, ids, max_losses)
@@ -86,17 +97,20 @@ class Claimer:
 
     def suspects(self, ids: Sequence[UUID]) -> dict[UUID, int]:
         """Those among these ids that are claimable but were lost with a worker: how often."""
-        with batch(self._connection) as statements:
+        with transaction(self._connection) as statements:
             return moves.suspects(statements, ids)
 
     def _give_up(self, trigger_id: UUID, error: Exception) -> None:
-        """Settle a run whose rows cannot be read. A fault of ours leaves it PENDING, for a worker that is mended."""
+        """Settle a run whose rows cannot be read.
+
+        A fault of ours leaves it PENDING, for a worker that is fixed.
+        """
         log.error("run_unclaimable", trigger=str(trigger_id), exc_info=error)
         if is_content_error(error) or isinstance(error, LookupError):
             self._settle_unclaimable(trigger_id)
 
     def _claim(self, worker_id: UUID, ids: Sequence[UUID], max_losses: int) -> list[HeldRun]:
-        with batch(self._connection) as statements:
+        with transaction(self._connection) as statements:
             claimed = moves.claim(statements, ids, worker_id, max_losses, MAX_LOSSES_ALONE)
             if not claimed:
                 return []
@@ -110,7 +124,7 @@ class Claimer:
             "reason": "bad_config",
             "error": "A row of this trigger, its callback or its actions cannot be read. Set the callback and its actions again.",
         }
-        with batch(self._connection) as statements:
+        with transaction(self._connection) as statements:
             if moves.lock_pending(statements, trigger_id):
                 settle(statements, [Settlement(trigger_id, success=False, details=to_json(details))])
 
@@ -122,7 +136,9 @@ def _concerns_all(error: Exception) -> bool:
     return isinstance(error, (*USELESS, psycopg2.ProgrammingError, MemoryError))
 
 
-def _assemble(statements: Batch, claimed: Sequence[Any], worker_id: UUID) -> tuple[list[HeldRun], datetime]:
+def _assemble(
+    statements: Transaction, claimed: Sequence[Any], worker_id: UUID
+) -> tuple[list[HeldRun], datetime]:
     """Read everything else that the claimed runs need and build them in memory."""
     rows = [_Claimed(*row) for row in claimed]
     now = rows[0].now
@@ -204,7 +220,8 @@ def _equip(run: HeldRun, actions: Sequence[ActionRecord]) -> None:
     elif not run.callback.active:
         run.doom = run.doom or "callback_inactive"
     if run.callback is not None and not run.executions and run.claim == 1:
-        # also when nothing of it will run: should this worker die, another must not find nothing to do
+        # also when nothing of it will run: should this worker die, another must not find nothing to
+        # do
         run.executions = _first_executions(run.trigger, actions)
     by_id = {action.id: action for action in actions}
     for execution in run.executions:
@@ -226,8 +243,10 @@ def _first_executions(trigger: TriggerRecord, actions: Sequence[ActionRecord]) -
     ]
 
 
-def _start(statements: Batch, runs: Sequence[HeldRun], now: datetime) -> None:
-    """Commit what starts now: the due executions of each run's current step, with their attempt number."""
+def _start(statements: Transaction, runs: Sequence[HeldRun], now: datetime) -> None:
+    """Commit what starts now: the due executions of each run's current step, with their attempt
+    number.
+    """
     inserted: list[tuple[HeldRun, Execution]] = []
     restarted: list[tuple[HeldRun, Execution]] = []
     for run in runs:

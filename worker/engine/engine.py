@@ -1,4 +1,5 @@
-"""The engine of a worker process: one asyncio loop in a thread of its own, and the threads around it.
+"""The engine of a worker process: one asyncio loop in a thread of its own, and the threads around
+it.
 
 The loop carries runs and makes no database call; claim, journal, heartbeat and maintenance each own
 a thread and a connection. What action types need to reach the outside is behind their doors: the
@@ -42,9 +43,11 @@ TICK_SECONDS = 0.25
 FIRST_FAIL_PAUSE_SECONDS = 1.0
 MAX_FAIL_PAUSE_SECONDS = 60.0
 START_SECONDS = 10.0
-# for writing what is released at the end of the grace time
+
+# For writing what is released at the end of the grace time.
 RELEASE_SECONDS = 3.0
-# longer than the group commit of a door takes to give up on a PostgreSQL that does not answer
+
+# Longer than the group commit of a door takes to give up on a PostgreSQL that does not answer.
 CLOSE_SECONDS = SHUTDOWN_SECONDS + 2.0
 
 log = structlog.get_logger("engine")
@@ -112,7 +115,9 @@ class Engine:
 
     @property
     def free(self) -> int:
-        """Runs that fit in now: none without a lease or when draining, since nothing would be claimed."""
+        """Runs that fit in now: none without a lease or when draining, since nothing would be
+        claimed.
+        """
         return 0 if self._draining or not self._heartbeat.holds_lease() else self._intake.free
 
     def start(self) -> None:
@@ -130,7 +135,9 @@ class Engine:
         return self._intake.offer(ids, wait_seconds)
 
     def stop(self) -> None:
-        """Drain: claim nothing more, let runs end, release what has not ended by the end of the grace time."""
+        """Drain: claim nothing more, let runs end, release what has not ended by the end of the
+        grace time.
+        """
         if self._draining:
             return
         self._draining = True
@@ -178,7 +185,9 @@ class Engine:
             task.add_done_callback(lambda _task, run_id=run.id: self._forget(run_id))
 
     def _forget(self, run_id: UUID) -> None:
-        """A task's end, however it ended: one cancelled before its first step runs none of its code."""
+        """A task's end, however it ended: one cancelled before its first step runs none of its
+        code.
+        """
         self._tasks.pop(run_id, None)
         self._room.leave(run_id)
 
@@ -205,9 +214,11 @@ class Engine:
             log.warning("release_failed", trigger=str(run.id), error=type(error).__name__)
 
     async def _fail(self, run: HeldRun) -> None:
-        """A fault of ours in a run ends it, so that its side effects are not repeated without bound.
+        """A fault of ours in a run ends it, so that its side effects are not repeated without
+        bound.
 
-        While that cannot be written the run is kept here: let go, it would be claimed and sent again.
+        While that cannot be written the run is kept here: let go, it would be claimed and sent
+        again.
         """
         pause_seconds = FIRST_FAIL_PAUSE_SECONDS
         while True:

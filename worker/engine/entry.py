@@ -1,7 +1,8 @@
 """One change of one run, as the journal writes it: all or nothing.
 
-Invariant: what an entry writes of its run's attempts is made with it, in the run's own coroutine, so
-that what cannot be written fails its run alone. An error is a code and a text until it is in a row.
+Invariant: what an entry writes of its run's attempts is made with it, in the run's own coroutine,
+so that what cannot be written fails its run alone. An error is a code and a text until it is in a
+row.
 """
 
 from __future__ import annotations

@@ -1,9 +1,13 @@
 """A worker's sign of life, its lease, and the reconcile of its rows with its memory.
 
-Invariants: the row is renewed only while the loop ticks, so that a wedged loop looks dead; the lease
-counts from the start of the last heartbeat that succeeded; a run that PostgreSQL says is ours and memory
-does not know for two heartbeats is released, so that an ambiguous claim strands nothing. A worker whose
-row has gone was declared dead: it lets go of everything and goes on under a new id.
+Invariants:
+
+- The row is renewed only while the loop ticks, so that a wedged loop looks dead.
+- The lease counts from the start of the last heartbeat that succeeded.
+- A run that PostgreSQL says is ours and memory does not know for two heartbeats is released, so
+  that an ambiguous claim strands nothing.
+
+A worker whose row has gone was declared dead: it lets go of everything and goes on under a new id.
 """
 
 from __future__ import annotations
@@ -26,9 +30,12 @@ from shared.runs import give_back
 from shared.threads import EX_SOFTWARE, OwnedThread
 from worker.engine.room import Room
 
-RECONCILE_SHARE = 0.02  # of the time at most: with a million runs waiting, looking for one's own takes longer
+# Of the time at most: with a million runs waiting, looking for one's own takes longer.
+RECONCILE_SHARE = 0.02
 STOP_SECONDS = 2.0
-LEAST_WEDGED_SECONDS = 1.0  # a busy machine may delay the loop's tick this long without anything being wrong
+
+# A busy machine may delay the loop's tick this long without anything being wrong.
+LEAST_WEDGED_SECONDS = 1.0
 
 log = structlog.get_logger("heartbeat")
 
@@ -40,9 +47,10 @@ _LEAVE = "DELETE FROM workers WHERE id = %s AND NOT EXISTS (SELECT 1 FROM runs W
 class Heartbeat:
     """The thread that keeps a worker alive in PostgreSQL's eyes.
 
-    ticked_at: when the loop last ticked (monotonic seconds). on_lost: called, once per loss, when the lease
-    has run out or the worker was declared dead; it must let go of all runs. dead_thread: the name of a thread of
-    the engine that has ended although nobody stopped it: then the process ends, since nothing can mend it.
+    ticked_at: when the loop last ticked (monotonic seconds). on_lost: called, once per loss, when
+    the lease has run out or the worker was declared dead; it must let go of all runs. dead_thread:
+    the name of a thread of the engine that has ended although nobody stopped it: then the process
+    ends, since nothing can fix it.
     """
 
     def __init__(
@@ -74,16 +82,22 @@ class Heartbeat:
         return self._worker_id
 
     def holds_lease(self) -> bool:
-        """Whether attempts may start: the last good heartbeat began less than `lease_seconds` ago."""
+        """Whether attempts may start: the last good heartbeat began less than `lease_seconds`
+        ago.
+        """
         return time.monotonic() < self._lease_until
 
     def start(self) -> None:
-        """Beat once, so that the worker may claim at once if PostgreSQL is there, then go on in a thread."""
+        """Beat once, so that the worker may claim at once if PostgreSQL is there, then go on in a
+        thread.
+        """
         self._beat()
         self.thread.start()
 
     def stop(self) -> None:
-        """Stop beating, give back what a claim that ended too late has left, and remove the worker's row."""
+        """Stop beating, give back what a claim that ended too late has left, and remove the
+        worker's row.
+        """
         if not self.thread.stop(self._stop.set, STOP_SECONDS):
             return  # in a slow call; the sweep of another worker removes the row
         try:
@@ -158,9 +172,11 @@ class Heartbeat:
         self._on_lost(reason)
 
     def _reconcile(self) -> None:
-        """Release what is ours in PostgreSQL but was in nobody's memory at this heartbeat and the last.
+        """Release what is ours in PostgreSQL but was in nobody's memory at this heartbeat and the
+        last.
 
-        In transactions of its own, after the lease was renewed: a slow or failed reconcile costs no lease.
+        In transactions of its own, after the lease was renewed: a slow or failed reconcile costs no
+        lease.
         """
         started = time.monotonic()
         if started < self._reconcile_at:

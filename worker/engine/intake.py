@@ -1,8 +1,8 @@
 """Takes offers of trigger ids and claims what fits, in a thread of its own.
 
-An offer comes from a hint task or from the sweep. It waits here for room, holding no connection; that
-wait is the back-pressure on Celery. When its time is over it is forgotten: the sweep hints it again.
-What was lost with a worker is left to the turns of the suspects.
+An offer comes from a hint task or from the sweep. It waits here for room, holding no connection;
+that wait is the back-pressure on Celery. When its time is over it is forgotten: the sweep hints it
+again. What was lost with a worker is left to the turns of the suspects.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from shared.threads import OwnedThread
 from worker.engine.claim import Claimer
 from worker.engine.room import Room
 from worker.engine.state import HeldRun
-from worker.engine.suspects import Plan, Suspects
+from worker.engine.suspects import Allowance, Suspects
 
 MAX_CLAIM_IDS = 200
 IDLE_WAIT_SECONDS = 0.5
@@ -53,7 +53,10 @@ class _Portion:
 
 
 class Intake:
-    """Claims for the engine. may_claim: whether the lease is held; deliver: hands claimed runs to the loop."""
+    """Claims for the engine.
+
+    may_claim: whether the lease is held; deliver: hands claimed runs to the loop.
+    """
 
     def __init__(
         self,
@@ -77,7 +80,10 @@ class Intake:
         self.thread.start()
 
     def stop(self) -> None:
-        """Claim nothing more and free whoever waits for room. Waits, not for ever, until a claim under way is delivered."""
+        """Claim nothing more and free whoever waits for room.
+
+        Waits, not for ever, until a claim under way is delivered.
+        """
         self.thread.stop(self._end, STOP_SECONDS)
 
     def _end(self) -> None:
@@ -93,7 +99,10 @@ class Intake:
             return 0 if self._suspects.in_turn else self._room.free()
 
     def offer(self, ids: Sequence[UUID], wait_seconds: float) -> bool:
-        """Offer ids; wait until they have been looked at. False when there was no room in that time."""
+        """Offer ids; wait until they have been looked at.
+
+        False when there was no room in that time.
+        """
         offer = _Offer(ids)
         with self._room.changed:
             if self._stopping:
@@ -124,18 +133,21 @@ class Intake:
                 return
 
     def _take(self) -> _Portion:
-        """Wait until something may be claimed: a suspect whose turn it is, or as many offered ids as fit."""
+        """Wait until something may be claimed: a suspect whose turn it is, or as many offered ids
+        as fit.
+        """
         with self._room.changed:
             while not self._stopping:
-                plan = self._suspects.plan(bool(self._offers)) if self._may_claim() else Plan()
-                if plan.unconfirmed:
-                    return _Portion(unconfirmed=plan.unconfirmed)
-                if plan.suspects:
-                    self._suspects.forget(plan.suspects)
-                    return _Portion(plan.suspects, max_losses=plan.max_losses)
-                if self._offers and plan.ordinary > 0:
-                    return self._take_offered(min(plan.ordinary, MAX_CLAIM_IDS))
-                # a turn must end in time although nobody offers anything: nobody can, while it lasts
+                allowance = self._suspects.allowance(bool(self._offers)) if self._may_claim() else Allowance()
+                if allowance.unconfirmed:
+                    return _Portion(unconfirmed=allowance.unconfirmed)
+                if allowance.suspects:
+                    self._suspects.forget(allowance.suspects)
+                    return _Portion(allowance.suspects, max_losses=allowance.max_losses)
+                if self._offers and allowance.ordinary > 0:
+                    return self._take_offered(min(allowance.ordinary, MAX_CLAIM_IDS))
+                # a turn must end in time although nobody offers anything: nobody can, while it
+                # lasts
                 if self._offers or self._suspects.wait or self._suspects.in_turn:
                     self._room.wait_for_leave(IDLE_WAIT_SECONDS)
                 else:
@@ -187,7 +199,9 @@ class Intake:
                 self._suspects.found({one: losses for one, losses in found.items() if losses > max_losses})
 
     def _take_in(self, runs: list[HeldRun]) -> None:
-        """Hold what one commit claimed and hand it to the loop, at once: until then reconcile calls it stranded."""
+        """Hold what one commit claimed and hand it to the loop, at once: until then reconcile calls
+        it stranded.
+        """
         with self._room.changed:
             for run in runs:
                 self._room.take(run.id, run.size_bytes)

@@ -1,9 +1,10 @@
 """The journal: every change of a run's state, in a group commit under the fence.
 
-Invariants: each transaction first locks the runs it touches, in ascending order, and drops the entries
-whose (worker_id, claim) no longer match or whose run is not RUNNING, so a stale worker's late write
-changes nothing. A terminal execution is never overwritten. A row that cannot be stored is isolated and
-comes back to its run as RowRejected. Results outlive an outage of PostgreSQL: the journal is patient.
+Invariants: each transaction first locks the runs it touches, in ascending order, and drops the
+entries whose (worker_id, claim) no longer match or whose run is not RUNNING, so a stale worker's
+late write changes nothing. A terminal execution is never overwritten. A row that cannot be stored
+is isolated and comes back to its run as RowRejected. Results outlive an outage of PostgreSQL: the
+journal is patient.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from shared.errors import ClaimLost, RowRejected
 from shared.postgres.arrays import array
 from shared.postgres.connections import OwnedConnection
 from shared.postgres.group_commit import GroupCommit
-from shared.postgres.statements import PLANNED_ONCE, Batch, batch
+from shared.postgres.statements import PLANNED_ONCE, Transaction, transaction
 from shared.runs import fence, give_back
 from shared.runs.settle import SETTLE, Settlement
 from shared.runs.settle import columns as settle_columns
@@ -49,7 +50,10 @@ Fates = dict[UUID, Fate]
 
 
 class Journal:
-    """Writes entries in batches. An entry's future holds Fates, or ClaimLost, RowRejected, Unavailable."""
+    """Writes entries in batches.
+
+    An entry's future holds Fates, or ClaimLost, RowRejected, Unavailable.
+    """
 
     def __init__(self, database_url: str) -> None:
         self._connection = OwnedConnection(
@@ -77,12 +81,15 @@ class Journal:
         return self._commits.thread
 
     async def write(self, entry: Entry) -> Fates | ClaimLost:
-        """Write an entry, even when the coroutine is cancelled meanwhile. ClaimLost (returned, not raised): the fence dropped it."""
+        """Write an entry, even when the coroutine is cancelled meanwhile.
+
+        ClaimLost (returned, not raised): the fence dropped it.
+        """
         return await self._commits.submit(entry, entry.size)
 
     def flush(self, entries: Sequence[Entry]) -> list[Fates | ClaimLost]:
         """Write a batch in one transaction; one answer for each entry, in order."""
-        with batch(self._connection) as statements:
+        with transaction(self._connection) as statements:
             held = _lock(statements, entries)
             live = [entry for entry in entries if _matches(entry, held)]
             fates = _fates(statements, live)
@@ -104,8 +111,10 @@ class Journal:
         ]
 
 
-def _lock(statements: Batch, entries: Sequence[Entry]) -> dict[UUID, tuple[Any, ...]]:
-    """Lock the runs of a batch and return what their rows say now (FOR UPDATE reads the newest version)."""
+def _lock(statements: Transaction, entries: Sequence[Entry]) -> dict[UUID, tuple[Any, ...]]:
+    """Lock the runs of a batch and return what their rows say now (FOR UPDATE reads the newest
+    version).
+    """
     return fence.lock(statements, {entry.run.id for entry in entries})
 
 
@@ -114,7 +123,7 @@ def _matches(entry: Entry, held: dict[UUID, tuple[Any, ...]]) -> bool:
     return row is not None and row == (entry.run.worker_id, entry.run.claim, "RUNNING")
 
 
-def _fates(statements: Batch, live: Sequence[Entry]) -> Fates:
+def _fates(statements: Transaction, live: Sequence[Entry]) -> Fates:
     """The actions are read anew: fixing an action fixes what has not started yet."""
     ids = {e.action_id for entry in live for e in (*entry.starting, *entry.asking)}
     if not ids:
@@ -147,7 +156,9 @@ def _columns(rows: Sequence[ExecutionRow]) -> tuple[str, ...]:
 
 
 def _gone(live: Sequence[Entry]) -> list[tuple[UUID, UUID]]:
-    """Actions whose receiver asked never to be called again, each with the trigger that it said so to."""
+    """Actions whose receiver asked never to be called again, each with the trigger that it said so
+    to.
+    """
     return [
         (execution.action_id, entry.run.id)
         for entry in live
@@ -156,7 +167,7 @@ def _gone(live: Sequence[Entry]) -> list[tuple[UUID, UUID]]:
     ]
 
 
-def _end_runs(statements: Batch, live: Sequence[Entry]) -> None:
+def _end_runs(statements: Transaction, live: Sequence[Entry]) -> None:
     settled = [
         Settlement(entry.run.id, entry.end.success, entry.details, entry.end.status_code)
         for entry in live
@@ -202,7 +213,9 @@ async def write_change(
 
 
 def _unstorable(changed: tuple[Execution, ...], error: Exception) -> None:
-    """Make these outcomes FAILED `unstorable_response`; raises the error where they are that already."""
+    """Make these outcomes FAILED `unstorable_response`; raises the error where they are that
+    already.
+    """
     if not any(e.outcome is not None and e.outcome.code != "unstorable_response" for e in changed):
         raise error
     log.warning("outcome_unstorable", error=type(error).__name__)

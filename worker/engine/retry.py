@@ -1,8 +1,8 @@
 """When a failed attempt is repeated. Pure.
 
-The schedule lives in the rows (`next_attempt_at`, `due_at`), never in Celery. Jitter only lengthens a
-delay, and what the receiver asks for in Retry-After is a floor. Attempts that were lost with their worker or
-released by it use up nothing of the schedule: they say nothing about the receiver.
+The schedule lives in the rows (`next_attempt_at`, `due_at`), never in Celery. Jitter only lengthens
+a delay, and what the receiver asks for in Retry-After is a floor. Attempts that were lost with
+their worker or released by it use up nothing of the schedule: they say nothing about the receiver.
 """
 
 from __future__ import annotations
@@ -25,7 +25,10 @@ IMMEDIATE_WITHIN_MS = 1_000
 
 @dataclass(frozen=True, slots=True)
 class Tries:
-    """The attempts of one execution so far. made: those that ended by themselves; immediate: one came at once."""
+    """The attempts of one execution so far.
+
+    made: those that ended by themselves; immediate: one came at once.
+    """
 
     made: int
     immediate: bool = False
@@ -33,7 +36,10 @@ class Tries:
 
 @dataclass(frozen=True, slots=True)
 class Again:
-    """Another attempt comes, after this delay. immediate: outside the schedule, see next_attempt()."""
+    """Another attempt comes, after this delay.
+
+    immediate: outside the schedule, see next_attempt().
+    """
 
     delay_seconds: float
     immediate: bool = False
@@ -48,8 +54,8 @@ def next_attempt(
 ) -> Again | None:
     """When the next attempt comes, None when there is none. Raises Invalid for a broken `retry`.
 
-    The first retry of a connection that failed quickly, before the receiver can have seen the request, comes at
-    once; the schedule's first delay follows it.
+    The first retry of a connection that failed quickly, before the receiver can have seen the
+    request, comes at once; the schedule's first delay follows it.
     """
     if outcome.success or not outcome.retryable:
         return None

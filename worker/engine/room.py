@@ -1,8 +1,8 @@
 """How much a worker holds: bounded in runs and in bytes of bodies.
 
-A trigger that is in here is in this process's memory and is never claimed again. Shared by the claim
-thread, the loop and the heartbeat. A run that leaves wakes those threads alone that wait for that:
-a claim thread that waits for an offer sleeps on.
+A trigger that is in here is in this process's memory and is never claimed again. Shared by the
+claim thread, the loop and the heartbeat. A run that leaves wakes those threads alone that wait for
+that: a claim thread that waits for an offer sleeps on.
 """
 
 from __future__ import annotations
@@ -25,7 +25,9 @@ class Room:
         self.changed = threading.Condition()
 
     def free(self) -> int:
-        """How many more runs may be claimed, even if each had the largest body that there can be."""
+        """How many more runs may be claimed, even if each had the largest body that there can
+        be.
+        """
         with self.changed:
             by_bytes = (self._capacity_bytes - self._held_bytes) // self._largest_bytes
             if not self._held:

@@ -1,7 +1,7 @@
 """Reads the rows that a run is made of.
 
-JSON columns come as text and are parsed here, one row at a time: a number of 5,000 digits in one config
-must flaw that action alone, not the batch in which it is read.
+JSON columns come as text and are parsed here, one row at a time: a number of 5,000 digits in one
+config must flaw that action alone, not the batch in which it is read.
 """
 
 from __future__ import annotations
@@ -14,17 +14,21 @@ from typing import Any
 from uuid import UUID
 
 from shared.postgres.arrays import array
-from shared.postgres.statements import Batch, Statement
+from shared.postgres.statements import Statement, Transaction
 from worker.engine.state import Execution, Status
 from worker.records import ActionRecord, CallbackRecord
 
-MAX_KEPT_TEXTS = 1_024  # of configs, at most 256 KiB each and mostly below one
-MAX_KEPT_TEXT_CHARS = 4_096  # a longer one is read anew each time
+# Of configs, at most 256 KiB each and mostly below one.
+MAX_KEPT_TEXTS = 1_024
+
+# A longer one is read anew each time.
+MAX_KEPT_TEXT_CHARS = 4_096
 
 _ACTION = """
 SELECT a.id, a.callback_id, a.type, a.name, a."order", a.parallel, a.enabled, a.on_failure,
   a.config::text, a.retry::text"""
-# the rank counts marked actions too: deleting one must not change the ids that the others' executions get
+# the rank counts marked actions too: deleting one must not change the ids that the others'
+# executions get
 ACTIONS_OF_CALLBACKS = Statement(
     "actions_of_callbacks",
     "uuid[]",
@@ -59,16 +63,20 @@ FROM action_executions x WHERE x.trigger_id = ANY($1)
 )
 
 
-def read_actions(batch: Batch, statement: Statement, ids: Iterable[UUID]) -> list[ActionRecord]:
-    """The actions that are not deleted: ACTIONS_OF_CALLBACKS or ACTIONS_BY_ID, of these callbacks or with these ids."""
-    return [_action(row) for row in batch.ask(statement, array(ids))]
+def read_actions(statements: Transaction, statement: Statement, ids: Iterable[UUID]) -> list[ActionRecord]:
+    """The actions that are not deleted: ACTIONS_OF_CALLBACKS or ACTIONS_BY_ID, of these callbacks
+    or with these ids.
+    """
+    return [_action(row) for row in statements.ask(statement, array(ids))]
 
 
 @lru_cache(MAX_KEPT_TEXTS)
 def _settings(
     config_text: str, retry_text: str | None
 ) -> tuple[dict[str, Any], dict[str, Any] | None, str | None]:
-    """An action's config and retry, read once for each text and not to be changed, and their flaw, if they have one."""
+    """An action's config and retry, read once for each text and not to be changed, and their flaw,
+    if they have one.
+    """
     try:
         config = json.loads(config_text)
         retry = None if retry_text is None else json.loads(retry_text)
@@ -99,8 +107,10 @@ def _action(row: Sequence[Any]) -> ActionRecord:
     )
 
 
-def read_callbacks(batch: Batch, ids: Iterable[UUID], now: datetime) -> dict[UUID, CallbackRecord]:
-    """The callbacks that are not deleted, by id, each with the signing secrets in force at `now`."""
+def read_callbacks(statements: Transaction, ids: Iterable[UUID], now: datetime) -> dict[UUID, CallbackRecord]:
+    """The callbacks that are not deleted, by id, each with the signing secrets in force at
+    `now`.
+    """
     return {
         row[0]: CallbackRecord(
             id=row[0],
@@ -111,12 +121,15 @@ def read_callbacks(batch: Batch, ids: Iterable[UUID], now: datetime) -> dict[UUI
             signing_secrets=_secrets_in_force(row[5], now),
             active=row[6],
         )
-        for row in batch.ask(_CALLBACKS, array(ids))
+        for row in statements.ask(_CALLBACKS, array(ids))
     }
 
 
 def _secrets_in_force(text: str, now: datetime) -> tuple[str, ...]:
-    """Ciphertexts that sign now. What cannot be read stays in as a secret that will not decrypt: bad_config."""
+    """Ciphertexts that sign now.
+
+    What cannot be read stays in as a secret that will not decrypt: bad_config.
+    """
     try:
         listed = json.loads(text)
         return tuple(
@@ -128,10 +141,12 @@ def _secrets_in_force(text: str, now: datetime) -> tuple[str, ...]:
         return ("unreadable",)
 
 
-def read_executions(batch: Batch, trigger_ids: Iterable[UUID]) -> dict[UUID, list[Execution]]:
-    """The executions of these triggers, by trigger id; a retry that is due has no next_attempt_at any more."""
+def read_executions(statements: Transaction, trigger_ids: Iterable[UUID]) -> dict[UUID, list[Execution]]:
+    """The executions of these triggers, by trigger id; a retry that is due has no next_attempt_at
+    any more.
+    """
     found: dict[UUID, list[Execution]] = {}
-    for row in batch.ask(_EXECUTIONS, array(trigger_ids)):
+    for row in statements.ask(_EXECUTIONS, array(trigger_ids)):
         found.setdefault(row[0], []).append(
             Execution(
                 id=row[1],

@@ -1,8 +1,8 @@
 """One coroutine per trigger: what happens to it between claim and settle.
 
-For each step: attempt its due executions together; if one must be retried, park; if one failed and stops,
-fail the rest; else go on; then settle. Everything is decided from the executions (steps.py) and written
-through the journal; nothing here reads the database or Redis.
+For each step: attempt its due executions together; if one must be retried, park; if one failed and
+stops, fail the rest; else go on; then settle. Everything is decided from the executions (steps.py)
+and written through the journal; nothing here reads the database or Redis.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from worker.engine.services import RunServices
 from worker.engine.state import Execution, HeldRun, Status
 from worker.engine.steps import Attempt, Park, Stop, next_move
 
-# a run that came back before its execution is due would only be parked again
+# A run that came back before its execution is due would only be parked again.
 PARK_MARGIN_SECONDS = 0.01
 
 DOOMS = {
@@ -26,11 +26,15 @@ DOOMS = {
     "callback_deleted": "The callback was deleted before this trigger ran.",
     "worker_lost": "Its worker process died again and again while this trigger was all that it ran.",
 }
-"""Reasons for which nothing of a run may be attempted any more, and what its executions say then."""
+"""Reasons for which nothing of a run may be attempted any more, and what its executions say then.
+"""
 
 
 async def carry(run: HeldRun, services: RunServices) -> None:
-    """Carry a claimed run to its end here: settled or parked. Raises ClaimLost or LeaseLost when it is not ours."""
+    """Carry a claimed run to its end here: settled or parked.
+
+    Raises ClaimLost or LeaseLost when it is not ours.
+    """
     changed: list[Execution] = []
     if run.doom is not None:
         changed = _fail_open(run, run.doom, DOOMS[run.doom])
@@ -64,7 +68,8 @@ async def fail(run: HeldRun, services: RunServices, code: str, error: str) -> No
     """Settle a run as FAILED whatever it was doing."""
     _fail_open(run, code, error)
     while True:
-        # also what ended in memory but could not be written; what is terminal in PostgreSQL stays as it is
+        # also what ended in memory but could not be written; what is terminal in PostgreSQL stays
+        # as it is
         changed = tuple(execution for execution in run.executions if execution.outcome is not None)
         end = Settled(success=False, status_code=None, details=_details(run, code))
         if await write_change(services.journal, run, changed=changed, end=end) is not None:

@@ -29,10 +29,10 @@ class Execution:
     """One action for one trigger. Changed only by the coroutine of its run.
 
     status RUNNING means: committed as RUNNING with this attempt number, its side effect may start.
-    prepared: what its next attempt performs, where that is prepared already.
-    lost_attempts: earlier ones that ended with their worker or were released by it.
-    immediate: a retry came at once, outside the schedule. is_due_at_once: that is what comes now, so
-    that parking its run would only delay it.
+    prepared: what its next attempt performs, where that is prepared already. lost_attempts: earlier
+    ones that ended with their worker or were released by it. immediate: a retry came at once,
+    outside the schedule. is_due_at_once: that is what comes now, so that parking its run would only
+    delay it.
     """
 
     id: UUID

@@ -1,8 +1,9 @@
 """What a run does next, decided from its executions alone. Pure.
 
-First run, retry, crash recovery and replay are the same question put to the same rows, so they are the
-same code. A step is a maximal run of consecutive parallel actions, or one ordered action; it starts when
-the one before it is settled: every execution SUCCESS, or FAILED with on_failure CONTINUE.
+First run, retry, crash recovery and replay are the same question put to the same rows, so they are
+the same code. A step is a maximal run of consecutive parallel actions, or one ordered action; it
+starts when the one before it is settled: every execution SUCCESS, or FAILED with on_failure
+CONTINUE.
 """
 
 from __future__ import annotations

@@ -1,12 +1,17 @@
 """Which runs may have killed the worker that had them, and when they are tried again.
 
-A run that was lost with its worker is a suspect. It takes turns: during a turn nothing else is claimed, so that a
-payload that kills its worker takes few others along, and none that is not counted as lost in company. With one loss
-it shares the process with at most MAX_OTHERS others, with two or more it has it to itself. A turn is followed by an
-ordinary time at least as long, so that suspects never take more than half of a worker from everybody else; by a
-shorter one when nobody else waits.
+A run that was lost with its worker is a suspect. It takes turns: during a turn nothing else is
+claimed, so that a payload that kills its worker takes few others along, and none that is not
+counted as lost in company. With one loss it shares the process with at most MAX_OTHERS others, with
+two or more it has it to itself. A turn is followed by an ordinary time at least as long, so that
+suspects never take more than half of a worker from everybody else; by a shorter one when nobody
+else waits.
 
-Invariant: nothing is kept here that PostgreSQL does not know; what this forgets, the sweep hints again.
+Invariants:
+
+- Nothing is kept here that PostgreSQL does not know.
+- What this forgets, the sweep hints again.
+
 Used under the room's lock.
 """
 
@@ -20,21 +25,31 @@ from uuid import UUID
 from worker.engine.room import Room
 
 MAX_OTHERS = 10
-ALONE_FROM = 2  # losses
-QUIET_SECONDS = (
-    2.5  # after a turn, in which the sweep can offer what others wait for: without Redis nobody else does
-)
-MAX_WAITING = 1_000  # suspects remembered; the sweep hints the others again
-TURN_SECONDS = 10.0  # of the first turn
-MAX_DOUBLINGS = 9  # to 85 minutes, longer than any attempt may last
+
+# Losses.
+ALONE_FROM = 2
+
+# After a turn, in which the sweep can offer what others wait for: without Redis nobody else does.
+QUIET_SECONDS = 2.5
+
+# Suspects remembered; the sweep hints the others again.
+MAX_WAITING = 1_000
+
+# Of the first turn.
+TURN_SECONDS = 10.0
+
+# To 85 minutes, longer than any attempt may last.
+MAX_DOUBLINGS = 9
 NO_BOUND = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """What may be claimed now: so many ordinary runs, or these suspects if they had at most `max_losses`.
+class Allowance:
+    """What may be claimed now: so many ordinary runs, or these suspects if they had at most
+    `max_losses`.
 
-    unconfirmed: a turn may begin, once somebody has asked PostgreSQL whether these are suspects still.
+    unconfirmed: a turn may begin, once somebody has asked PostgreSQL whether these are suspects
+    still.
     """
 
     ordinary: int = 0
@@ -80,7 +95,9 @@ class Suspects:
         self._confirmed = True
 
     def forget(self, ids: Iterable[UUID]) -> None:
-        """A claim of these is being tried; what it does not get, another has, or it will be found again."""
+        """A claim of these is being tried; what it does not get, another has, or it will be found
+        again.
+        """
         for trigger_id in ids:
             self._waiting.pop(trigger_id, None)
 
@@ -89,7 +106,7 @@ class Suspects:
         self._in_room[trigger_id] = losses
         self._somebody_came = True
 
-    def plan(self, others_wait: bool) -> Plan:
+    def allowance(self, others_wait: bool) -> Allowance:
         """What may be claimed now. others_wait: whether ordinary runs are on offer."""
         now = self._monotonic()
         self._in_room = {one: losses for one, losses in self._in_room.items() if one in self._room}
@@ -97,10 +114,10 @@ class Suspects:
             self._end_turn(now)
         if self._turn_began is None and self._may_begin(now, others_wait):
             if not self._confirmed:
-                return Plan(unconfirmed=tuple(self._waiting))
+                return Allowance(unconfirmed=tuple(self._waiting))
             self._turn_began = now
             self._somebody_came = False
-        return Plan(self._room.free()) if self._turn_began is None else self._plan_of_turn()
+        return Allowance(self._room.free()) if self._turn_began is None else self._allowance_of_turn()
 
     def _may_begin(self, now: float, others_wait: bool) -> bool:
         nobody_minds = not others_wait and not len(self._room) and now >= self._quiet_until
@@ -112,10 +129,11 @@ class Suspects:
         return nothing_left or now - self._turn_began >= self._longest_turn_seconds()
 
     def _longest_turn_seconds(self) -> float:
-        """Grows with the losses of whoever has the turn and with turns in which the room did not empty in time.
+        """Grows with the losses of whoever has the turn and with turns in which the room did not
+        empty in time.
 
-        Without that, a run that kills its worker late in a long attempt would never be lost alone, and runs
-        that hang for long would keep every suspect out.
+        Without that, a run that kills its worker late in a long attempt would never be lost alone,
+        and runs that hang for long would keep every suspect out.
         """
         worst = max(self._in_room.values(), default=0)
         doublings = max(worst - ALONE_FROM, self._fruitless_turns, 0)
@@ -130,14 +148,14 @@ class Suspects:
         self._confirmed = False
         self._in_room = {}
 
-    def _plan_of_turn(self) -> Plan:
+    def _allowance_of_turn(self) -> Allowance:
         if any(losses >= ALONE_FROM for losses in self._in_room.values()):
-            return Plan()
+            return Allowance()
         places = min(self._room.free(), MAX_OTHERS + 1 - len(self._room))
         if not self._waiting:
-            return Plan(ordinary=max(places, 0))
+            return Allowance(ordinary=max(places, 0))
         first, losses = next(iter(self._waiting.items()))
         if losses >= ALONE_FROM:
-            return Plan() if len(self._room) else Plan(suspects=(first,), max_losses=NO_BOUND)
+            return Allowance() if len(self._room) else Allowance(suspects=(first,), max_losses=NO_BOUND)
         company = [one for one, count in self._waiting.items() if count < ALONE_FROM]
-        return Plan(suspects=tuple(company[: max(places, 0)]), max_losses=ALONE_FROM - 1)
+        return Allowance(suspects=tuple(company[: max(places, 0)]), max_losses=ALONE_FROM - 1)

@@ -1,7 +1,10 @@
 """Switches off actions whose receiver has answered 410: it asks never to be called again.
 
-Invariant: an action that was changed since the attempt began stays on, since that is not what the receiver spoke of; each
-switching off has one log row.
+Invariants:
+
+- An action that was changed since the attempt began stays on, since that is not what the receiver
+  spoke of.
+- Each switching off has one log row.
 """
 
 from __future__ import annotations
@@ -11,7 +14,7 @@ from uuid import UUID
 
 from shared.ids import new_id
 from shared.postgres.arrays import array
-from shared.postgres.statements import Batch
+from shared.postgres.statements import Transaction
 
 SWITCHED_OFF_EVENT = "action.disabled"
 
@@ -34,8 +37,11 @@ JOIN callbacks c ON c.id = off.callback_id
 """
 
 
-def switch_off(statements: Batch, gone: Sequence[tuple[UUID, UUID]]) -> None:
-    """Switch these actions off. gone: action ids, each with the trigger whose attempt was answered so."""
+def switch_off(statements: Transaction, gone: Sequence[tuple[UUID, UUID]]) -> None:
+    """Switch these actions off.
+
+    gone: action ids, each with the trigger whose attempt was answered so.
+    """
     if not gone:
         return
     ids = {action_id: new_id() for action_id, _ in gone}  # of the log row that each may get

@@ -1,9 +1,13 @@
 """Voids the claims of workers that have died.
 
-Invariant: a worker is declared dead only after this process has itself seen the same `heartbeat_at`
-unchanged, through successful reads, for `stale_seconds` of its own monotonic clock; a failed read starts
-that clock anew. After an outage of PostgreSQL every heartbeat looks stale, and nobody has died. Each run
-counts how often it was lost, and how often it was all that the dead worker had.
+Invariants:
+
+- A worker is declared dead only after this process has itself seen the same `heartbeat_at`
+  unchanged, through successful reads, for `stale_seconds` of its own monotonic clock.
+- A failed read starts that clock anew.
+
+After an outage of PostgreSQL every heartbeat looks stale, and nobody has died. Each run counts how
+often it was lost, and how often it was all that the dead worker had.
 """
 
 from __future__ import annotations
@@ -41,9 +45,8 @@ class DeadWorkers:
         self.interval_seconds = interval_seconds
         self._stale_seconds = stale_seconds
         self._monotonic = monotonic
-        self._orphaned: set[str] = (
-            set()
-        )  # worker ids that runs name and `workers` does not, when last looked for
+        # Worker ids that runs name and `workers` does not, when last looked for.
+        self._orphaned: set[str] = set()
         self._looked_for_orphans_at = float("-inf")
         self._seen: dict[
             str, tuple[str, float]

@@ -1,10 +1,10 @@
 """Hints what is due: lost hints, retries whose time has come, runs that were released or void.
 
-Invariants: hinting moves `hint_at` forward (30 s, doubling up to 10 min) and never `due_at`, so that a
-backlog is not hinted again each pass and a hint finds what it names claimable. No tenant takes more than
-its share of a pass. When Redis takes no hints, or an earlier hint came to nothing, the ids are offered to
-this worker's own engine as far as it has room, so that deliveries go on without Redis and without a Celery
-consumer that has fallen asleep.
+Invariants: hinting moves `hint_at` forward (30 s, doubling up to 10 min) and never `due_at`, so
+that a backlog is not hinted again each pass and a hint finds what it names claimable. No tenant
+takes more than its share of a pass. When Redis takes no hints, or an earlier hint came to nothing,
+the ids are offered to this worker's own engine as far as it has room, so that deliveries go on
+without Redis and without a Celery consumer that has fallen asleep.
 """
 
 from __future__ import annotations
@@ -22,9 +22,13 @@ from worker.maintenance.duty import is_mine
 
 MAX_PER_PASS = 1_000
 MAX_PER_TENANT = 200
-LOOK_AHEAD = 5_000  # due rows looked at in one pass to find a fair share for each tenant
+
+# Due rows looked at in one pass to find a fair share for each tenant.
+LOOK_AHEAD = 5_000
 MAX_PASSES = 20
-OFFER_SECONDS = 5.0  # the claim of what fits takes ms; this only bounds a PostgreSQL that has gone meanwhile
+
+# The claim of what fits takes ms; this only bounds a PostgreSQL that has gone meanwhile.
+OFFER_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +62,8 @@ class Due:
         self._room = room
 
     def do(self, connection: OwnedConnection) -> int:
-        """Pass after pass, until nothing is due. Who has had a share waits until the others have had theirs.
+        """Pass after pass, until nothing is due. Who has had a share waits until the others have
+        had theirs.
 
         A tenant beside whom nobody waits gets whole passes.
         """

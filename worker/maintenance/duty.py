@@ -7,7 +7,8 @@ from typing import Any, Protocol
 
 from shared.postgres.connections import OwnedConnection
 
-_LOCK_SPACE = 0x504D  # «PM»: keeps our advisory locks apart from those of other programs in the database
+# «PM»: keeps our advisory locks apart from those of other programs in the database.
+_LOCK_SPACE = 0x504D
 
 
 class Duty(Protocol):
@@ -20,7 +21,9 @@ class Duty(Protocol):
 
 
 def is_mine(cursor: Any, name: str) -> bool:
-    """Try to take a duty's lock until the end of the transaction; False when another process has it."""
+    """Try to take a duty's lock until the end of the transaction; False when another process has
+    it.
+    """
     cursor.execute(
         "SELECT pg_try_advisory_xact_lock(%s, %s)", (_LOCK_SPACE, zlib.crc32(name.encode()) & 0x7FFFFFFF)
     )

@@ -1,7 +1,7 @@
 """Removes rows whose time is over: idempotency keys, kept answers and sessions.
 
-All are checked against the clock wherever they are used, so this only frees room: in small batches, and never in
-the way of a key that is being taken at the moment.
+All are checked against the clock wherever they are used, so this only frees room: in small batches,
+and never in the way of a key that is being taken at the moment.
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ from shared.postgres.connections import OwnedConnection
 from worker.maintenance.duty import is_mine
 
 BATCH_ROWS = 5_000
-PASS_SECONDS = 0.5  # the other duties wait for this one; what is left waits for the next pass
+
+# The other duties wait for this one; what is left waits for the next pass.
+PASS_SECONDS = 0.5
 
 _REMOVE = (
     """

@@ -1,8 +1,12 @@
 """Removes what belongs to a deleted callback, action or user, in small batches.
 
-Invariants: a deletion first only marks (`deleted_at`); rows are removed once nobody can add to them any
-more, children before parents, runs before everything, so that at no moment a trigger has neither a run nor
-a log row while it exists. No batch holds locks for long: others' deliveries do not notice.
+Invariants:
+
+- A deletion first only marks (`deleted_at`).
+- Rows are removed once nobody can add to them any more, children before parents, runs before
+  everything, so that at no moment a trigger has neither a run nor a log row while it exists.
+
+No batch holds locks for long: others' deliveries do not notice.
 """
 
 from __future__ import annotations
@@ -15,8 +19,12 @@ from shared.runs import purge
 from worker.maintenance.duty import is_mine
 
 BATCH_ROWS = 5_000
-PASS_SECONDS = 0.5  # the other duties wait for this one
-QUIET_SECONDS = 10  # ingress snapshots live 1 s and a commit takes at most 3 s: after this nobody adds rows
+
+# The other duties wait for this one.
+PASS_SECONDS = 0.5
+
+# Ingress snapshots live 1 s and a commit takes at most 3 s: after this nobody adds rows.
+QUIET_SECONDS = 10
 
 _ACTION = (
     "SELECT id FROM actions WHERE deleted_at < now() - make_interval(secs => %s) ORDER BY deleted_at LIMIT 1"

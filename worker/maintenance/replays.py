@@ -1,7 +1,12 @@
 """Carries replay jobs on, a small batch of each in turn.
 
-Invariants: a batch and the job's progress are one transaction, so that whatever is interrupted goes on where it was;
-a job that is cancelled replays nothing more; one that cannot go on ends FAILED with a reason and holds up no other.
+Invariants:
+
+- A batch and the job's progress are one transaction, so that whatever is interrupted goes on where
+  it was.
+- A job that is cancelled replays nothing more.
+- One that cannot go on ends FAILED with a reason and holds up no other.
+
 The new runs are due at once and hinted by the sweep, fairly between tenants.
 """
 
@@ -22,15 +27,20 @@ from shared.runs.replay import replay
 from shared.runs.settle import SETTLED_EVENT
 from worker.maintenance.duty import is_mine
 
-BATCH_TRIGGERS = 50  # each may bring a body of 1 MiB along
-PASS_SECONDS = 0.5  # the other duties wait for this one
-MAX_COUNTED = 1_000_000  # beyond it a job has no total
-COUNT_MS = (
-    300  # nor when counting takes longer than this: the other duties wait, and so does who would cancel it
-)
-BATCH_MS = (
-    5_000  # finding the next triggers; a job that takes longer ends, rather than stop the others each second
-)
+# Each may bring a body of 1 MiB along.
+BATCH_TRIGGERS = 50
+
+# The other duties wait for this one.
+PASS_SECONDS = 0.5
+
+# Beyond it a job has no total.
+MAX_COUNTED = 1_000_000
+
+# Nor when counting takes longer than this: the other duties wait, and so does who would cancel it.
+COUNT_MS = 300
+
+# Finding the next triggers; a job that takes longer ends, rather than stop the others each second.
+BATCH_MS = 5_000
 
 log = structlog.get_logger("maintenance")
 
@@ -104,7 +114,9 @@ class Replays:
 
 
 def _reason_to_end(error: psycopg2.Error) -> str | None:
-    """Why a job cannot go on; None when it is the installation that is in trouble, and the job waits."""
+    """Why a job cannot go on; None when it is the installation that is in trouble, and the job
+    waits.
+    """
     if isinstance(error, QueryCanceled):
         return "Finding its triggers took too long. Choose a shorter period."
     if isinstance(error, CheckViolation):  # today's partition is missing

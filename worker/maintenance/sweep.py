@@ -1,10 +1,11 @@
-"""The sweep: threads that do the maintenance duties of one worker process, each duty on its own timer.
+"""The sweep: threads that do the maintenance duties of one worker process, each duty on its own
+timer.
 
 Invariants:
 
 - A duty that fails is logged and tried again at its next time; it never ends its thread.
-- A duty keeps another of its thread from its turn for no longer than the connection's bound on one call. So a duty
-  that waits for anything but PostgreSQL has a thread of its own.
+- A duty keeps another of its thread from its turn for no longer than the connection's bound on one
+  call. So a duty that waits for anything but PostgreSQL has a thread of its own.
 """
 
 from __future__ import annotations
@@ -23,8 +24,12 @@ from shared.threads import OwnedThread
 from worker.maintenance.duty import Duty
 
 CALL_SECONDS = 30.0
-STOP_SECONDS = 2.0  # a duty in a slow call is left to end with the process
-JITTER = 0.2  # so that the sweeps of many processes do not meet
+
+# A duty in a slow call is left to end with the process.
+STOP_SECONDS = 2.0
+
+# So that the sweeps of many processes do not meet.
+JITTER = 0.2
 
 log = structlog.get_logger("maintenance")
 

@@ -1,7 +1,9 @@
-"""The bare pipeline's API: a Flask view that hands the body to Celery, run by Granian's own WSGI server.
+"""The bare pipeline's API: a Flask view that hands the body to Celery, run by Granian's own WSGI
+server.
 
-`POST /hook/<name>` sends `post(url, body)` with the URL of that name; `POST /durable/<name>` commits a row before it
-sends `post_durably`; `POST /constant` answers at once. Celery is spared the readable copy that it makes of arguments.
+`POST /hook/<name>` sends `post(url, body)` with the URL of that name; `POST /durable/<name>`
+commits a row before it sends `post_durably`; `POST /constant` answers at once. Celery is spared the
+readable copy that it makes of arguments.
 """
 
 import json

@@ -1,4 +1,6 @@
-"""What the bare pipeline's processes take over from Pointsman's: the interpreter's settings that cost nothing to have."""
+"""What the bare pipeline's processes take over from Pointsman's: the interpreter's settings that
+cost nothing to have.
+"""
 
 import gc
 import sys
@@ -7,7 +9,9 @@ from shared.process import NEW_OBJECTS, SWITCH_SECONDS
 
 
 def settle(**_event) -> None:
-    """Leave what was loaded out of later collections of garbage, make these fewer, and turns of threads shorter."""
+    """Leave what was loaded out of later collections of garbage, make these fewer, and turns of
+    threads shorter.
+    """
     sys.setswitchinterval(SWITCH_SECONDS)
     gc.collect()
     gc.freeze()

@@ -1,4 +1,6 @@
-"""A constant view behind Pointsman's own shell, on the same embedded Granian: what the shell alone can do."""
+"""A constant view behind Pointsman's own shell, on the same embedded Granian: what the shell alone
+can do.
+"""
 
 import asyncio
 import os

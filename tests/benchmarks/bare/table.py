@@ -1,4 +1,6 @@
-"""The table of the bare pipeline that is durable: one row for each trigger, committed before its task is sent."""
+"""The table of the bare pipeline that is durable: one row for each trigger, committed before its
+task is sent.
+"""
 
 import os
 import threading

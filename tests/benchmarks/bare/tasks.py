@@ -1,7 +1,9 @@
-"""The bare pipeline's worker: a stock Celery application whose tasks post with a kept connection of libcurl.
+"""The bare pipeline's worker: a stock Celery application whose tasks post with a kept connection of
+libcurl.
 
-`post` is gone when anything dies. `post_durably` is acknowledged once it was delivered, and tried again when it failed.
-pycurl is the fastest of the synchronous clients that were tried: docs/benchmarks.md names them.
+`post` is gone when anything dies. `post_durably` is acknowledged once it was delivered, and tried
+again when it failed. pycurl is the fastest of the synchronous clients that were tried:
+docs/benchmarks.md names them.
 """
 
 import os

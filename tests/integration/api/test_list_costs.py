@@ -1,4 +1,6 @@
-"""What a page reads, counted by PostgreSQL in pages of its own: nothing of other tenants' history, however much there is."""
+"""What a page reads, counted by PostgreSQL in pages of its own: nothing of other tenants' history,
+however much there is.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ from tests.rows import Rows
 OTHERS = 100_000
 PLENTY = 15_000
 FEW = 60
-FEW_PAGES = 700  # of PostgreSQL: 50 rows with what belongs to them, from three tables, an index look-up each
+
+# Of PostgreSQL: 50 rows with what belongs to them, from three tables, an index look-up each.
+FEW_PAGES = 700
 STATUSES = ("PENDING", "RUNNING", "SUCCESS", "FAILED")
 
 _READ = """
@@ -42,7 +46,9 @@ class Tenant:
 
 
 class Neighbours:
-    """One tenant with few triggers, all over yesterday, one with plenty of yesterday, and others with more, and newer ones."""
+    """One tenant with few triggers, all over yesterday, one with plenty of yesterday, and others
+    with more, and newer ones.
+    """
 
     def __init__(self, database_url: str) -> None:
         self.connection = connections.connect(database_url, "test", call_seconds=120, autocommit=True)
@@ -88,7 +94,8 @@ def pages(near: Tenant) -> dict[str, Callable[[Work, UUID | None], Any]]:
             found[f"triggers {status} {list(of_callback)}"] = _triggers(near, query)
         for of_action in ({}, {"action_id": near.action}):
             asked = ExecutionQuery.model_validate({"status": status, **of_action})
-            # no failed trigger here has a failed execution: all are looked at, which is what a page may do
+            # no failed trigger here has a failed execution: all are looked at, which is what a page
+            # may do
             if status != "FAILED":
                 found[f"executions {status} {list(of_action)}"] = _executions(near, asked)
     for success in (None, True, False):
@@ -112,7 +119,9 @@ def _logs(near: Tenant, success: bool | None) -> Callable[[Work, UUID | None], A
 
 @pytest.mark.parametrize("who", ["few", "plenty"])
 def test_a_page_reads_its_own_rows(neighbours: Neighbours, database_url: str, who: str) -> None:
-    """Fails when a list walks everybody's ids, joins a whole table, or fetches its rows through a range of ids."""
+    """Fails when a list walks everybody's ids, joins a whole table, or fetches its rows through a
+    range of ids.
+    """
     database = open_database(database_url, "test", pool_size=1)
     shop = Workshop(database, Settings())
     cost: dict[str, int] = {}

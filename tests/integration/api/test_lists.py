@@ -1,4 +1,6 @@
-"""Lists by keyset: whatever the filter, all that is wanted comes once, newest first, and no page reads without bound."""
+"""Lists by keyset: whatever the filter, all that is wanted comes once, newest first, and no page
+reads without bound.
+"""
 
 from __future__ import annotations
 
@@ -107,7 +109,9 @@ STATUSES = ("PENDING", "RUNNING", "SUCCESS", "FAILED")
 
 @dataclass
 class TwoTenants:
-    """Each has two callbacks with triggers in each status, made in turns; one of the callbacks is deleted."""
+    """Each has two callbacks with triggers in each status, made in turns; one of the callbacks is
+    deleted.
+    """
 
     mine: Tenant
     kept: UUID
@@ -162,7 +166,9 @@ def test_triggers_come_once_and_newest_first(
 def test_executions_come_once_and_newest_first(
     work: Work, two_tenants: TwoTenants, status: Any, of_action: bool
 ) -> None:
-    """Fails when the executions of a deleted callback end the list early: empty pages, although thousands follow."""
+    """Fails when the executions of a deleted callback end the list early: empty pages, although
+    thousands follow.
+    """
     action_id = two_tenants.action if of_action else None
     found, partial = all_of(
         lambda cursor: executions.page(
@@ -255,7 +261,9 @@ def haystack(rows: Rows) -> Haystack:
 
 
 def test_a_rare_status_is_searched_in_bounded_pages(work: Work, haystack: Haystack) -> None:
-    """Fails when a page reads on until it is full, or when it says that there is no more although it stopped."""
+    """Fails when a page reads on until it is full, or when it says that there is no more although
+    it stopped.
+    """
     owner = haystack.tenant.id
     lists: dict[str, tuple[Listed, list[UUID]]] = {
         "triggers": (
@@ -332,7 +340,9 @@ def test_failures_and_what_is_in_motion_are_one_list(work: Work, haystack: Hayst
 
 
 def test_any_uuid_is_a_cursor(work: Work, two_tenants: TwoTenants) -> None:
-    """Fails when a made-up cursor is an error, or when the last id there can be is not behind everything."""
+    """Fails when a made-up cursor is an error, or when the last id there can be is not behind
+    everything.
+    """
     owner = two_tenants.mine.id
     for cursor, count in ((UUID(int=0), 0), (UUID(int=2**128 - 1), len(two_tenants.made))):
         assert len(executions.page(work, owner, ExecutionQuery(cursor=cursor)).items) == count

@@ -51,7 +51,9 @@ def count(connect: Callable[..., Any]) -> int:
 def test_all_is_committed_and_then_told(
     shop: Workshop, told: dict[str, list[UUID]], connect: Callable[..., Any]
 ) -> None:
-    """Fails when a hint leaves before the commit: a worker would look for a run that is not there."""
+    """Fails when a hint leaves before the commit: a worker would look for a run that is not
+    there.
+    """
     one, other = new_id(), new_id()
     seen: list[int] = []
     with shop.open() as work:

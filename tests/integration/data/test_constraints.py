@@ -1,4 +1,6 @@
-"""The data model's promises, on real rows: what is demanded, filled in, unique, allowed, and taken along."""
+"""The data model's promises, on real rows: what is demanded, filled in, unique, allowed, and taken
+along.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +14,8 @@ from shared.ids import new_id
 ANY = object()
 """Some value that is not NULL."""
 
-# What a row has that was inserted with only what is demanded: the defaults, NULL where NULL may stand
-# and nothing is given. Columns of the given data model first, then what was added.
+# What a row has that was inserted with only what is demanded: the defaults, NULL where NULL may
+# stand and nothing is given. Columns of the given data model first, then what was added.
 FILLED_IN: dict[str, dict[str, Any]] = {
     "users": {
         "display_name": None,
@@ -251,7 +253,8 @@ class TestColumns:
     def test_what_is_demanded_cannot_be_null(self, rows: Any, table: str, column: str) -> None:
         with pytest.raises((errors.NotNullViolation, errors.CheckViolation)) as refused:
             rows.insert(table, **{column: None})
-        # NULL in the column that a table is cut by finds no partition before anything else is looked at
+        # NULL in the column that a table is cut by finds no partition before anything else is
+        # looked at
         assert f'"{column}"' in str(refused.value) or "no partition" in str(refused.value)
 
     @pytest.mark.parametrize(

@@ -1,4 +1,6 @@
-"""The migration that builds the lists' indexes on tables that are in use: it can be cut off and repeated."""
+"""The migration that builds the lists' indexes on tables that are in use: it can be cut off and
+repeated.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,9 @@ def ask(cursor: Any, question: str, *parameters: Any) -> list[Any]:
 
 
 def test_a_build_that_was_cut_off_is_done_again(empty_database_url: str) -> None:
-    """Fails when an invalid index of an interrupted build is taken for a good one, or stops the next try."""
+    """Fails when an invalid index of an interrupted build is taken for a good one, or stops the
+    next try.
+    """
     command.upgrade(_config(empty_database_url), "0007")
     with closing(connections.connect(empty_database_url, "test", call_seconds=60)) as connection:
         with connection.cursor() as cursor:
@@ -61,7 +65,9 @@ def test_a_build_that_was_cut_off_is_done_again(empty_database_url: str) -> None
 
 
 def test_what_was_built_is_not_built_again(empty_database_url: str) -> None:
-    """Fails when a try that follows one that got far gives the partitions made in between a second, equal index."""
+    """Fails when a try that follows one that got far gives the partitions made in between a second,
+    equal index.
+    """
     upgrade(empty_database_url)
     with closing(connections.connect(empty_database_url, "test", call_seconds=60)) as connection:
         with connection.cursor() as cursor:

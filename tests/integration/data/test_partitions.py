@@ -1,4 +1,6 @@
-"""Partitions: made before they are needed, by however many; dropped when nobody needs them, blocking nobody."""
+"""Partitions: made before they are needed, by however many; dropped when nobody needs them,
+blocking nobody.
+"""
 
 from __future__ import annotations
 
@@ -96,7 +98,9 @@ class TestMadeAhead:
         assert ensure(connect, days_ahead=9) == []
 
     def test_the_row_of_a_months_window_finds_its_partition(self, cursor: Any) -> None:
-        """A window may have begun a month ago; and the next month begins within the week, or not."""
+        """A window may have begun a month ago; and the next month begins within the week, or
+        not.
+        """
         cursor.execute(
             "INSERT INTO users (id, email, password) VALUES (%s, 'a', 'b') RETURNING id", (new_id(),)
         )

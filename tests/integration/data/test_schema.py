@@ -1,4 +1,6 @@
-"""The migrated schema: equal to the models, cut and stored as the hot path needs it, made by one at a time."""
+"""The migrated schema: equal to the models, cut and stored as the hot path needs it, made by one at
+a time.
+"""
 
 from __future__ import annotations
 

@@ -49,13 +49,16 @@ def test_the_first_claim_makes_all_executions_and_starts_the_first_step(
 
 
 def test_a_first_claim_that_was_lost_gives_the_same_ids_again(world: World, claimer: Claimer) -> None:
-    """Fails when an execution's id, which receivers know as `webhook-id`, is made anew at each first claim."""
+    """Fails when an execution's id, which receivers know as `webhook-id`, is made anew at each
+    first claim.
+    """
     actions = [world.action(order) for order in (2, 0, 1)]
     trigger_id = world.trigger()
     (run,) = claimer.claim(new_id(), [trigger_id])
     first = {e.action_id: e.id for e in run.executions}
 
-    # what a crash of PostgreSQL undoes; and meanwhile one action is deleted, which moves nobody else
+    # what a crash of PostgreSQL undoes; and meanwhile one action is deleted, which moves nobody
+    # else
     world.do("DELETE FROM action_executions WHERE trigger_id = %s", trigger_id)
     world.do(
         "UPDATE runs SET status = 'PENDING', worker_id = NULL, claim = 0 WHERE trigger_id = %s", trigger_id
@@ -137,7 +140,9 @@ def test_one_poisoned_row_among_fifty_fails_alone(world: World, claimer: Claimer
     ],
 )
 def test_a_fault_of_the_installation_fails_no_run(world: World, claimer: Claimer, fault: str) -> None:
-    """Fails when every error is taken for a row's: a worker older than the schema would fail the whole backlog."""
+    """Fails when every error is taken for a row's: a worker older than the schema would fail the
+    whole backlog.
+    """
     world.action()
     ids = [world.trigger() for _ in range(3)]
     world.do(fault)
@@ -158,7 +163,9 @@ def test_a_missing_partition_fails_no_run(world: World, claimer: Claimer) -> Non
 
 
 def test_what_one_commit_claimed_is_delivered_although_another_fails(world: World, claimer: Claimer) -> None:
-    """Fails when everything is handed over at the end: reconcile would call the first half stranded."""
+    """Fails when everything is handed over at the end: reconcile would call the first half
+    stranded.
+    """
     world.action()
     ids = [world.trigger() for _ in range(4)]
     world.do("UPDATE triggers SET received_at = '294000-01-01' WHERE id = %s", ids[3])
@@ -257,8 +264,8 @@ def test_what_killed_three_workers_alone_is_doomed_and_anybody_may_say_so(
 def test_what_was_claimed_while_its_callback_was_off_is_not_nothing_to_do_afterwards(
     world: World, claimer: Claimer
 ) -> None:
-    """Fails when a worker that dies in between leaves a run without executions: switched on again, it would end
-    SUCCESS with nothing sent."""
+    """Fails when a worker that dies in between leaves a run without executions: switched on again,
+    it would end SUCCESS with nothing sent."""
     action = world.action()
     trigger_id = world.trigger()
     world.do("UPDATE callbacks SET active_status = false")

@@ -70,7 +70,10 @@ def running(engine: Engine) -> Iterator[None]:
 
 
 def test_an_action_goes_through_the_door_of_its_kind(world: World, saying: Saying) -> None:
-    """The engine names no kind and no door. Fails when a kind's door is not opened with the others."""
+    """The engine names no kind and no door.
+
+    Fails when a kind's door is not opened with the others.
+    """
     world.action(type=MADE_TYPE, config=json.dumps({"say": "hello"}))
     trigger_id = world.trigger()
     engine = make_engine(world, Kept, saying)
@@ -95,7 +98,9 @@ def test_an_engine_whose_door_does_not_open_does_not_start(world: World, saying:
 def test_a_thread_of_a_door_that_died_ends_the_process(
     world: World, saying: Saying, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Fails when only the engine's own threads are watched: attempts through that door would hang."""
+    """Fails when only the engine's own threads are watched: attempts through that door would
+    hang.
+    """
     ended: list[int] = []
     monkeypatch.setattr("worker.engine.engine.os._exit", ended.append)
     engine = make_engine(world, Kept, saying)

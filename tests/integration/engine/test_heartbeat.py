@@ -142,7 +142,9 @@ def test_another_workers_claims_are_left_alone(world: World, heartbeat: Heartbea
 def test_a_thread_of_the_engine_that_died_ends_the_process(
     world: World, room: Room, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Fails when only the loop is watched: with a dead journal a worker would claim and never settle."""
+    """Fails when only the loop is watched: with a dead journal a worker would claim and never
+    settle.
+    """
     ended: list[int] = []
     monkeypatch.setattr("worker.engine.heartbeat.os._exit", ended.append)
     heartbeat = Heartbeat(

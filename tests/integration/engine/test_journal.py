@@ -203,7 +203,9 @@ def test_a_receiver_that_is_gone_switches_its_action_off_and_says_so(
 def test_an_action_that_was_mended_meanwhile_stays_on(
     world: World, journal: Journal, claim: Callable[..., list[HeldRun]]
 ) -> None:
-    """Fails when an attempt at the old address, still under way, switches off what its user has just mended."""
+    """Fails when an attempt at the old address, still under way, switches off what its user has
+    just fixed.
+    """
     world.action()
     (run,) = claim()
     world.do("UPDATE actions SET updated_at = clock_timestamp()")
@@ -216,7 +218,10 @@ def test_an_action_that_was_mended_meanwhile_stays_on(
 def test_an_entry_written_twice_stands_once_in_the_history(
     world: World, journal: Journal, claim: Callable[..., list[HeldRun]]
 ) -> None:
-    """The answer to a commit was lost, so the entry is written again. Fails when it is added again."""
+    """The answer to a commit was lost, so the entry is written again.
+
+    Fails when it is added again.
+    """
     world.action()
     (run,) = claim()
     (execution,) = run.executions
@@ -244,7 +249,9 @@ def test_releasing_makes_what_was_running_pending(
 def test_a_release_behind_a_park_leaves_the_retrys_time(
     world: World, journal: Journal, claim: Callable[..., list[HeldRun]]
 ) -> None:
-    """Fails when the release does not look at the status: both may share a batch at the end of a drain."""
+    """Fails when the release does not look at the status: both may share a batch at the end of a
+    drain.
+    """
     world.action()
     (run,) = claim()
     (execution,) = run.executions
@@ -319,7 +326,9 @@ class AwayAtFirst(OwnedConnection):
 
 
 def test_results_outlive_an_outage_of_postgres(world: World, claim: Callable[..., list[HeldRun]]) -> None:
-    """Fails when the journal is not patient: three failures in a row are more than one repetition."""
+    """Fails when the journal is not patient: three failures in a row are more than one
+    repetition.
+    """
     world.action()
     (run,) = claim()
     journal = Journal(world.database_url)

@@ -143,7 +143,9 @@ def test_a_config_that_changes_before_its_step_comes_is_what_is_performed(
     saying: Saying,
     at_claim: str | None,
 ) -> None:
-    """Fails when a later step is judged by what the claim has read: who fixes an action fixes its run."""
+    """Fails when a later step is judged by what the claim has read: who fixes an action fixes its
+    run.
+    """
     say(world, "first")
     later = say(world, at_claim, 1)
     trigger_id = world.trigger()

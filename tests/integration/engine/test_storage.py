@@ -64,7 +64,9 @@ def test_beyond_the_cap_an_item_is_refused_with_the_mend(world: World, storage: 
 
 
 def test_an_item_stored_by_an_earlier_attempt_succeeds_at_the_cap(world: World, storage: Storage) -> None:
-    """Fails when the cap is asked first: after an ambiguous COMMIT a stored item would count as refused."""
+    """Fails when the cap is asked first: after an ambiguous COMMIT a stored item would count as
+    refused.
+    """
     item = new_item(world, max_items=1)
 
     async def twice() -> None:

@@ -92,7 +92,9 @@ def test_one_poisoned_row_among_fifty_fails_alone(
 def test_a_batch_repeated_after_an_ambiguous_commit_brings_back_nothing_that_settled(
     world: World, recorder: Recorder
 ) -> None:
-    """Fails when runs are inserted from the parameters instead of from the triggers really inserted."""
+    """Fails when runs are inserted from the parameters instead of from the triggers really
+    inserted.
+    """
     settled, new = new_trigger(world), new_trigger(world)
     recorder.flush([settled])
     world.do("DELETE FROM runs")
@@ -151,7 +153,9 @@ def test_equal_keys_of_one_batch_share_one_trigger(world: World, recorder: Recor
 
 
 def test_fifty_equal_requests_in_several_processes_become_one_trigger(world: World, redis_url: str) -> None:
-    """Fails when the key is looked up before it is inserted, and deadlocks when keys are not sorted."""
+    """Fails when the key is looked up before it is inserted, and deadlocks when keys are not
+    sorted.
+    """
     publisher = HintPublisher(HintSender(make_celery(redis_url), redis_url))
     recorders = [
         Recorder(world.database_url, publisher, call_seconds=3, first_hint_seconds=5) for _ in range(5)
@@ -203,7 +207,9 @@ def test_an_expired_key_is_free_again(world: World, recorder: Recorder) -> None:
 def test_a_keyed_batch_repeated_after_an_ambiguous_commit_gives_the_same_answers(
     world: World, recorder: Recorder
 ) -> None:
-    """Fails when whoever finds its own key there takes itself for a repetition, or brings back what settled."""
+    """Fails when whoever finds its own key there takes itself for a repetition, or brings back what
+    settled.
+    """
     batch = [
         new_trigger(world, key=made_of()),
         new_trigger(world, key=made_of()),
@@ -231,7 +237,9 @@ def test_a_failed_trigger_keeps_the_key_that_its_caller_chose(world: World, reco
 
 
 def test_a_poisoned_row_lets_go_of_its_key(world: World, recorder: Recorder) -> None:
-    """Fails when the key is committed before the trigger: every repetition would name a trigger that is not there."""
+    """Fails when the key is committed before the trigger: every repetition would name a trigger
+    that is not there.
+    """
     poisoned, sound = new_trigger(world, key=made_of(), path="a\x00b"), new_trigger(world, key=made_of())
     answers = [later(recorder.record, poisoned), later(recorder.record, sound)]
     recorder.start()

@@ -1,6 +1,7 @@
 """The embedded servers as `make run` and the tests use them: real processes, killed for real.
 
-«No process is left» is asked of the folder's lock, which every process of a server holds while it lives.
+«No process is left» is asked of the folder's lock, which every process of a server holds while it
+lives.
 """
 
 from __future__ import annotations
@@ -317,11 +318,10 @@ class TestValkey:
 
 
 # Runs both servers until its standard input ends, then stops them. Modes:
-#   as is      as whoever runs the tests
-#   barred     root in a user namespace in which no further one can be made
-#   container  so too, and with the rights that Docker gives root: one of them, to read everything, is missing
-#   plain      nobody, an ordinary user: the right of way that only Python itself needs is not handed on
-#   nameless   so too, as a uid without a name
+#   as is      as whoever runs the tests   barred     root in a user namespace in which no further
+# one can be made   container  so too, and with the rights that Docker gives root: one of them, to
+# read everything, is missing   plain      nobody, an ordinary user: the right of way that only
+# Python itself needs is not handed on   nameless   so too, as a uid without a name
 DRIVER = """
 import ctypes, json, os, sys
 from pathlib import Path
@@ -472,7 +472,9 @@ class TestIdentity:
 
     @AS_ROOT
     def test_ownership_follows_the_identity(self, tmp_path: Path) -> None:
-        """A folder that nobody's servers made serves where namespaces are allowed, and the other way round."""
+        """A folder that nobody's servers made serves where namespaces are allowed, and the other
+        way round.
+        """
         for mode in ("barred", "as is", "barred"):
             with driving(mode, tmp_path / "data", tmp_path / "log") as driver:
                 assert driver.answers()

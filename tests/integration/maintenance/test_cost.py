@@ -56,7 +56,10 @@ def rows_read(world: World, connection: OwnedConnection) -> int:
 def test_an_empty_pass_of_the_sweep_reads_nothing_of_what_has_ended(
     world: World, connection: OwnedConnection, duties: Sequence[Any]
 ) -> None:
-    """Guards: the partial indexes of `runs`, and that no duty looks into the past. Fails when one reads a whole table."""
+    """Guards: the partial indexes of `runs`, and that no duty looks into the past.
+
+    Fails when one reads a whole table.
+    """
     action = world.action()
     for days_ago in (0, 1):
         fill(world.cursor, world.callback_id, world.user_id, action, HISTORY // 2, days_ago=days_ago)

@@ -128,8 +128,8 @@ def test_a_tenant_with_a_long_backlog_keeps_nobody_waiting(
 ) -> None:
     """Fails when the rows looked at are cut off before each tenant has its share.
 
-    Also when a tenant with whom nobody shares still has no more than a share of each pass: its backlog would
-    be drained at less than half of the usual rate.
+    Also when a tenant with whom nobody shares still has no more than a share of each pass: its
+    backlog would be drained at less than half of the usual rate.
     """
     for _ in range(3):
         world.trigger(hint_at="2001-01-01", user_id=new_id())
@@ -213,7 +213,9 @@ def test_a_dead_workers_runs_are_void_after_the_sweepers_own_clock(
 
 
 def test_a_loss_in_company_is_told_from_a_loss_alone(world: World, connection: OwnedConnection) -> None:
-    """Fails when every loss counts towards the bound: one poisoned payload would fail its neighbours."""
+    """Fails when every loss counts towards the bound: one poisoned payload would fail its
+    neighbours.
+    """
     clock = Clock()
     duty = DeadWorkers(10, 1, clock)
     company, alone = (UUID(world.rows.insert("workers", heartbeat_at=NOW)["id"]) for _ in range(2))
@@ -249,7 +251,9 @@ def test_a_worker_whose_heart_beats_is_never_declared_dead(world: World, connect
 def test_a_sweep_that_slept_over_what_it_saw_voids_nothing(
     world: World, connection: OwnedConnection, meanwhile: str
 ) -> None:
-    """Fails when what was seen before a pause is believed after it: the next holder's attempt would be void too."""
+    """Fails when what was seen before a pause is believed after it: the next holder's attempt would
+    be void too.
+    """
     clock = Clock()
     awake, slept = (DeadWorkers(10, 1, clock) for _ in range(2))
     worker = UUID(world.rows.insert("workers", heartbeat_at=NOW)["id"])

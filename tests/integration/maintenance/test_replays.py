@@ -76,7 +76,9 @@ def test_the_times_bound_what_is_replayed(world: World, connection: OwnedConnect
 def test_a_job_goes_on_where_it_was(
     world: World, connection: OwnedConnection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Fails when progress and replays are not one transaction: something is replayed twice, or never."""
+    """Fails when progress and replays are not one transaction: something is replayed twice, or
+    never.
+    """
     monkeypatch.setattr(module, "BATCH_TRIGGERS", 2)
     failed = {settled(world) for _ in range(5)}
     job_id = job(world)
@@ -144,7 +146,9 @@ def test_a_count_that_takes_long_is_left_out(
 def test_a_job_whose_triggers_cannot_be_found_in_time_says_so(
     world: World, connection: OwnedConnection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Fails when it is tried again each second: the other duties of that worker would hardly get a turn."""
+    """Fails when it is tried again each second: the other duties of that worker would hardly get a
+    turn.
+    """
     monkeypatch.setattr(module, "BATCH_MS", 100)
     monkeypatch.setattr(module, "_BATCH", "SELECT l.id FROM pg_sleep(2), logs l LIMIT %(limit)s")
     settled(world)
@@ -169,7 +173,9 @@ def test_a_job_of_a_user_who_was_switched_off_makes_nothing(
 def test_copying_may_take_longer_than_finding(
     world: World, connection: OwnedConnection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Fails when the bound on the search still holds for the copy: large bodies on a slow disk would end the job."""
+    """Fails when the bound on the search still holds for the copy: large bodies on a slow disk
+    would end the job.
+    """
     monkeypatch.setattr(module, "BATCH_MS", 300)
     settled(world)
     job_id = job(world)

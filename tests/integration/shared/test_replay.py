@@ -117,7 +117,9 @@ def test_a_deleted_action_is_left_out(world: World, claimer: Claimer, settled: U
 def test_what_only_deleted_actions_could_run_is_not_planned_anew(
     world: World, settled: UUID, chosen: str
 ) -> None:
-    """Fails when a new trigger without executions is taken for a first run: every action would be sent again."""
+    """Fails when a new trigger without executions is taken for a first run: every action would be
+    sent again.
+    """
     _, failed, tail = world.executions(settled)
     world.do("UPDATE actions SET deleted_at = now() WHERE id = %s", failed["action_id"])
     if chosen == "one":
@@ -174,8 +176,9 @@ class Retention:
 def test_retention_against_a_replay_leaves_nothing_half_made(
     world: World, connect: Callable[..., Any], settled: UUID, before: str, table: str
 ) -> None:
-    """What is repeated goes while it is read: either there is a whole replay or none. Fails when a new trigger whose
-    executions could not be copied is planned from the actions: what had succeeded would be sent again."""
+    """What is repeated goes while it is read: either there is a whole replay or none. Fails when a
+    new trigger whose executions could not be copied is planned from the actions: what had succeeded
+    would be sent again."""
     key = "id" if table == "triggers" else "trigger_id"
     was = world.ask("SELECT count(*) FROM action_executions")
     replaying = connect(autocommit=False)
@@ -227,7 +230,10 @@ def test_a_result_behind_a_cancel_changes_nothing(world: World, claimer: Claimer
 def test_a_result_that_waits_behind_a_cancel_is_dropped(
     world: World, connect: Callable[..., Any], claimer: Claimer, journal: Journal
 ) -> None:
-    """Crash point: cancel against finish, the cancel first. Fails when it lets go of the run before it commits."""
+    """Crash point: cancel against finish, the cancel first.
+
+    Fails when it lets go of the run before it commits.
+    """
     world.action()
     (run,) = claimer.claim(new_id(), [world.trigger()])
     run.executions[0].finish(GOOD, 5)
@@ -269,7 +275,10 @@ def test_a_cancel_that_waits_behind_a_result_finds_nothing_to_cancel(
 
 
 def test_a_second_settle_writes_nothing(world: World) -> None:
-    """Crash point: settle repeated. Without its run nothing is written; with one, were it there, the key clashes."""
+    """Crash point: settle repeated.
+
+    Without its run nothing is written; with one, were it there, the key clashes.
+    """
     trigger_id = world.trigger()
     for success in (True, False):
         settle(world.cursor, [Settlement(trigger_id, success=success, details="{}")])

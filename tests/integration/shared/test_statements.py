@@ -1,4 +1,4 @@
-"""Statements that are planned once, and batches of them, on a real PostgreSQL."""
+"""Statements that are planned once, and transactions of them, on a real PostgreSQL."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from api.ingress import record
 from shared.ids import new_id
 from shared.postgres.connections import OwnedConnection
 from shared.postgres.group_commit import GroupCommit
-from shared.postgres.statements import PLANNED_ONCE, Statement, batch, by_number, prepare
+from shared.postgres.statements import PLANNED_ONCE, Statement, by_number, prepare, transaction
 from shared.runs import settle
 from tests.loops import later
 from tests.world import World
@@ -45,7 +45,7 @@ def test_what_was_told_is_there_for_the_next_question_and_for_nobody_else_before
     world: World, owned: OwnedConnection
 ) -> None:
     before, ids = name_of(world), f"{{{world.callback_id}}}"
-    with batch(owned) as statements:
+    with transaction(owned) as statements:
         statements.tell(NAME, "first", ids)
         statements.tell(NAME, "second", ids)
         assert statements.ask(NAMES, ids) == [("second",)]
@@ -61,7 +61,7 @@ def test_an_error_undoes_the_batch_and_leaves_the_connection_usable(
     pid = owned.get().info.backend_pid
 
     def told_then_broken() -> None:
-        with batch(owned) as statements:
+        with transaction(owned) as statements:
             statements.tell(NAME, "lost", ids)
             statements.tell(BROKEN, 0)
 
@@ -70,14 +70,14 @@ def test_an_error_undoes_the_batch_and_leaves_the_connection_usable(
     with pytest.raises(psycopg2.errors.DivisionByZero):
         told_then_broken()  # what was prepared by a transaction that failed is prepared still
     assert name_of(world) == before
-    with batch(owned) as statements:
+    with transaction(owned) as statements:
         assert statements.ask(NAMES, ids) == [(before,)]
     assert owned.get().info.backend_pid == pid
 
 
 def test_a_new_connection_prepares_anew(world: World, owned: OwnedConnection) -> None:
     for _ in range(2):
-        with batch(owned) as statements:
+        with transaction(owned) as statements:
             assert statements.ask(NAMES, f"{{{world.callback_id}}}") == [(name_of(world),)]
         owned.lost()
 
@@ -93,11 +93,13 @@ def migrated(world: World) -> Iterator[str]:
 def test_a_migration_under_a_running_process_costs_a_batch_one_repetition(
     world: World, owned: OwnedConnection, migrated: str
 ) -> None:
-    """Fails when a connection keeps a plan that no longer fits: each batch would fail until the process ends."""
+    """Fails when a connection keeps a plan that no longer fits: each batch would fail until the
+    process ends.
+    """
     numbers = Statement("numbers", "text", "SELECT n FROM migrated WHERE $1 <> ''")
 
     def flush(rows: Sequence[str]) -> list[object]:
-        with batch(owned) as statements:
+        with transaction(owned) as statements:
             return [statements.ask(numbers, row)[0][0] for row in rows]
 
     writer: GroupCommit[str, object] = GroupCommit(
@@ -119,7 +121,9 @@ def test_a_statement_means_the_same_without_a_plan(world: World) -> None:
 
 @pytest.mark.parametrize("name", sorted(STATEMENTS))
 def test_a_plan_made_while_tables_were_empty_reads_none_as_a_whole(owned: OwnedConnection, name: str) -> None:
-    """Fails when a plan would walk over a table, which is cheapest as long as there is nothing in it."""
+    """Fails when a plan would walk over a table, which is cheapest as long as there is nothing in
+    it.
+    """
     statement = STATEMENTS[name]
     samples = [
         f"{{{SAMPLES[kind[:-2]]}}}"

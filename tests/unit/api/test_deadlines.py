@@ -24,7 +24,9 @@ def test_what_is_awaited_too_long_is_cancelled() -> None:
 
 
 def test_a_block_that_ended_in_time_is_never_cancelled() -> None:
-    """Fails when a limit outlives its block: the task would be cancelled in whatever it does next."""
+    """Fails when a limit outlives its block: the task would be cancelled in whatever it does
+    next.
+    """
 
     async def run() -> None:
         deadlines = Deadlines(SHORT)
@@ -36,7 +38,9 @@ def test_a_block_that_ended_in_time_is_never_cancelled() -> None:
 
 
 def test_each_limit_runs_from_its_own_beginning() -> None:
-    """Fails when the one timer is not started anew for those that began later, or ends them with the first."""
+    """Fails when the one timer is not started anew for those that began later, or ends them with
+    the first.
+    """
 
     async def one(deadlines: Deadlines, after: float) -> float:
         await asyncio.sleep(after)
@@ -96,7 +100,9 @@ def test_other_errors_pass_through() -> None:
 
 
 def test_blocks_that_were_left_are_forgotten() -> None:
-    """Guards: a busy server keeps no more limits than it has requests, however long they would still run."""
+    """Guards: a busy server keeps no more limits than it has requests, however long they would
+    still run.
+    """
 
     async def run() -> int:
         deadlines = Deadlines(30)

@@ -144,7 +144,7 @@ def refusal_of(value: Any) -> Invalid:
 def test_the_first_wrong_field_is_named_and_its_value_is_not_repeated(value: Any, field: str) -> None:
     refusal = refusal_of(value)
     assert refusal.message.startswith(f"{field}: ")
-    assert refusal.hint == f"Mend {field}."
+    assert refusal.hint == f"Fix {field}."
     assert CANARY not in refusal.message + refusal.hint
 
 

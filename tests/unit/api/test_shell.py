@@ -23,7 +23,9 @@ SETTINGS = Settings(max_body_bytes=1024, body_timeout_seconds=0.2, accept_timeou
 
 
 class Exchange:
-    """One request as ASGI hands it over, its body in chunks with a pause before each, and the answer."""
+    """One request as ASGI hands it over, its body in chunks with a pause before each, and the
+    answer.
+    """
 
     def __init__(self, chunks: list[bytes], pause_seconds: float, whole: bool) -> None:
         self._messages: list[dict[str, Any]] = [
@@ -200,14 +202,18 @@ def test_an_answer_that_was_awaited_has_no_body_for_head_either(shell: Shell) ->
 
 @pytest.mark.parametrize("headers", [{"content_length": "1024"}, {"transfer_encoding": "chunked"}])
 def test_a_body_of_exactly_the_cap_is_taken_whole(shell: Shell, headers: dict[str, str]) -> None:
-    """Fails when Flask is shown a framing that the shell has undone: it takes a chunked body for an empty one."""
+    """Fails when Flask is shown a framing that the shell has undone: it takes a chunked body for an
+    empty one.
+    """
     answer = call(shell, "POST", "/x", [b"x" * 512] * 2, 0.0, True, **headers)
     assert (answer.status, len(json.loads(answer.body)["body"])) == (200, 1024)
 
 
 @pytest.mark.parametrize("headers", [{}, {"content_length": "0"}])
 def test_a_request_without_a_body_does_not_wait_for_one(shell: Shell, headers: dict[str, str]) -> None:
-    """Fails when the end of a body is awaited that was never announced: each GET would cost a 408."""
+    """Fails when the end of a body is awaited that was never announced: each GET would cost a
+    408.
+    """
     answer = call(shell, "GET", "/x", [], 30.0, True, **headers)
     assert (answer.status, json.loads(answer.body)["body"]) == (200, "")
 
@@ -308,7 +314,9 @@ def crowd() -> Iterator[Crowd]:
 
 
 def test_a_view_learns_that_its_caller_has_gone(crowd: Crowd) -> None:
-    """Fails when a view that got its thread back too late would record what was answered with 503."""
+    """Fails when a view that got its thread back too late would record what was answered with
+    503.
+    """
     assert call(crowd.shell, "GET", "/busy").status == 503
     crowd.free.set()
     assert crowd.abandoned.wait(5)
@@ -349,7 +357,9 @@ def test_beyond_the_queue_the_answer_is_503_at_once(crowd: Crowd, monkeypatch: p
 def test_a_loop_that_has_died_ends_the_process_after_readyz_could_say_so(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Fails when an API process lives on without its recorder: every call would be a 503 for ever."""
+    """Fails when an API process lives on without its recorder: every call would be a 503 for
+    ever.
+    """
     monkeypatch.setattr(server, "WATCH_SECONDS", 0.02)
     seen: list[str | None] = [None, None, "record", "record"]
     asked = iter(seen)

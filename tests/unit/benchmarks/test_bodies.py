@@ -25,6 +25,8 @@ def test_bodies_are_the_same_in_every_run() -> None:
 
 
 def test_large_bodies_hold_nothing_that_repeats() -> None:
-    """Base64 takes eight bits for six, so that deflate gains a quarter; of one letter it would leave nothing."""
+    """Base64 takes eight bits for six, so that deflate gains a quarter; of one letter it would
+    leave nothing.
+    """
     body = make_bodies(16 * 1024)[0].encode()
     assert len(zlib.compress(body)) > 0.7 * len(body)

@@ -42,7 +42,9 @@ def test_the_same_with_noise_includes_one() -> None:
 
 
 def test_rounds_stay_paired() -> None:
-    """Were values drawn for each side by itself, this interval would be as wide as the rounds differ."""
+    """Were values drawn for each side by itself, this interval would be as wide as the rounds
+    differ.
+    """
     other = [float(value) for value in (100, 200, 400, 800, 1600, 3200, 6400, 12800, 25600)]
     ratio = compare_rounds(other, other)
     assert ratio is not None

@@ -161,7 +161,9 @@ def test_a_child_that_lived_long_starts_again_at_once(
 def test_a_restart_that_fails_is_tried_again(
     error: Exception, supervisor: Supervisor, output: io.StringIO
 ) -> None:
-    """Fails when a machine that is short of processes for a moment ends everything that still runs."""
+    """Fails when a machine that is short of processes for a moment ends everything that still
+    runs.
+    """
     spawned: list[subprocess.Popen[bytes]] = []
     tries: list[int] = []
 
@@ -239,7 +241,9 @@ def test_everything_that_a_child_prints_is_shown_under_its_name(
 
 
 def test_children_are_asked_to_end_all_at_once(supervisor: Supervisor, output: io.StringIO) -> None:
-    """Fails when each gets the whole time to itself: ten workers would take ten times as long to end."""
+    """Fails when each gets the whole time to itself: ten workers would take ten times as long to
+    end.
+    """
     children = [
         supervisor.start(Child(f"child{n}", spawning(IGNORES_TERM), stop_seconds=0.3)) for n in range(4)
     ]

@@ -130,7 +130,9 @@ def test_without_a_mapping_the_environment_is_read(monkeypatch: pytest.MonkeyPat
     ],
 )
 def test_a_value_that_would_disable_a_duty_without_a_word_is_refused(name: str, value: str) -> None:
-    """An endless sweep interval repairs nothing, an endless stale time frees no dead worker's runs."""
+    """An endless sweep interval repairs nothing, an endless stale time frees no dead worker's
+    runs.
+    """
     with pytest.raises(ConfigError) as error:
         config.read({f"POINTSMAN_{name}": value})
     assert f"POINTSMAN_{name}" in error.value.message
@@ -178,7 +180,10 @@ def test_a_contradiction_names_both_sides_and_its_edge_is_exact(
 
 @pytest.mark.parametrize("networks", ["0.0.0.0/0", "::/0", "10.1.0.0/16, 0.0.0.0/0"])
 def test_production_refuses_an_open_address_guard(networks: str) -> None:
-    """As the description of POINTSMAN_ENVIRONMENT promises. Some networks of one's own are not «open»."""
+    """As the description of POINTSMAN_ENVIRONMENT promises.
+
+    Some networks of one's own are not «open».
+    """
     given_keys = {"POINTSMAN_ENVIRONMENT": "production", "POINTSMAN_SECRET_KEYS": "x"}
     assert config.read({**given_keys, "POINTSMAN_EGRESS_ALLOW": "10.1.0.0/16"}).egress_allow
     with pytest.raises(ConfigError, match="POINTSMAN_EGRESS_ALLOW"):

@@ -16,5 +16,7 @@ from shared.json_text import to_json
     ids=["plain", "large", "surrogate", "deep surrogate"],
 )
 def test_what_json_takes_is_taken_and_means_the_same(value: Any) -> None:
-    """Fails without the slow way: one odd value from a receiver would break the batch with a TypeError of ours."""
+    """Fails without the slow way: one odd value from a receiver would break the batch with a
+    TypeError of ours.
+    """
     assert json.loads(to_json(value)) == value

@@ -110,7 +110,9 @@ def test_one_event_is_one_line_whatever_it_holds(log_format: str, value: str) ->
 @FORMATS
 @pytest.mark.parametrize("value", ["\ud800", "a\udcffb"])
 def test_a_broken_character_does_not_make_a_line_vanish(log_format: str, value: str) -> None:
-    """Fails when the line that cannot be encoded is dropped: a caller could keep itself out of the log."""
+    """Fails when the line that cannot be encoded is dropped: a caller could keep itself out of the
+    log.
+    """
     with printing(log_format) as printed:
         structlog.get_logger("t").info("happened", value=value)
     assert printed.text.count("happened") == 1

@@ -27,7 +27,9 @@ def test_the_primary_action_delivers_to_the_callbacks_own_url(
 
 
 def test_an_action_that_nobody_changed_is_equal_however_it_was_read() -> None:
-    """Fails when the rank counts: only a first claim knows it, so each later step would look changed."""
+    """Fails when the rank counts: only a first claim knows it, so each later step would look
+    changed.
+    """
     action = new_action()
     assert replace(action, rank=3) == action
     assert replace(action, config={"url": "http://other/"}) != action

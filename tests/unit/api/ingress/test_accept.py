@@ -40,7 +40,9 @@ class FakeResolver:
 
 
 class FakeRecorder:
-    """decide: what becomes of a trigger, an exception to raise, or None for a batch that never comes back."""
+    """decide: what becomes of a trigger, an exception to raise, or None for a batch that never
+    comes back.
+    """
 
     def __init__(self, decide: Callable[[NewTrigger], Decided | Exception | None]) -> None:
         self._decide = decide

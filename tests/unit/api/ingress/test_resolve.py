@@ -67,7 +67,9 @@ def test_unknown_names_are_remembered_too_and_paths_are_not_tokens() -> None:
 
 @pytest.mark.parametrize("seconds", [1.0, 60.0])
 def test_a_change_holds_a_second_later_whichever_way_it_goes(seconds: float) -> None:
-    """A token rotated away is unknown, a callback just made is found, one switched off is refused."""
+    """A token rotated away is unknown, a callback just made is found, one switched off is
+    refused.
+    """
     resolver = CountingResolver()
     resolver.by_token("known")
     resolver.known = None
@@ -265,7 +267,9 @@ def test_calls_of_one_moment_share_one_look_up_and_what_fails_is_asked_again() -
 
 
 def test_what_was_read_late_is_no_older_than_a_second() -> None:
-    """Fails when the second is counted from the answer: a change during a slow look-up would be seen too late."""
+    """Fails when the second is counted from the answer: a change during a slow look-up would be
+    seen too late.
+    """
 
     class Slow(CountingResolver):
         def _read(self, address: str) -> Snapshot | None:

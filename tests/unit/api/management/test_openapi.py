@@ -82,7 +82,9 @@ def models(endpoint: Endpoint) -> list[type[BaseModel]]:
 
 @pytest.mark.parametrize("name", sorted(ENDPOINTS))
 def test_each_model_takes_its_own_example(name: str) -> None:
-    """Fails when an example has a field or a config that is not there, or lacks one that must be."""
+    """Fails when an example has a field or a config that is not there, or lacks one that must
+    be.
+    """
     operation = OPERATIONS[to_camel(name)]
     for model in models(ENDPOINTS[name]):
         mode = "requestBody" if model is ENDPOINTS[name].body else "responses"

@@ -84,7 +84,9 @@ def test_a_refusal_does_not_repeat_what_was_given() -> None:
     ],
 )
 def test_a_field_that_would_be_ignored_is_refused(retry: dict[str, Any]) -> None:
-    """Fails when half of the exponential form is dropped without a word and the default schedule used."""
+    """Fails when half of the exponential form is dropped without a word and the default schedule
+    used.
+    """
     with pytest.raises(Invalid):
         parse_retry(retry)
 

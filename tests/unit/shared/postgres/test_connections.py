@@ -77,7 +77,9 @@ def test_only_the_overdue_one_of_two_calls_is_cut(pair: tuple[socket.socket, soc
 def test_the_end_of_a_call_within_a_call_does_not_end_the_watch(
     pair: tuple[socket.socket, socket.socket],
 ) -> None:
-    """Fails when a statement inside of a longer call takes the connection off the watchdog's list."""
+    """Fails when a statement inside of a longer call takes the connection off the watchdog's
+    list.
+    """
     ours, _theirs = pair
     watchdog, connection = Watchdog(), cast(WatchedConnection, Call(ours, 0.05))
     with watchdog.watch(connection):
@@ -99,7 +101,9 @@ def test_a_call_that_failed_is_not_watched_any_more(pair: tuple[socket.socket, s
 
 
 def test_a_descriptor_that_was_closed_and_given_to_another_is_not_cut() -> None:
-    """The watch ends with its call, so that the number of a closed socket can be used again at once."""
+    """The watch ends with its call, so that the number of a closed socket can be used again at
+    once.
+    """
     watchdog = Watchdog()
     first, theirs = socket.socketpair()
     with theirs, watchdog.watch(cast(WatchedConnection, Call(first, 0.05))):

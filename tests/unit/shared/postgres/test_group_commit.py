@@ -28,7 +28,9 @@ class Clash(psycopg2.IntegrityError):  # type: ignore[misc]
 
 
 class FromHere:
-    """A group commit whose rows a test submits from its own thread; each is awaited on a loop in another."""
+    """A group commit whose rows a test submits from its own thread; each is awaited on a loop in
+    another.
+    """
 
     def __init__(self, group: GroupCommit[int, int]) -> None:
         self._group = group

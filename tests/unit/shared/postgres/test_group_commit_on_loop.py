@@ -97,7 +97,9 @@ def test_a_row_whose_coroutine_gave_up_is_sent_by_the_patient_only(patient: bool
 
 
 def test_loops_share_a_batch_and_each_is_told_on_its_own() -> None:
-    """Fails when a future of one loop is ended on another's thread: whoever awaits it would not wake."""
+    """Fails when a future of one loop is ended on another's thread: whoever awaits it would not
+    wake.
+    """
     batches: list[list[int]] = []
 
     def flush(rows: Sequence[int]) -> Sequence[int]:

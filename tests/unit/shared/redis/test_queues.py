@@ -1,4 +1,6 @@
-"""The Celery application: what a hint looks like on the wire, and the settings that make it safe to lose."""
+"""The Celery application: what a hint looks like on the wire, and the settings that make it safe to
+lose.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,8 @@ from shared.redis.queues import (
 )
 from worker.app import ROOM_WAIT_SECONDS
 
-IN_MEMORY = "memory://"  # kombu's broker inside the process
+# Kombu's broker inside the process.
+IN_MEMORY = "memory://"
 CONSUMER_SOCKET_SECONDS = 10
 
 
@@ -92,7 +95,9 @@ def test_a_worker_outlives_its_broker_and_a_message_cannot_run_code(name: str, v
     ],
 )
 def test_the_transport_notices_a_dead_redis_and_restores_what_was_in_hand(name: str, value: Any) -> None:
-    """Each as measured; without the throttle kombu looks for abandoned messages every 100 s, not every 10."""
+    """Each as measured; without the throttle kombu looks for abandoned messages every 100 s, not
+    every 10.
+    """
     assert transport_options(socket_seconds=CONSUMER_SOCKET_SECONDS).get(name) == value
 
 

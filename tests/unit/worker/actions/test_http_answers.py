@@ -104,7 +104,10 @@ def test_no_retry_after_breaks_anything(value: str) -> None:
 def test_a_date_means_the_same_wherever_the_worker_stands(
     form: str, zone: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """All three forms of RFC 9110 §5.6.7 are in UTC. Fails when the last is read in the host's time zone."""
+    """All three forms of RFC 9110 §5.6.7 are in UTC.
+
+    Fails when the last is read in the host's time zone.
+    """
     value = (datetime.now(UTC) + timedelta(seconds=600)).strftime(form)
     with monkeypatch.context() as host:
         host.setenv("TZ", zone)

@@ -321,7 +321,9 @@ def test_an_own_body_is_what_is_signed() -> None:
     ("body", "sent"), [("", b""), ({}, b"{}"), ([], b"[]"), ("caf\u00e9", "caf\u00e9".encode())]
 )
 def test_an_empty_body_of_ones_own_is_a_body(body: Any, sent: bytes) -> None:
-    """Fails when «nothing given» is told by falsehood: the trigger's body would leak to another receiver."""
+    """Fails when «nothing given» is told by falsehood: the trigger's body would leak to another
+    receiver.
+    """
     assert request_of({"url": "http://x/", "body": body}).body == sent
 
 

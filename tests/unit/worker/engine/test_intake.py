@@ -144,7 +144,9 @@ def _open_later(gate: threading.Event) -> None:
 
 @pytest.mark.parametrize("held_up", ["for room", "in a claim"])
 def test_stop_frees_whoever_waits(held_up: str) -> None:
-    """Fails when the offers of a claim that is not made any more are forgotten: Celery's pool would hang."""
+    """Fails when the offers of a claim that is not made any more are forgotten: Celery's pool would
+    hang.
+    """
     world = World()
     if held_up == "for room":
         world.intake.offer(ids(CAPACITY), 5)
@@ -254,7 +256,9 @@ def test_what_others_have_claimed_already_takes_no_room() -> None:
 
 
 def test_room_is_taken_before_the_loop_hears_of_a_run() -> None:
-    """Fails when a run that ends at once leaves before it came: its place would be lost for ever."""
+    """Fails when a run that ends at once leaves before it came: its place would be lost for
+    ever.
+    """
     room, seen = Room(CAPACITY, 10**9, 10**4), list[int]()
 
     def deliver(runs: list[HeldRun]) -> None:
@@ -320,8 +324,8 @@ def test_a_suspect_that_another_worker_got_is_not_asked_for_again(world: World) 
 def test_a_turn_ends_in_time_although_nobody_offers_anything(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Fails when only an offer wakes the thread: without Redis the sweep offers nothing during a turn, so that one
-    suspect that hangs would stop all deliveries."""
+    """Fails when only an offer wakes the thread: without Redis the sweep offers nothing during a
+    turn, so that one suspect that hangs would stop all deliveries."""
     monkeypatch.setattr(suspects, "TURN_SECONDS", 0.3)
     (suspect,) = ids(1)
     world.claimer.losses = {suspect: 2}

@@ -49,7 +49,9 @@ def again(tries: Tries, outcome: Outcome = UNSENT, duration_ms: int = 3, attempt
 
 
 def test_a_connection_that_failed_quickly_is_tried_again_at_once_and_only_once() -> None:
-    """The schedule's first delay follows it; fails when the immediate retry uses it up, or comes again and again."""
+    """The schedule's first delay follows it; fails when the immediate retry uses it up, or comes
+    again and again.
+    """
     assert again(Tries(1)) == Again(0.0, immediate=True)
     assert again(Tries(2, immediate=True)) == Again(5)
     assert again(Tries(3, immediate=True)) == Again(30)

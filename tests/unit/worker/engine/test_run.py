@@ -73,7 +73,9 @@ class NotingJournal:
 
 
 class TalkingEgress:
-    """Answers by the URL's path: /200, /500, …; /slow answers 200 later; /broken fails to connect."""
+    """Answers by the URL's path: /200, /500, …; /slow answers 200 later; /broken fails to
+    connect.
+    """
 
     def __init__(self) -> None:
         self.requests: list[str] = []
@@ -201,7 +203,9 @@ def test_a_retry_parks_the_run() -> None:
 
 
 def test_a_connection_that_failed_is_tried_again_at_once_with_a_number_of_its_own() -> None:
-    """Each attempt is committed as RUNNING before its side effect; fails when the run is parked first."""
+    """Each attempt is committed as RUNNING before its side effect; fails when the run is parked
+    first.
+    """
     story = Story(to("broken"))
     story.tell()
     assert story.egress.requests == ["broken", "broken"]

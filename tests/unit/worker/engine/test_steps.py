@@ -205,7 +205,8 @@ def test_a_failure_stops_every_step_behind_it_and_nothing_before() -> None:
 class Story:
     """A run carried to its end by next_move() alone; each execution ends as it was told beforehand.
 
-    told: for each execution, by its id, what its attempts bring: False asks for a retry, True ends it.
+    told: for each execution, by its id, what its attempts bring: False asks for a retry, True ends
+    it.
     """
 
     def __init__(self, rows: list[Execution], retries: list[int], ends: list[bool]) -> None:
