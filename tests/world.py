@@ -20,10 +20,15 @@ class World:
         self.callback = self.rows.insert("callbacks")
         self.user_id = UUID(self.callback["user_id"])
         self.callback_id = UUID(self.callback["id"])
+        self._last_action_id = UUID(int=0)
 
     def action(self, order: int = 0, **fields: Any) -> UUID:
-        """An action of the callback; by default an HTTP_POST to nowhere."""
+        """An action of the callback; by default an HTTP_POST to nowhere. Later ones have greater ids."""
+        while (action_id := new_id()) <= self._last_action_id:
+            pass  # keys of one ms are in no order; executions are ranked by these
+        self._last_action_id = action_id
         given: dict[str, Any] = {
+            "id": action_id,
             "callback_id": self.callback_id,
             "user_id": self.user_id,
             "type": "HTTP_POST",
