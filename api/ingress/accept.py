@@ -50,6 +50,8 @@ async def accept(call: Call, own: IngressParts) -> Answer:
     except Exception as error:
         refused = _too_late() if isinstance(error, TimeoutError) else translate(error, call.path)
         metrics.triggers_refused.labels(refused.code).inc()
+        if refused is error:
+            raise
         raise refused from error
     return await answer(trigger, recorded, waiting, own.outcomes)
 
