@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 from uuid import UUID
 
@@ -15,13 +15,6 @@ from shared.ids import new_id
 from tests.world import World
 from worker.engine.claim import Claimer
 from worker.engine.state import Status
-
-
-@pytest.fixture
-def claimer(world: World) -> Iterator[Claimer]:
-    claimer = Claimer(world.database_url)
-    yield claimer
-    claimer.close()
 
 
 def test_the_first_claim_makes_all_executions_and_starts_the_first_step(

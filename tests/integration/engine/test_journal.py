@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 from uuid import UUID
 
@@ -28,18 +28,8 @@ SETTLED = Settled(success=True, status_code=200, details={"reason": None})
 
 
 @pytest.fixture
-def journal(world: World) -> Iterator[Journal]:
-    journal = Journal(world.database_url)
-    journal.start()
-    yield journal
-    journal.stop(5)
-
-
-@pytest.fixture
-def claim(world: World) -> Iterator[Callable[..., list[HeldRun]]]:
-    claimer = Claimer(world.database_url)
-    yield lambda count=1, ids=None: claimer.claim(new_id(), ids or [world.trigger() for _ in range(count)])
-    claimer.close()
+def claim(world: World, claimer: Claimer) -> Callable[..., list[HeldRun]]:
+    return lambda count=1, ids=None: claimer.claim(new_id(), ids or [world.trigger() for _ in range(count)])
 
 
 def finished(run: HeldRun, outcome: Outcome = OK) -> Entry:

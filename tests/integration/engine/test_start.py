@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 from uuid import UUID
 
@@ -29,18 +29,8 @@ def saying(monkeypatch: pytest.MonkeyPatch) -> Saying:
 
 
 @pytest.fixture
-def journal(world: World) -> Iterator[Journal]:
-    journal = Journal(world.database_url)
-    journal.start()
-    yield journal
-    journal.stop(5)
-
-
-@pytest.fixture
-def claim(world: World) -> Iterator[Callable[[UUID], HeldRun]]:
-    claimer = Claimer(world.database_url)
-    yield lambda trigger_id: claimer.claim(new_id(), [trigger_id])[0]
-    claimer.close()
+def claim(world: World, claimer: Claimer) -> Callable[[UUID], HeldRun]:
+    return lambda trigger_id: claimer.claim(new_id(), [trigger_id])[0]
 
 
 def say(world: World, word: str | None, order: int = 0, **fields: Any) -> UUID:

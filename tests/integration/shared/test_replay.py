@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 from uuid import UUID
 
@@ -23,21 +23,6 @@ from worker.engine.state import HeldRun
 
 GOOD = Outcome(success=True, code="ok", response={"statusCode": 200, "body": "kept"})
 BAD = Outcome.permanent("http_400", "no")
-
-
-@pytest.fixture
-def claimer(world: World) -> Iterator[Claimer]:
-    claimer = Claimer(world.database_url)
-    yield claimer
-    claimer.close()
-
-
-@pytest.fixture
-def journal(world: World) -> Iterator[Journal]:
-    journal = Journal(world.database_url)
-    journal.start()
-    yield journal
-    journal.stop(5)
 
 
 @pytest.fixture

@@ -31,7 +31,7 @@ def test_a_folder_is_held_by_one_process_and_the_other_hears_why(data: DataFolde
 
 def test_a_folder_is_free_again_when_its_process_is_gone(tmp_path: Path) -> None:
     code = f"from pathlib import Path; from deploy.local.state import DataFolder; DataFolder(Path({str(tmp_path)!r})).take()"
-    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[3])
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[4])
     DataFolder(tmp_path).take()
 
 

@@ -9,7 +9,7 @@ from click.testing import CliRunner
 from deploy.cli.settings import settings, table
 from shared.config import Settings
 
-PAGE = Path(__file__).parents[3] / "docs" / "configuration.md"
+PAGE = Path(__file__).parents[4] / "docs" / "configuration.md"
 
 
 def test_the_page_is_up_to_date() -> None:

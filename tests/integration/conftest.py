@@ -1,0 +1,26 @@
+"""What several integration tests of the engine hold."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.world import World
+from worker.engine.claim import Claimer
+from worker.engine.journal import Journal
+
+
+@pytest.fixture
+def claimer(world: World) -> Iterator[Claimer]:
+    claimer = Claimer(world.database_url)
+    yield claimer
+    claimer.close()
+
+
+@pytest.fixture
+def journal(world: World) -> Iterator[Journal]:
+    journal = Journal(world.database_url)
+    journal.start()
+    yield journal
+    journal.stop(5)
