@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 
-from shared.errors import Unavailable
+from shared.errors import OutcomeUnknown, Unavailable
 
 
 class Patience:
@@ -43,9 +43,8 @@ class Patience:
 
 def outcome_unknown(why: str) -> Unavailable:
     """The error for a call whose commit may or may not have happened."""
-    error = Unavailable(
+    error = OutcomeUnknown(
         f"{why}: it is not known whether the change was made.",
-        code="outcome_unknown",
         hint="Look whether it was made. A POST that bore an Idempotency-Key can be sent again with it.",
     )
     error.retry_after_seconds = None  # it would tell clients to repeat by themselves what may have been done

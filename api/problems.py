@@ -102,8 +102,6 @@ def translate(error: Exception, path: str | None = None) -> PointsmanError:
             return Invalid("A value holds a NUL or a broken character.", code="unstorable")
         case HTTPException():
             return _of_werkzeug(error)
-        case TimeoutError():
-            return Unavailable("The request could not be handled in time.")
         case _:
             where = request.path if has_request_context() else path
             log.error("request_broken", path=where, exc_info=error)

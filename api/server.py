@@ -5,11 +5,12 @@ Invariants:
 - A request's body is read off the wire here, asynchronously, under a deadline (408) and a cap (413,
   with Content-Length or without), so that a slow or endless client holds no thread.
 - A body that did not come whole is never handled (400).
-
-The view of a trigger URL runs here, on the loop, since it waits for nothing: what follows is a
-coroutine, awaited here (api/awaited.py). Everything else runs Flask in a bounded pool of threads,
-beyond whose queue the answer is 503 at once. A request that has no answer in time gets 503,
-whatever its thread is still waiting for, and its thread commits nothing any more (api/patience.py).
+- One budget of bytes holds for all bodies, from the first byte to the answer; beyond it: 503.
+- The view of a trigger URL runs here, on the loop, since it waits for nothing. What follows is a
+  coroutine with a deadline of its own, awaited here (api/awaited.py).
+- Everything else runs Flask in a bounded pool of threads, beyond whose queue the answer is 503 at
+  once. A call that has no answer in time (`management_timeout_seconds`, for others
+  `accept_timeout_seconds`) gets 503, and its thread commits nothing any more (api/patience.py).
 """
 
 from __future__ import annotations
@@ -49,11 +50,12 @@ from shared.threads import EX_SOFTWARE
 MANAGEMENT_PREFIX = "/api/"
 HEADER_READ_TIMEOUT_MS = 10_000
 
-# Of bodies that are being read. What a few slow clients send is far below.
-MAX_READING_BYTES = 256 * 1024 * 1024
+# Of bodies, from their first byte to their answer. What a few slow clients send is far below.
+MAX_HELD_BYTES = 256 * 1024 * 1024
 
-# Requests that wait for a thread of Flask's.
-MAX_WAITING = 2_000
+# Requests that a thread of Flask's has or that wait for one.
+MAX_FLASK_CALLS = 2_000
+
 STOP_SECONDS = 5.0
 
 # How often a loop that has died is looked for.
@@ -77,8 +79,8 @@ class Shell:
     def __init__(self, app: Flask, settings: Settings) -> None:
         self._app = app
         self._settings = settings
-        self._threads = Threads("flask", settings.api_threads, MAX_WAITING)
-        self._reading_bytes = 0
+        self._threads = Threads("flask", settings.api_threads, MAX_FLASK_CALLS)
+        self._held_bytes = 0
         self._reading = Deadlines(settings.body_timeout_seconds)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -86,6 +88,7 @@ class Shell:
         if scope["type"] != "http":
             return
         request_id = uuid4().hex
+        body = b""
         try:
             body = await self._body_of(scope, receive)
             status, headers, answer = await self._answer(scope, body, request_id)
@@ -93,6 +96,9 @@ class Shell:
             status, headers, answer = of_error(translate(error, scope["path"]), request_id)
             if isinstance(error, (TooLarge, TooSlow, Incomplete)):
                 headers.append(("connection", "close"))
+            _forget_frames(error)
+        finally:
+            self._held_bytes -= len(body)
         if scope["method"] == "HEAD":
             answer = b""
         encoded = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers]
@@ -117,6 +123,7 @@ class Shell:
             return b""
         chunks: list[bytes] = []
         size = 0
+        is_whole = False
         try:
             async with self._reading.limit():
                 more = True
@@ -126,22 +133,24 @@ class Shell:
                         raise Incomplete("The connection ended before the whole body had come.")
                     chunk = message.get("body", b"")
                     size += len(chunk)
-                    self._reading_bytes += len(chunk)
+                    self._held_bytes += len(chunk)
                     if size > limit:
                         raise TooLarge(f"The body has more than {limit} bytes.")
-                    if self._reading_bytes > MAX_READING_BYTES:
-                        raise Unavailable("Too many bodies are being read in this process.")
+                    if self._held_bytes > MAX_HELD_BYTES:
+                        raise Unavailable("Too many bodies are in this process.")
                     chunks.append(chunk)
                     more = message.get("more_body", False)
+            if declared.isdigit() and size < int(declared):
+                raise Incomplete(f"{size} of {int(declared)} bytes had come when the body ended.")
+            is_whole = True
+            return b"".join(chunks)
         except TimeoutError:
             raise TooSlow(
                 f"The body did not arrive within {self._settings.body_timeout_seconds:g} seconds."
             ) from None
         finally:
-            self._reading_bytes -= size
-        if declared.isdigit() and size < int(declared):
-            raise Incomplete(f"{size} of {int(declared)} bytes had come when the body ended.")
-        return b"".join(chunks)
+            if not is_whole:
+                self._held_bytes -= size
 
     async def _answer(self, scope: Scope, body: bytes, request_id: str) -> Answer:
         coroutines: list[Coroutine[Any, Any, Answer]] = []
@@ -190,6 +199,18 @@ class Shell:
 
 
 # Undone by the shell, which has the whole body.
+def _forget_frames(error: BaseException | None) -> None:
+    """Let an error go of the frames that it came through: they hold bodies, and often the error.
+
+    Such a circle would stay until the garbage collector comes, and a stranger can make many.
+    """
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        error.__traceback__ = None
+        error = error.__cause__ or error.__context__
+
+
 FRAMING = frozenset({"CONTENT_LENGTH", "TRANSFER_ENCODING"})
 
 

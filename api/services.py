@@ -15,7 +15,7 @@ from api.deadlines import Deadlines
 from api.ingress.outcomes import Outcomes
 from api.ingress.parts import IngressParts
 from api.ingress.record import Recorder
-from api.ingress.resolve import LOOK_UPS, MAX_WAITING, Resolver
+from api.ingress.resolve import LOOK_UPS, Resolver
 from api.threads import Threads
 from api.urls import Urls
 from api.work import Workshop
@@ -30,7 +30,10 @@ from shared.threads import first_dead
 
 POOL_SIZE = 8
 READ_SECONDS = 5.0
-STATUS_THREADS = 4
+
+# For the public status of triggers and for hashing large bodies.
+INGRESS_THREADS = 4
+MAX_INGRESS_CALLS = 2_000
 
 log = structlog.get_logger("services")
 
@@ -73,6 +76,7 @@ class Services:
         self.listener.stop()
         self.ingress.stop()
         self.publisher.stop()
+        self.ingress.close()
         self.database.dispose()
 
 
@@ -107,7 +111,7 @@ def make_services(settings: Settings) -> Services:
             ),
             recorder=recorder,
             outcomes=outcomes,
-            threads=Threads("status", STATUS_THREADS, MAX_WAITING),
+            threads=Threads("ingress", INGRESS_THREADS, MAX_INGRESS_CALLS),
         ),
         publisher=publisher,
         listener=Listener(settings.redis, outcomes.settled),

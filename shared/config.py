@@ -88,9 +88,14 @@ class Settings(BaseModel):
         le=100_000,
         description="Connections that each API process holds, slow and idle ones too.",
     )
-    api_threads: int = Field(32, ge=1, le=512, description="Threads that run Flask in each API process.")
+    api_threads: int = Field(
+        32, ge=1, le=512, description="Threads that run management calls in each API process."
+    )
     accept_timeout_seconds: float = Field(
-        3.0, gt=0.1, le=30, description="Longest wait of a trigger for its commit; beyond it 503."
+        3.0,
+        gt=0.1,
+        le=30,
+        description="Longest time until a call of a trigger URL is committed, its look-up included; beyond it 503.",
     )
     management_timeout_seconds: float = Field(
         15.0,

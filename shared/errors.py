@@ -2,6 +2,7 @@
 
     PointsmanError
     ├── Unavailable            PostgreSQL or room is missing; trying again helps (503)
+    │   ├── OutcomeUnknown     a commit was under way: it may have happened
     ├── Refused                the caller did something wrong (4xx)
     │   ├── NotFound · Forbidden · Unauthorized · Conflict
     │   ├── Invalid · TooLarge · TooSlow · Incomplete
@@ -33,13 +34,23 @@ class PointsmanError(Exception):
 
 
 class Unavailable(PointsmanError):
-    """A server that we need is away or full; nothing was accepted."""
+    """A server that we need is away or full; nothing was accepted, but see OutcomeUnknown."""
 
     status = 503
     code = "unavailable"
     hint = "Nothing was accepted. Send the request again after the seconds in Retry-After."
     retryable = True
     retry_after_seconds: int | None = 2
+
+
+class OutcomeUnknown(Unavailable):
+    """PostgreSQL went away, or the time ran out, during a commit: it may have happened."""
+
+    code = "outcome_unknown"
+    hint = (
+        "It may have been done all the same. If the request bore an Idempotency-Key, send it again "
+        "with the same key; else it may be done twice."
+    )
 
 
 class Refused(PointsmanError):

@@ -24,9 +24,10 @@ _GRANTED: dict[UserRole, frozenset[str]] = dict.fromkeys(UserRole, _EVERYBODY) |
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """scope: what the token must allow; None lets anybody in.
+    """Who may call an endpoint.
 
-    role: what its user must be. session_only: no API keys.
+    scope: what the token must allow; None lets anybody in. role: what its user must be.
+    session_only: no API keys.
     """
 
     scope: Scope | None

@@ -1,5 +1,6 @@
-"""What happens to a call of a trigger URL: resolve, challenge, verify, limit, deduplicate, record,
-answer.
+"""What happens to a call of a trigger URL: resolve, deduplicate, record, answer.
+
+Between resolve and deduplicate is the marked place of challenge, verify and limit.
 
 Invariants:
 
@@ -23,37 +24,41 @@ from api.ingress.record import NewTrigger, Recorded, Recorder
 from api.ingress.resolve import must_be_active
 from api.problems import translate
 from shared import metrics
-from shared.errors import PointsmanError, Unavailable
+from shared.errors import OutcomeUnknown, PointsmanError, Unavailable
 from shared.ids import new_id
 
 
 async def accept(call: Call, own: IngressParts) -> Answer:
     """Record a call as a trigger and say so.
 
-    Raises a PointsmanError where nothing was recorded, or perhaps nothing.
+    Raises a PointsmanError: nothing was recorded, unless it is OutcomeUnknown.
     """
+    trigger: NewTrigger | None = None
     try:
         async with own.deadline.limit():
             callback = await own.resolver.find(call.address)
             must_be_active(callback)
-            # A provider's unsigned challenge is answered here: it is no trigger.
-            # Here the call is verified, if the callback says how.
-            # A signed challenge is answered here.
-            # Here the limits of the callback and its user's plan are awaited: one call of Redis for
-            # the requests of a moment.
-            key = await key_of_call(call, callback, own.settings.idempotency_seconds)
+            # Place of: a provider's unsigned challenge, which is answered and is no trigger.
+            # Place of: the verification of the call, as the callback says.
+            # Place of: a signed challenge.
+            # Place of: the limits of the callback and of its user's plan. They are awaited.
+            key = await key_of_call(call, callback, own.settings.idempotency_seconds, own.threads)
             wait_seconds = preferred_wait_seconds(call.prefer, callback.timeout_ms)
             trigger = NewTrigger(new_id(), callback, call, key, wait_seconds)
             # before the commit, since the trigger may settle right after it
             waiting = own.outcomes.wait(trigger.id, callback.user_id, wait_seconds) if wait_seconds else None
             recorded = await _record(own.recorder, trigger, waiting)
-    except Exception as error:
-        refused = _too_late() if isinstance(error, TimeoutError) else translate(error, call.path)
-        metrics.triggers_refused.labels(refused.code).inc()
-        if refused is error:
-            raise
-        raise refused from error
+    except TimeoutError:
+        failure = Unavailable if trigger is None else OutcomeUnknown
+        raise _counted(failure("The call could not be recorded in time.")) from None
+    except Exception as error:  # noqa: BLE001 - none is swallowed: each is a refusal
+        raise _counted(translate(error, call.path))  # noqa: B904 - mostly it is the same error
     return await answer(trigger, recorded, waiting, own.outcomes)
+
+
+def _counted(error: PointsmanError) -> PointsmanError:
+    metrics.triggers_refused.labels(error.code).inc()
+    return error
 
 
 async def _record(
@@ -61,18 +66,12 @@ async def _record(
 ) -> Recorded:
     """Wait until it is committed. Who is refused waits for no outcome."""
     try:
-        recorded = await recorder.record(trigger)
-        if isinstance(recorded, PointsmanError):
-            raise recorded
+        match await recorder.record(trigger):
+            case Recorded() as recorded:
+                return recorded
+            case refusal:
+                raise refusal
     except BaseException:
         if waiting is not None:
             waiting.cancel()
         raise
-    return recorded
-
-
-def _too_late() -> Unavailable:
-    return Unavailable(
-        "The call could not be recorded in time.",
-        hint="It may have been recorded all the same. Send it again; with an Idempotency-Key it cannot run twice.",
-    )

@@ -12,15 +12,17 @@ from typing import Any
 from uuid import UUID
 
 import orjson
+import structlog
 
 from api.awaited import Answer
 from api.idempotency import REPLAYED
 from api.ingress.outcomes import Outcomes, TriggerOutcome
 from api.ingress.record import NewTrigger, Recorded
 from api.urls import Urls
-from shared.errors import PointsmanError
 
 LOOK_SECONDS = 2.0
+
+log = structlog.get_logger("ingress")
 
 PENDING = TriggerOutcome("PENDING")
 UNKNOWN = TriggerOutcome()
@@ -50,11 +52,13 @@ async def _of_earlier(trigger: NewTrigger, earlier_id: UUID, outcomes: Outcomes)
     headers = [("x-cache", "HIT")] if trigger.may_hit_cache else [REPLAYED]
     seconds = trigger.wait_seconds
     waiting = outcomes.wait(earlier_id, trigger.callback.user_id, seconds) if seconds else None
-    known = await _look(outcomes, earlier_id, UNKNOWN)
-    if waiting is not None:
-        if not known.settled:
+    try:
+        known = await _look(outcomes, earlier_id, UNKNOWN)
+        if waiting is not None and not known.settled:
             return await _of_its_end(trigger, earlier_id, waiting, outcomes, headers)
-        waiting.cancel()
+    finally:
+        if waiting is not None:
+            waiting.cancel()  # its place is free again
     return _told(trigger, earlier_id, known, headers, tell=trigger.may_hit_cache or seconds > 0)
 
 
@@ -76,11 +80,12 @@ async def _of_its_end(
 
 
 async def _look(outcomes: Outcomes, trigger_id: UUID, otherwise: TriggerOutcome) -> TriggerOutcome:
-    """How far a trigger is. The call is accepted, so that not knowing is no reason to refuse it."""
+    """How far a trigger is. Not knowing is no reason to refuse a call that is accepted."""
     try:
         async with asyncio.timeout(LOOK_SECONDS):
             return await asyncio.wrap_future(outcomes.look(trigger_id))
-    except (TimeoutError, PointsmanError):
+    except Exception as error:  # noqa: BLE001 - the call is accepted, whatever this is
+        log.warning("outcome_not_read", error=type(error).__name__)
         return otherwise
 
 

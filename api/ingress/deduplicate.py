@@ -12,7 +12,6 @@ that is taken already is only read: a key that everybody sends keeps nobody wait
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import json
 from collections.abc import Sequence
@@ -23,6 +22,7 @@ from uuid import UUID
 from api.idempotency import check_key
 from api.ingress.call import Call
 from api.ingress.resolve import Snapshot
+from api.threads import Threads
 from shared.postgres.arrays import array
 
 CALLERS = "caller:"
@@ -78,16 +78,18 @@ WHERE k.expires_at > now() AND NOT (k.key LIKE 'cache:%%' AND EXISTS (
 """
 
 
-async def key_of_call(call: Call, callback: Snapshot, lifetime_seconds: float) -> RequestKey | None:
+async def key_of_call(
+    call: Call, callback: Snapshot, lifetime_seconds: float, threads: Threads
+) -> RequestKey | None:
     """The key of a call, None when every call counts. Raises Refused for a key that cannot be one.
 
-    lifetime_seconds: how long a key lasts that the caller chose.
+    lifetime_seconds: how long a key lasts that the caller chose. threads: hash large bodies.
     """
     if call.idempotency_key is None and not callback.cache_period_seconds:
         return None
     if len(call.body) <= MAX_HASHED_ON_LOOP_BYTES:
         return _key(call, callback, lifetime_seconds)
-    return await asyncio.to_thread(_key, call, callback, lifetime_seconds)
+    return await threads.call(_key, call, callback, lifetime_seconds)
 
 
 def _key(call: Call, callback: Snapshot, lifetime_seconds: float) -> RequestKey:

@@ -54,11 +54,10 @@ FROM action_executions x WHERE x.trigger_id = ANY(%s::uuid[]) GROUP BY x.trigger
 
 @dataclass(frozen=True, slots=True)
 class TriggerOutcome:
-    """How far a trigger is. status: None when it is not kept any more. executions: told once it has
-    settled.
+    """How far a trigger is.
 
-    Responses and error texts are not among them: a trigger URL is public, and they may hold
-    secrets.
+    status: None when it is not kept any more. executions: told once it has settled. Responses and
+    error texts are not among them: a trigger URL is public, and they may hold secrets.
     """
 
     status: str | None = None

@@ -25,8 +25,8 @@ EXTENSION = "pointsman.ingress"
 class IngressParts:
     """The settings, the connections and the threads that calls of trigger URLs need.
 
-    deadline: of the steps up to the commit. threads: for reading the status of triggers on
-    `database`.
+    deadline: of the steps up to the commit, and of the public status. threads: for reading that
+    status on `database`, and for hashing large bodies.
     """
 
     settings: Settings
@@ -43,9 +43,12 @@ class IngressParts:
         self.outcomes.start()
 
     def stop(self) -> None:
-        """Let waiting callers go, commit what is queued, close. The database is its maker's."""
+        """Let waiting callers go and commit what is queued."""
         self.outcomes.stop()
         self.recorder.stop()
+
+    def close(self) -> None:
+        """End the threads. The database is its maker's."""
         self.resolver.stop()
         self.threads.stop()
 

@@ -2,7 +2,7 @@
 
 Invariants:
 
-- A future is done without error only after its trigger and its run are committed.
+- A future holds a Recorded only after its trigger and its run are committed.
 - A batch that is repeated after an ambiguous COMMIT brings nothing back that has settled meanwhile,
   because runs are inserted only for the triggers really inserted.
 - Of requests with the same key one is recorded.
@@ -123,11 +123,10 @@ class Recorder:
         self._connection.close()
 
     def record(self, trigger: NewTrigger) -> asyncio.Future[Decided]:
-        """Queue a trigger. The future ends without error once it is committed; raises Unavailable
-        when full.
+        """Queue a trigger; the future holds a Recorded, or why this one has none.
 
-        Conflict (as a result): its key was used for another request. Unavailable: its key is held
-        by another process.
+        A Conflict: its key was used for another request. Unavailable: its key is held by another
+        process. Raises Unavailable when the queue is full.
         """
         return self._commits.submit(trigger, trigger.size)
 
@@ -140,17 +139,15 @@ class Recorder:
                 if started - self._measured_at > CLOCK_SECONDS:
                     database_clock.measure(cursor)
                     self._measured_at = started
-                answers = self._store(connection, cursor, triggers)
+                decided = self._store(connection, cursor, triggers)
         except USELESS:
             self._connection.lost()
             raise
-        new = [
-            answer.trigger_id for answer in answers if isinstance(answer, Recorded) and not answer.repeated
-        ]
+        new = [one.trigger_id for one in decided if isinstance(one, Recorded) and not one.repeated]
         metrics.triggers_accepted.inc(len(new))
         metrics.record_seconds.observe(time.monotonic() - started)
         self._publisher.offer(FRESH, new)
-        return answers
+        return decided
 
     def _store(
         self, connection: WatchedConnection, cursor: Any, triggers: Sequence[NewTrigger]
@@ -161,9 +158,9 @@ class Recorder:
         plain = [t for t in triggers if t.key is None]
         if plain:
             self._insert(cursor, plain)
-        answers: dict[UUID, Decided] = {t.id: Recorded(t.id) for t in plain}
-        answers |= self._store_keyed(connection, cursor, [t for t in triggers if t.key is not None])
-        return [answers[t.id] for t in triggers]
+        decided: dict[UUID, Decided] = {t.id: Recorded(t.id) for t in plain}
+        decided |= self._store_keyed(connection, cursor, [t for t in triggers if t.key is not None])
+        return [decided[t.id] for t in triggers]
 
     def _store_keyed(
         self, connection: WatchedConnection, cursor: Any, triggers: Sequence[NewTrigger]
@@ -177,8 +174,8 @@ class Recorder:
             with connection:  # one transaction, although the connection commits each statement otherwise
                 cursor.execute(_KEY_WAIT)
                 holders = reserve(cursor, [(t.id, t.callback.callback_id, t.key) for t in triggers if t.key])
-                answers = {t.id: _answer(t, holders) for t in triggers}
-                new = [t for t in triggers if answers[t.id] == Recorded(t.id)]
+                decided = {t.id: _decide(t, holders) for t in triggers}
+                new = [t for t in triggers if decided[t.id] == Recorded(t.id)]
                 if new:
                     self._insert(cursor, new)
         except LockNotAvailable:
@@ -188,14 +185,14 @@ class Recorder:
             return self._store_keyed(connection, cursor, triggers[:middle]) | self._store_keyed(
                 connection, cursor, triggers[middle:]
             )
-        return answers
+        return decided
 
     def _insert(self, cursor: Any, triggers: Sequence[NewTrigger]) -> None:
         awaited = [t.id for t in triggers if t.wait_seconds]
         enter(cursor, _columns(triggers), self._first_hint_seconds, awaited)
 
 
-def _answer(trigger: NewTrigger, holders: Mapping[tuple[UUID, str], Holder]) -> Decided:
+def _decide(trigger: NewTrigger, holders: Mapping[tuple[UUID, str], Holder]) -> Decided:
     assert trigger.key is not None
     holder = holders[trigger.callback.callback_id, trigger.key.key]
     if holder.trigger_id == trigger.id:

@@ -69,7 +69,7 @@ def _call(called: Request, address: str, trigger_url: str) -> Call:
         address=address,
         trigger_url=trigger_url,
         request_id=given[environ.REQUEST_ID],
-        method=given["REQUEST_METHOD"],
+        method=called.method,
         path=called.path,
         query=given.get("QUERY_STRING", ""),
         headers=orjson.dumps(_headers(called)).decode(),

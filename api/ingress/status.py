@@ -10,7 +10,7 @@ from sqlalchemy import Engine, text
 
 from api.awaited import Answer
 from api.ingress.parts import IngressParts
-from shared.errors import NotFound
+from shared.errors import NotFound, Unavailable
 
 _STATUS = text("""
 SELECT t.id, t.received_at, coalesce(r.status::text, CASE WHEN l.success THEN 'SUCCESS' ELSE 'FAILED' END),
@@ -26,13 +26,15 @@ async def status_of(address: str, trigger_id: str, request_id: str, own: Ingress
     """`{"triggerId","status","receivedAt","finishedAt"}` of a trigger of the callback at this
     address. Raises NotFound.
     """
-    async with own.deadline.limit():
-        callback = await own.resolver.find(address)
-        try:
+    try:
+        async with own.deadline.limit():
+            callback = await own.resolver.find(address)
             wanted = UUID(trigger_id)
-        except ValueError:
-            raise NotFound("This is not a trigger's id.") from None
-        status = await own.threads.call(_read, own.database, callback.callback_id, wanted)
+            status = await own.threads.call(_read, own.database, callback.callback_id, wanted)
+    except TimeoutError:
+        raise Unavailable("The status could not be read in time.") from None
+    except ValueError:
+        raise NotFound("This is not a trigger's id.") from None
     if status is None:
         raise NotFound("This callback has no such trigger.")
     named = [

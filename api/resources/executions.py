@@ -1,9 +1,6 @@
 """Executions: one action for one trigger, with its attempts.
 
-Invariants:
-
-- Nothing here changes an execution.
-- The engine does.
+Invariant: nothing here changes an execution. The engine does.
 
 A list without an action walks the owner's triggers, whose order is the executions' own, since an
 execution's id begins like its trigger's.

@@ -2,9 +2,8 @@
 
 Invariants:
 
-- The key is taken in the transaction of the change, before the change.
-- So of equal calls at the same time one acts, the others wait for its commit and are told its
-  answer.
+- The key is taken in the transaction of the change, before the change. So of equal calls at the
+  same time one acts; the others wait for its commit and are told its answer.
 - A call that failed keeps nothing, and can be repeated.
 
 An answer is sealed at rest.

@@ -196,6 +196,10 @@ def cursor_of(session: Session) -> Any:
     return session.connection().connection.cursor()
 
 
+class NotConnected(psycopg2.OperationalError):  # type: ignore[misc,unused-ignore]
+    """No connection came about, so that nothing was sent."""
+
+
 class OwnedConnection:
     """The connection of one thread, opened when first needed and again after it was lost.
 
@@ -211,11 +215,12 @@ class OwnedConnection:
         self._connection: WatchedConnection | None = None
 
     def get(self) -> WatchedConnection:
-        """The open connection; connecting raises psycopg2.OperationalError while PostgreSQL is
-        away.
-        """
+        """The open connection. Raises NotConnected while PostgreSQL is away."""
         if self._connection is None or self._connection.closed:
-            self._connection = self._open()
+            try:
+                self._connection = self._open()
+            except psycopg2.OperationalError as error:
+                raise NotConnected(str(error)) from error
         return self._connection
 
     def lost(self) -> None:

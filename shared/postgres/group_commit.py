@@ -29,8 +29,8 @@ from typing import Any, Generic, TypeVar
 import psycopg2
 import structlog
 
-from shared.errors import RowRejected, Unavailable
-from shared.postgres.connections import USELESS
+from shared.errors import OutcomeUnknown, RowRejected, Unavailable
+from shared.postgres.connections import USELESS, NotConnected
 from shared.threads import OwnedThread
 
 Row = TypeVar("Row")
@@ -68,6 +68,16 @@ def is_transient(error: Exception) -> bool:
     if isinstance(error, USELESS):
         return True
     return isinstance(error, psycopg2.Error) and (error.pgcode or "")[:2] in {"08", "40", "53", "57", "25"}
+
+
+def _was_cut(error: Exception) -> bool:
+    """Whether the connection ended before the server said how the batch did.
+
+    An error of the server's bears a SQLSTATE, and then nothing was committed.
+    """
+    if isinstance(error, NotConnected) or not isinstance(error, USELESS):
+        return False
+    return getattr(error, "pgcode", None) is None
 
 
 End = Callable[[Any, Any], None]
@@ -115,6 +125,7 @@ class GroupCommit(Generic[Row, Result]):
         self._wake = threading.Condition()
         self._stopping = False
         self._abandoned = False
+        self._may_be_stored = False
         self.thread = OwnedThread(name, self._run)
 
     def start(self) -> None:
@@ -127,7 +138,7 @@ class GroupCommit(Generic[Row, Result]):
         with self._wake:
             self._wake.notify()
             left, self._queue = list(self._queue), deque()
-        self._fail(left, Unavailable("The process is stopping."))
+        self._fail(left, lambda: Unavailable("The process is stopping."))
 
     def _end(self) -> None:
         with self._wake:
@@ -190,7 +201,8 @@ class GroupCommit(Generic[Row, Result]):
         """Give a failed batch's callers their error, after isolating a bad row by halving."""
         if is_transient(error):
             log.warning("flush_failed", queue=self.name, rows=len(batch), error=_first_line(error))
-            self._fail(batch, Unavailable("PostgreSQL is not available."))
+            failure = OutcomeUnknown if self._may_be_stored else Unavailable
+            self._fail(batch, lambda: failure("PostgreSQL is not available."))
         elif len(batch) > 1 and (is_content_error(error) or not concerns_all(error)):
             middle = len(batch) // 2
             self._store(batch[:middle])
@@ -199,19 +211,21 @@ class GroupCommit(Generic[Row, Result]):
             log.warning("row_rejected", queue=self.name, error=type(error).__name__)
             rejected = RowRejected("This cannot be stored.")
             rejected.__cause__ = error
-            self._fail(batch, rejected)
+            self._fail(batch, lambda: rejected)
         else:
             log.error("flush_broken", queue=self.name, rows=len(batch), exc_info=error)
-            self._fail(batch, error)
+            self._fail(batch, lambda: error)
 
     def _flush_through_outage(self, rows: list[Row]) -> Sequence[Result]:
         """Flush; after a lost connection once more, or, when patient, until it succeeds."""
         tries = 0
+        self._may_be_stored = False
         while True:
             try:
                 return self._flush(rows)
             except Exception as error:
                 tries += 1
+                self._may_be_stored |= _was_cut(error)
                 if not is_transient(error) or (tries > 1 and not self._patient) or self._abandoned:
                     raise
                 if tries > 1:
@@ -219,8 +233,12 @@ class GroupCommit(Generic[Row, Result]):
                     time.sleep(min(OUTAGE_PAUSE_SECONDS * tries, MAX_OUTAGE_PAUSE_SECONDS))
 
     @staticmethod
-    def _fail(batch: list[_Entry[Row, Result]], error: Exception) -> None:
-        _tell(batch, [error] * len(batch), _fail)
+    def _fail(batch: list[_Entry[Row, Result]], error: Callable[[], Exception]) -> None:
+        """End each future with an error: of its own, where it is one of ours.
+
+        One error raised in many coroutines would hold the frames, and so the rows, of all of them.
+        """
+        _tell(batch, [error() for _ in batch], _fail)
 
 
 def _tell(batch: Sequence[_Entry[Any, Any]], outcomes: Sequence[Any], end: End) -> None:

@@ -5,10 +5,9 @@ Invariants:
 - An attached partition covers one UTC day (or month) by PostgreSQL's clock and is named for it.
 - There is no default partition, so a key outside all of them is an error and nothing hides from
   pruning.
-
-A partition is made as a table of its own and attached, and dropped by way of DETACH CONCURRENTLY:
-neither blocks the ingress for longer than LOCK_TIMEOUT_MS. None goes while a run of its time is
-unsettled: the run could not settle without it.
+- A partition is made as a table of its own and attached, and dropped by way of DETACH CONCURRENTLY.
+  Neither blocks the ingress for longer than LOCK_TIMEOUT_MS.
+- None goes while a run of its time is unsettled, which could not settle without it.
 """
 
 from __future__ import annotations

@@ -1,12 +1,13 @@
-"""Statements of the hot path: planned once for each connection, and sent together wherever no
-answer is needed in between.
+"""Statements of the hot path: planned once for each connection, and sent together if they can be.
 
 For a small batch PostgreSQL takes longer to plan such a statement than to execute it, and each
 round trip costs a thread its turn at the interpreter twice.
 
-Invariants: what tell() leaves for later is sent, in order, with the next question or with COMMIT.
-Plans are made for any parameters and never read a whole table, so that a plan made while a table
-was empty serves it when it is full.
+Invariants:
+
+- What tell() leaves for later is sent, in order, with the next question or with COMMIT.
+- Plans are made for any parameters and never read a whole table, so that a plan made while a table
+  was empty serves it when it is full.
 """
 
 from __future__ import annotations

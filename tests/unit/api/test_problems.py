@@ -9,6 +9,7 @@ import psycopg2
 import pytest
 from flask import Flask, abort
 from flask.testing import FlaskClient
+from psycopg2.errors import CheckViolation
 from pydantic import BaseModel, Field, ValidationError
 from sqlalchemy import exc
 from structlog.testing import capture_logs
@@ -215,3 +216,14 @@ def test_what_is_away_says_when_to_come_back(app: Flask) -> None:
     answer = client(app).put("/ours")
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "2")
     assert document_of(answer)["code"] == "unavailable"
+
+
+def test_a_missing_partition_is_503_and_not_a_fault_of_the_request() -> None:
+    """Fails when its callers are told never to repeat what a later minute would take."""
+    rejected = errors.RowRejected("This cannot be stored.")
+    rejected.__cause__ = CheckViolation("no partition of relation found for row")
+    with capture_logs() as logged:
+        error = problems.translate(rejected)
+    assert (error.status, error.code) == (503, "unavailable")
+    assert [line["event"] for line in logged] == ["no_partition"]
+    assert problems.translate(errors.RowRejected("a NUL")).status == 422

@@ -218,6 +218,34 @@ def test_a_request_without_a_body_does_not_wait_for_one(shell: Shell, headers: d
     assert (answer.status, json.loads(answer.body)["body"]) == (200, "")
 
 
+def test_one_budget_holds_for_all_bodies_until_their_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fails when bodies are counted while they are read only: who waits holds one, too."""
+    monkeypatch.setattr(server, "MAX_HELD_BYTES", 1_000)
+    go_on = asyncio.Event()
+
+    async def later() -> Answer:
+        await go_on.wait()
+        return 202, [], b""
+
+    app = Flask("test")
+    app.add_url_rule("/t/x", "later", lambda: awaited(later()), methods=["POST"])
+    shell = Shell(app, SETTINGS)
+
+    async def story() -> list[int]:
+        held, refused, again = (Exchange([b"x" * 600], 0.0, True) for _ in range(3))
+        scope = scope_of("POST", "/t/x", [(b"content-length", b"600")])
+        waiting = asyncio.create_task(shell(scope, held.receive, held.send))
+        await asyncio.sleep(0.05)
+        await shell(scope, refused.receive, refused.send)
+        go_on.set()
+        await waiting
+        await shell(scope, again.receive, again.send)
+        return [held.status, refused.status, again.status]
+
+    assert asyncio.run(story()) == [202, 503, 202]
+    shell.stop()
+
+
 def test_headers_given_twice_are_joined(shell: Shell) -> None:
     exchange = Exchange([], 0.0, True)
     twice = [(b"x-twice", b"1"), (b"x-other", b"o"), (b"x-twice", "caf\u00e9".encode("latin-1"))]
@@ -331,7 +359,7 @@ def test_a_request_that_waited_in_vain_for_a_thread_is_never_handled(crowd: Crow
 
 
 def test_beyond_the_queue_the_answer_is_503_at_once(crowd: Crowd, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(crowd.shell._threads, "_max_waiting", 3)
+    monkeypatch.setattr(crowd.shell._threads, "_max_calls", 3)
 
     async def rush() -> list[Exchange]:
         first = [Exchange([], 0.0, True) for _ in range(3)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import gc
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, cast
@@ -11,29 +12,39 @@ from uuid import UUID
 
 import orjson
 import pytest
+from flask import Flask
+from structlog.testing import capture_logs
 
 from api.deadlines import Deadlines
+from api.ingress import routes
 from api.ingress.accept import accept
 from api.ingress.call import Call
 from api.ingress.outcomes import Outcomes, TriggerOutcome
-from api.ingress.parts import IngressParts
+from api.ingress.parts import EXTENSION, IngressParts
 from api.ingress.record import Decided, NewTrigger, Recorded
 from api.ingress.resolve import Snapshot
+from api.ingress.status import status_of
+from api.server import Shell
+from api.urls import Urls
 from shared import metrics
 from shared.config import Settings
 from shared.errors import Conflict, Forbidden, NotFound, PointsmanError, Refused, RowRejected, Unavailable
+from tests.unit.api.test_server import Exchange, scope_of
 
 ACTIVE = Snapshot(UUID(int=1), UUID(int=2), True, 30_000, 0)
 CALL = Call("/t/x", "http://localhost/t/x", "r", "POST", "/t/x", "", "[]", None, b"body", None)
 
 
 class FakeResolver:
-    def __init__(self, callback: Snapshot | Exception) -> None:
+    """callback: what is found, an exception to raise, or None for a look-up that does not end."""
+
+    def __init__(self, callback: Snapshot | Exception | None) -> None:
         self._callback = callback
 
     async def find(self, address: str) -> Snapshot:
         assert address == CALL.address
-        await asyncio.sleep(0)
+        await asyncio.sleep(60 if self._callback is None else 0)
+        assert self._callback is not None
         if isinstance(self._callback, Exception):
             raise self._callback
         return self._callback
@@ -81,13 +92,13 @@ class Ingress:
     def __init__(
         self,
         decide: Callable[[NewTrigger], Decided | Exception | None] = lambda t: Recorded(t.id),
-        callback: Snapshot | Exception = ACTIVE,
+        callback: Snapshot | Exception | None = ACTIVE,
     ) -> None:
         self.recorder, self.outcomes = FakeRecorder(decide), FakeOutcomes()
-        self._parts = IngressParts(
+        self.parts = IngressParts(
             settings=Settings(),
             database=cast(Any, None),
-            urls=cast(Any, None),
+            urls=Urls("http://localhost"),
             deadline=Deadlines(0.2),
             resolver=cast(Any, FakeResolver(callback)),
             recorder=cast(Any, self.recorder),
@@ -97,7 +108,7 @@ class Ingress:
 
     def call(self, **changes: Any) -> tuple[int, dict[str, str], dict[str, Any]]:
         call = dataclasses.replace(CALL, **changes)
-        status, headers, body = asyncio.run(accept(call, self._parts))
+        status, headers, body = asyncio.run(accept(call, self.parts))
         return status, dict(headers), orjson.loads(body)
 
 
@@ -159,6 +170,7 @@ def test_a_commit_that_does_not_end_is_503_and_what_was_not_sent_is_given_up() -
     ingress = Ingress(lambda _trigger: None)
     with pytest.raises(Unavailable) as raised:
         ingress.call(prefer="wait=5")
+    assert raised.value.code == "outcome_unknown"
     assert "Idempotency-Key" in raised.value.hint
     (future,), (waiting,) = ingress.recorder.futures, ingress.outcomes.waiting
     assert future.cancelled()
@@ -179,3 +191,81 @@ def test_a_repeated_call_is_told_of_the_earlier_one_and_does_not_wait_for_its_ow
     assert (status, body["triggerId"]) == (202, str(earlier))
     assert headers["idempotent-replayed"] == "true"
     assert [one.cancelled() for one in ingress.outcomes.waiting] == [True, True]
+
+
+def test_a_look_up_that_does_not_end_is_503_in_time_and_nothing_was_recorded() -> None:
+    """Fails when the deadline begins behind the look-up."""
+    ingress = Ingress(callback=None)
+    with pytest.raises(Unavailable) as raised:
+        ingress.call()
+    assert (raised.value.code, ingress.recorder.asked) == ("unavailable", [])
+    assert "Nothing was accepted" in raised.value.hint
+    with pytest.raises(Unavailable):
+        asyncio.run(status_of(CALL.address, str(UUID(int=1)), "r", ingress.parts))
+
+
+def test_a_fault_in_recording_is_an_internal_error_and_gives_the_place_of_a_waiter_back() -> None:
+    ingress = Ingress(lambda _trigger: OSError("canary"))
+    with capture_logs() as logged, pytest.raises(PointsmanError) as raised:
+        ingress.call(prefer="wait=5")
+    assert (raised.value.status, raised.value.code) == (500, "internal_error")
+    assert "canary" not in raised.value.message
+    assert [line["event"] for line in logged] == ["request_broken"]
+    assert ingress.outcomes.waiting[0].cancelled()
+
+
+def test_a_caller_that_is_gone_gives_up_its_row_and_its_place() -> None:
+    async def story() -> None:
+        task = asyncio.create_task(accept(dataclasses.replace(CALL, prefer="wait=5"), ingress.parts))
+        while not ingress.recorder.futures:
+            await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    ingress = Ingress(lambda _trigger: None)
+    asyncio.run(story())
+    assert ingress.recorder.futures[0].cancelled()
+    assert ingress.outcomes.waiting[0].cancelled()
+
+
+@pytest.mark.parametrize(
+    "ingress",
+    [
+        Ingress(callback=NotFound("no such")),
+        Ingress(lambda _trigger: Conflict("other request")),
+        Ingress(lambda _trigger: RowRejected("a NUL")),
+        Ingress(lambda _trigger: OSError("x")),
+        Ingress(lambda t: Recorded(t.id)),
+    ],
+    ids=["unknown", "conflict", "rejected", "broken", "accepted"],
+)
+def test_a_call_leaves_nothing_in_memory_whatever_becomes_of_it(ingress: Ingress) -> None:
+    """Fails when refusals hold the frames that hold them: each kept its body until a collection."""
+    app = Flask("test")
+    app.extensions[EXTENSION] = ingress.parts
+    app.register_blueprint(routes.ingress)
+    shell = Shell(app, Settings())
+
+    async def call() -> None:
+        scope = scope_of("POST", "/t/x", [(b"content-length", b"4")])
+        exchange = Exchange([b"body"], 0.0, True)
+        await shell(scope, exchange.receive, exchange.send)
+        ingress.recorder.asked.clear()
+        ingress.recorder.futures.clear()
+
+    async def calls() -> int:
+        for _ in range(20):
+            await call()
+        return sum(isinstance(one, Call) for one in gc.get_objects())
+
+    gc.collect()
+    before = sum(isinstance(one, Call) for one in gc.get_objects())
+    gc.disable()
+    try:
+        with capture_logs():
+            left = asyncio.run(calls()) - before
+    finally:
+        gc.enable()
+    shell.stop()
+    assert left == 0

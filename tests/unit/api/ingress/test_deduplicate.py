@@ -17,6 +17,7 @@ from api.ingress import deduplicate
 from api.ingress.call import Call
 from api.ingress.deduplicate import RequestKey, key_of_call
 from api.ingress.resolve import Snapshot
+from api.threads import Threads
 from shared.errors import Refused
 
 
@@ -25,7 +26,11 @@ def key(
 ) -> RequestKey | None:
     call = Call("/t/x", "http://localhost/t/x", "r", method, "/t/x", query, "[]", None, body, None)
     callback = Snapshot(UUID(int=1), UUID(int=2), True, 30_000, cache)
-    return asyncio.run(key_of_call(replace(call, idempotency_key=sent), callback, 99))
+    threads = Threads("test", 1, 1)
+    try:
+        return asyncio.run(key_of_call(replace(call, idempotency_key=sent), callback, 99, threads))
+    finally:
+        threads.stop()
 
 
 def test_without_a_key_and_a_cache_every_call_counts() -> None:

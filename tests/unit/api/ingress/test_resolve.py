@@ -20,6 +20,7 @@ from api.ingress import resolve
 from api.ingress.resolve import Resolver, Snapshot, must_be_active
 from api.urls import CUSTOM_PREFIX, TOKEN_PREFIX
 from shared.errors import Forbidden, NotFound, Unavailable
+from tests.running import eventually
 
 KNOWN = Snapshot(UUID(int=1), UUID(int=2), True, 30_000, 0)
 
@@ -49,10 +50,58 @@ class CountingResolver(Resolver):
 
 def test_a_snapshot_is_read_again_after_a_second() -> None:
     resolver = CountingResolver()
-    for seconds in (0.0, 0.5, 0.99, 1.0, 1.5):
+    for seconds in (0.0, 0.4, 0.49, 1.0, 1.4):
         resolver.seconds = seconds
         assert resolver.by_token("known") == KNOWN
     assert resolver.reads == ["known", "known"]
+
+
+def test_what_is_known_serves_while_it_is_refreshed() -> None:
+    """Fails when each callback's calls wait for PostgreSQL once a second."""
+
+    class Slow(CountingResolver):
+        go_on = threading.Event()
+
+        def _read(self, address: str) -> Snapshot | None:
+            found = super()._read(address)
+            assert len(self.reads) == 1 or self.go_on.wait(5)
+            return found
+
+    resolver = Slow()
+    resolver.by_token("known")
+    resolver.seconds = 0.6
+    resolver.known = replace(KNOWN, active=False)
+    for _ in range(3):
+        assert resolver.by_token("known") == KNOWN
+    assert resolver.reads == ["known", "known"], "one refresh is under way"
+    resolver.go_on.set()
+    eventually(lambda: not resolver.by_token("known").active, 5, "the refreshed snapshot")
+
+
+def test_a_stranger_who_guesses_holds_up_nobody_who_is_known() -> None:
+    """Fails when names that nobody has take the threads of callbacks that somebody has."""
+
+    class Guessed(CountingResolver):
+        go_on = threading.Event()
+
+        def _read(self, address: str) -> Snapshot | None:
+            found = super()._read(address)
+            assert address == "/t/known" or self.go_on.wait(5)
+            return found
+
+    async def story() -> Snapshot:
+        resolver = Guessed()
+        await resolver.find("/t/known")
+        guesses = [asyncio.create_task(resolver.find(f"/t/guess{n}")) for n in range(50)]
+        await asyncio.sleep(0)
+        resolver.seconds = 60.0
+        found = await asyncio.wait_for(resolver.find("/t/known"), 5)
+        resolver.go_on.set()
+        ends = await asyncio.gather(*guesses, return_exceptions=True)
+        assert all(isinstance(end, NotFound) for end in ends)
+        return found
+
+    assert asyncio.run(story()) == KNOWN
 
 
 def test_unknown_names_are_remembered_too_and_paths_are_not_tokens() -> None:
@@ -89,7 +138,8 @@ def test_use_does_not_lengthen_the_second() -> None:
     for tenths in range(30):
         resolver.seconds = tenths / 10
         resolver.by_token("known")
-    assert len(resolver.reads) == 3
+        eventually(lambda: not resolver._looking, 5, "the refresh to end")
+    assert 3 <= len(resolver.reads) <= 6
 
 
 def test_a_read_that_failed_is_not_remembered() -> None:
@@ -111,7 +161,7 @@ def test_names_that_cannot_be_never_reach_the_database_nor_the_memory(
     with pytest.raises(NotFound):
         find(resolver, name)
     assert resolver.reads == []
-    assert resolver._cache == {}
+    assert resolver._strangers == {}
 
 
 @given(st.text(max_size=210))
@@ -141,7 +191,9 @@ def test_the_cache_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(100):
         with pytest.raises(NotFound):
             resolver.by_token(f"n{number}" if number % 2 else f"not/a/name/{number}")
-        assert len(resolver._cache) <= 10
+        assert len(resolver._strangers) <= 10
+    assert resolver.by_token("known") == KNOWN
+    assert list(resolver._callbacks) == ["/t/known"], "those who guess push out nobody"
 
 
 def test_an_inactive_callback_is_refused() -> None:

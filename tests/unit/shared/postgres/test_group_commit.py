@@ -13,8 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-from shared.errors import RowRejected, Unavailable
+from shared.errors import OutcomeUnknown, RowRejected, Unavailable
 from shared.postgres import group_commit
+from shared.postgres.connections import NotConnected
 from shared.postgres.group_commit import GroupCommit, is_content_error, is_transient
 from tests.loops import Later, later
 
@@ -194,6 +195,32 @@ def test_an_outage_fails_the_impatient_and_not_the_patient() -> None:
         assert patient.submit(1, 1).result(10) == 1
 
 
+@pytest.mark.parametrize(
+    ("failures", "end"),
+    [
+        ([NotConnected("refused"), NotConnected("refused")], Unavailable),
+        ([psycopg2.OperationalError("cut"), NotConnected("refused")], OutcomeUnknown),
+        ([NotConnected("refused"), psycopg2.OperationalError("cut")], OutcomeUnknown),
+    ],
+)
+def test_whoever_may_have_been_stored_is_told_so_and_others_that_they_were_not(
+    failures: list[Exception], end: type[Unavailable]
+) -> None:
+    """Fails when a caller whose row was committed hears that nothing was accepted."""
+    left = list(failures)
+
+    def flush(rows: Sequence[int]) -> Sequence[int]:
+        if left:
+            raise left.pop(0)
+        return rows
+
+    with commits(flush) as group:
+        assert type(group.submit(1, 1).exception(5)) is end
+        left.append(NotConnected("refused"))
+        left.append(NotConnected("refused"))
+        assert type(group.submit(2, 1).exception(5)) is Unavailable, "each batch is judged by itself"
+
+
 def test_a_fault_of_ours_reaches_the_caller_and_the_thread_lives_on() -> None:
     def flush(rows: Sequence[int]) -> Sequence[int]:
         if 1 in rows:
@@ -330,7 +357,9 @@ def test_an_outage_amid_the_halving_fails_only_what_was_not_stored() -> None:
         group.start()
         assert futures[0].result(5) == 0
         assert isinstance(futures[1].exception(5), RowRejected)
-        assert [type(future.exception(5)) for future in futures[2:]] == [Unavailable, Unavailable]
+        ends = [future.exception(5) for future in futures[2:]]
+        assert [type(end) for end in ends] == [OutcomeUnknown, OutcomeUnknown]
+        assert ends[0] is not ends[1], "an error of many would hold the frames of all of them"
 
 
 def test_a_patient_writer_keeps_the_order_through_an_outage(monkeypatch: pytest.MonkeyPatch) -> None:
