@@ -99,6 +99,7 @@ def test_a_call_that_was_told_503_is_repeated_by_its_key(
     refused = call(callback, key)
     assert refused is not None
     assert (refused.status_code, "retry-after" in refused.headers) == (503, True)
+    assert refused.json()["code"] == "outcome_unknown", "it may have been recorded"
     assert all(cut.happened.is_set() for cut in cuts)
 
     again = call(callback, key)
