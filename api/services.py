@@ -31,6 +31,9 @@ from shared.threads import first_dead
 POOL_SIZE = 8
 READ_SECONDS = 5.0
 
+# Half the time of a call: a silent connection is noticed, and another one asked, within it.
+LOOK_UP_SECONDS = 1.5
+
 # For the public status of triggers and for hashing large bodies.
 INGRESS_THREADS = 4
 MAX_INGRESS_CALLS = 2_000
@@ -107,7 +110,7 @@ def make_services(settings: Settings) -> Services:
             urls=Urls(settings.base_url),
             deadline=Deadlines(settings.accept_timeout_seconds),
             resolver=Resolver(
-                open_database(settings.postgres, "resolve", pool_size=LOOK_UPS, call_seconds=READ_SECONDS)
+                open_database(settings.postgres, "resolve", pool_size=LOOK_UPS, call_seconds=LOOK_UP_SECONDS)
             ),
             recorder=recorder,
             outcomes=outcomes,
