@@ -66,6 +66,8 @@ def kept_response(response: HttpResponse) -> dict[str, Any]:
         },
         "truncated": response.truncated,
     }
+    if response.remark is not None:
+        kept["remark"] = response.remark
     text = _as_text(response)
     if text is None:
         kept["body"] = base64.b64encode(response.body).decode()

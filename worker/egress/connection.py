@@ -3,7 +3,8 @@
 Invariants:
 
 - Every address is checked at the moment when its socket is made, literals and names alike.
-- A response's head and all its bytes on the wire are bounded.
+- A response's head and all its bytes on the wire are bounded; what is odd about its framing is
+  noted (forgiving.py).
 - A connection takes nothing that was not asked for.
 - A connection that is given up is aborted, so a peer that does not read holds no memory of ours.
 - A request is sent once.
@@ -27,6 +28,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 
 from worker.egress.addresses import AddressGuard
 from worker.egress.errors import Phase
+from worker.egress.forgiving import ForgivingParser
 from worker.egress.resolver import GuardedResolver
 
 MAX_LINE_BYTES = 16 * 1024
@@ -92,7 +94,13 @@ class GuardedConnection(ResponseHandler):
         self._awaits_head = False
         self._allowed = 0
         self._allowed_for_body = 0
+        self._forgiving: ForgivingParser | None = None
         self.received = 0
+
+    @property
+    def remark(self) -> str | None:
+        """What was odd about the present response; with a remark it must be the last one here."""
+        return None if self._forgiving is None else self._forgiving.remark
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
@@ -101,6 +109,17 @@ class GuardedConnection(ResponseHandler):
     def connection_lost(self, exc: BaseException | None) -> None:
         self._connector.open.discard(self)
         super().connection_lost(exc)
+
+    def set_response_params(self, **params: Any) -> None:
+        """Make the parser of the next response."""
+        super().set_response_params(**params)
+        self._forgiving = ForgivingParser(self._parser, partial(self._fresh_parser, params))
+        self._parser = self._forgiving  # type: ignore[assignment]
+
+    def _fresh_parser(self, params: dict[str, Any]) -> Any:
+        super().set_response_params(**params)
+        fresh, self._parser = self._parser, self._forgiving  # type: ignore[assignment]
+        return fresh
 
     def expect_response(self, max_body_bytes: int | None) -> None:
         """Begin to count for the next response.

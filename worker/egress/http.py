@@ -8,13 +8,12 @@ is aborted: a peer that does not read holds no memory of ours. Whatever fails is
 EgressError.
 
 A few names of aiohttp that are not public carry this (_retry_connection, _factory, _acquired,
-_payload); tests/security fails if an upgrade changes what they do.
+_payload, _parser, _drain_helper); tests/security fails if an upgrade changes what they do.
 """
 
 from __future__ import annotations
 
 import asyncio
-import io
 import re
 import socket
 import ssl
@@ -31,7 +30,7 @@ from worker.egress.errors import EgressError, bad_request
 from worker.egress.messages import HttpRequest, HttpResponse
 from worker.egress.resolver import CACHE_SECONDS, GetAddrInfo, GuardedResolver, acting_tenant
 from worker.egress.translate import translate
-from worker.egress.wire import Destination, WireResponse, exchange, read_capped
+from worker.egress.wire import Destination, exchange
 
 # A larger body goes out in pieces, as fast as the peer reads.
 WHOLE_BODY_BYTES = 64 * 1024
@@ -175,34 +174,15 @@ class Egress:
     ) -> HttpResponse:
         token, tenant_token = current.set(progress), acting_tenant.set(request.tenant)
         try:
-            found = await self._send(destination, request, progress)
+            assert self._connector is not None
+            in_pieces = len(request.body) > WHOLE_BODY_BYTES
+            found = await exchange(self._connector, destination, request, progress, in_pieces=in_pieces)
         finally:
             current.reset(token)
             acting_tenant.reset(tenant_token)
             progress.abort_if_closed()
         headers = tuple((_text(name), _text(value)) for name, value in found.raw_headers)
-        return HttpResponse(found.status, headers, found.body, found.truncated)
-
-    async def _send(self, destination: Destination, request: HttpRequest, progress: Progress) -> WireResponse:
-        assert self._connector is not None
-        cap = request.max_response_bytes
-        if len(request.body) > WHOLE_BODY_BYTES:
-            return await _send_large(self.session, destination.url, request)
-        return await exchange(
-            self._connector, destination, request.method.upper(), request.headers, request.body, cap, progress
-        )
-
-
-async def _send_large(session: aiohttp.ClientSession, url: URL, request: HttpRequest) -> WireResponse:
-    """Send a body in pieces, as fast as the peer reads, through aiohttp's client."""
-    response = await session.request(
-        request.method, url, headers=request.headers, data=io.BytesIO(request.body), allow_redirects=False
-    )
-    try:
-        body, truncated = await read_capped(response.content, request.max_response_bytes)
-        return WireResponse(response.status, response.raw_headers, body, truncated)
-    finally:
-        response.close()  # does nothing when the connection is already back in the pool
+        return HttpResponse(found.status, headers, found.body, found.truncated, found.remark)
 
 
 def _is_being_cancelled() -> bool:

@@ -22,9 +22,11 @@ class HttpResponse(NamedTuple):
     """What came back. headers: in the order of the wire, without NUL, surrogates or other controls.
 
     body: the bytes of the wire, never decompressed. truncated: there was more, or would have been.
+    remark: what was odd about its framing.
     """
 
     status: int
     headers: tuple[tuple[str, str], ...]
     body: bytes
     truncated: bool
+    remark: str | None = None

@@ -1,23 +1,23 @@
-"""One small request on a guarded connection, without aiohttp's client on top.
+"""One request on a guarded connection, without aiohttp's client on top.
 
 Invariants:
 
-- All that connection.py promises of a connection holds here too. A request's head and body leave in
-  one write.
+- All that connection.py promises of a connection holds here too. A small request leaves in one
+  write, a large body as fast as the peer reads.
 - Nothing is added to it but Host, Accept-Encoding and Content-Length.
 - No redirect, cookie or second try exists here.
 
-A connection goes back to the pool only when its response was read to the end.
+A connection goes back to the pool only when its request was sent and its response read to the end,
+and nothing about it was odd.
 
 aiohttp's client would build a request, a response, their header maps and a task for each attempt,
-which costs three times what its connector and its parser do (docs/decisions/0007). Large bodies,
-which must be sent as fast as the peer reads, still go through it.
+which costs three times what its connector and its parser do (docs/decisions/0007).
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from contextlib import suppress
 from typing import NamedTuple
 
 import aiohttp
@@ -34,9 +34,11 @@ from worker.egress.connection import (
     GuardedConnector,
     Progress,
 )
+from worker.egress.forgiving import is_interim
+from worker.egress.messages import HttpRequest
 
 READ_BUFFER_BYTES = 64 * 1024
-SWITCHING_PROTOCOLS = 101
+PIECE_BYTES = 64 * 1024
 
 # An absent body needs no Content-Length.
 _WITHOUT_BODY = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
@@ -64,76 +66,103 @@ class Destination(aiohttp.ClientRequest):
 class WireResponse(NamedTuple):
     """What came back.
 
-    raw_headers: as on the wire. body: undecoded; truncated: there was more than the cap.
+    raw_headers: as on the wire. body: undecoded; truncated: there was more than the cap. remark:
+    what was odd about its framing.
     """
 
     status: int
     raw_headers: tuple[tuple[bytes, bytes], ...]
     body: bytes
     truncated: bool
+    remark: str | None
 
 
 async def exchange(
     connector: GuardedConnector,
     destination: Destination,
-    method: str,
-    headers: Mapping[str, str],
-    body: bytes,
-    max_response_bytes: int,
+    request: HttpRequest,
     progress: Progress,
+    *,
+    in_pieces: bool,
 ) -> WireResponse:
     """Send one request and read its response.
 
-    The caller has checked the message and keeps the deadline.
+    The caller has checked the message and keeps the deadline. in_pieces: the body goes out as fast
+    as the peer reads, while an early answer is read.
     """
     connection = await connector.connect(destination, [], NO_TIMEOUT)
+    upload: asyncio.Task[None] | None = None
     is_whole = False
     try:
         protocol = connection.protocol
         assert isinstance(protocol, GuardedConnection)
-        protocol.set_response_params(
-            skip_payload=method == hdrs.METH_HEAD,
-            read_until_eof=True,
-            auto_decompress=False,
-            read_bufsize=READ_BUFFER_BYTES,
-            max_line_size=MAX_LINE_BYTES,
-            max_field_size=MAX_FIELD_BYTES,
-            max_headers=MAX_HEADERS,
-        )
-        protocol.expect_response(max_response_bytes)
-        progress.begin(protocol, has_body=bool(body))
-        _write(protocol, destination, method, headers, body)
-        progress.phase = "receive"
+        _expect_response(protocol, request)
+        progress.begin(protocol, has_body=bool(request.body))
+        head = _head(destination, request)
+        if in_pieces:
+            upload = asyncio.create_task(_upload(protocol, head, request.body, progress))
+        else:
+            _transport(protocol).write(head + request.body)
+            progress.phase = "receive"
         message, payload = await protocol.read()
-        while 100 <= message.code < 200 and message.code != SWITCHING_PROTOCOLS:
+        while is_interim(message):
             message, payload = await protocol.read()
-        content, truncated = await read_capped(payload, max_response_bytes)
-        is_whole = not truncated
-        return WireResponse(message.code, message.raw_headers, content, truncated)
+        content, truncated = await read_capped(payload, request.max_response_bytes)
+        remark = protocol.remark
+        is_whole = not truncated and remark is None and (upload is None or upload.done())
+        return WireResponse(message.code, message.raw_headers, content, truncated, remark)
     finally:
+        if upload is not None:
+            upload.cancel()
         if is_whole:
             connection.release()
         else:
             connection.close()
 
 
-def _write(
-    protocol: GuardedConnection,
-    destination: Destination,
-    method: str,
-    headers: Mapping[str, str],
-    body: bytes,
-) -> None:
+def _expect_response(protocol: GuardedConnection, request: HttpRequest) -> None:
+    protocol.set_response_params(
+        skip_payload=request.method.upper() == hdrs.METH_HEAD,
+        read_until_eof=True,
+        auto_decompress=False,
+        read_bufsize=READ_BUFFER_BYTES,
+        max_line_size=MAX_LINE_BYTES,
+        max_field_size=MAX_FIELD_BYTES,
+        max_headers=MAX_HEADERS,
+    )
+    protocol.expect_response(request.max_response_bytes)
+
+
+def _head(destination: Destination, request: HttpRequest) -> bytes:
+    method = request.method.upper()
+    lines = [method, destination.after_method]
+    for name, value in request.headers.items():
+        lines += (name, ": ", value, "\r\n")
+    if request.body or method not in _WITHOUT_BODY:
+        lines.append(f"Content-Length: {len(request.body)}\r\n")
+    lines.append("\r\n")
+    return "".join(lines).encode("ascii")
+
+
+def _transport(protocol: GuardedConnection) -> asyncio.Transport:
     transport = protocol.transport
     if transport is None or transport.is_closing():
         raise aiohttp.ClientConnectionResetError("The connection was closed before the request was sent.")
-    lines = [method, destination.after_method]
-    for name, value in headers.items():
-        lines += (name, ": ", value, "\r\n")
-    if body or method not in _WITHOUT_BODY:
-        lines.append(f"Content-Length: {len(body)}\r\n")
-    lines.append("\r\n")
-    transport.write("".join(lines).encode("ascii") + body)
+    return transport
+
+
+async def _upload(protocol: GuardedConnection, head: bytes, body: bytes, progress: Progress) -> None:
+    """Send head and body as fast as the peer reads.
+
+    When the connection breaks, whoever waits for the response hears of it.
+    """
+    with suppress(ConnectionError, aiohttp.ClientConnectionError):
+        _transport(protocol).write(head)
+        pieces = memoryview(body)
+        for begin in range(0, len(body), PIECE_BYTES):
+            _transport(protocol).write(pieces[begin : begin + PIECE_BYTES])
+            await protocol._drain_helper()
+        progress.phase = "receive"
 
 
 async def read_capped(content: aiohttp.StreamReader, cap: int) -> tuple[bytes, bool]:
