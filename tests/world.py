@@ -23,7 +23,7 @@ class World:
         self._last_action_id = UUID(int=0)
 
     def action(self, order: int = 0, **fields: Any) -> UUID:
-        """One of the callback, an HTTP_POST by default to nowhere. Later ones: higher ids."""
+        """An action of the callback, an HTTP_POST to nowhere by default. Ids are in order."""
         while (action_id := new_id()) <= self._last_action_id:
             pass  # keys of one ms are in no order; executions are ranked by these
         self._last_action_id = action_id

@@ -21,9 +21,9 @@ from collections.abc import Callable, Mapping
 from functools import lru_cache, partial
 
 import aiohttp
-from yarl import URL
 
 from shared.config import Settings
+from shared.http_urls import HttpUrl, read_url
 from worker.egress.addresses import AddressGuard
 from worker.egress.connection import GuardedConnector, Progress, current, open_session
 from worker.egress.errors import EgressError, bad_request
@@ -57,13 +57,9 @@ _STOPPED = "The worker stopped before the request was sent."
 
 # RFC 9110 §5.6.2.
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-
-# After IDNA; no scope ids, no percent-encoding.
-_HOST = re.compile(r"[0-9A-Za-z._:-]+")
 _FIELD_VALUE = re.compile(r"[\t\x20-\x7e]*")
 _TOKENS = re.compile(rf"{_TOKEN.pattern}(?:\n{_TOKEN.pattern})*")
 _FIELD_VALUES = re.compile(r"[\t\x20-\x7e\n]*")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _CONTROL_BUT_TAB = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f]")
 
 
@@ -190,20 +186,12 @@ def _is_being_cancelled() -> bool:
     return task is None or task.cancelling() > 0
 
 
-def _read_url(text: str) -> URL:
-    """Parse a URL that can be sent to, or raise EgressError. No message repeats any part of it."""
-    if _CONTROL.search(text):  # yarl would drop them silently
-        raise bad_request("The URL holds a control character.")
+def _read_url(text: str) -> HttpUrl:
+    """Read a URL that can be sent to, or raise EgressError. No message repeats any part of it."""
     try:
-        text.encode()  # yarl drops lone surrogates, too
-        url = URL(text)
-    except ValueError:
-        raise bad_request("This is not a URL.") from None
-    if url.scheme not in ("http", "https") or not _HOST.fullmatch(url.raw_host or ""):
-        raise bad_request("A URL starts with http:// or https:// and names a host.")
-    if url.raw_user is not None or url.raw_password is not None:
-        raise bad_request("A URL must not hold a user name or password; use an Authorization header.")
-    return url
+        return read_url(text)
+    except ValueError as error:
+        raise bad_request(f"The request cannot be sent: {error}.") from None
 
 
 def _check_message(request: HttpRequest) -> None:

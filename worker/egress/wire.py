@@ -23,8 +23,8 @@ from typing import NamedTuple
 import aiohttp
 from aiohttp import hdrs
 from aiohttp.client_reqrep import ConnectionKey
-from yarl import URL
 
+from shared.http_urls import HttpUrl
 from worker.egress.connection import (
     MAX_FIELD_BYTES,
     MAX_HEADERS,
@@ -47,16 +47,15 @@ _WITHOUT_BODY = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 class Destination(aiohttp.ClientRequest):
     """Where the requests to one URL go: what the connector asks of a request, made once.
 
-    It is never sent itself.
+    It is never sent itself: aiohttp would write the target in a spelling of its own.
     """
 
-    def __init__(self, url: URL, loop: asyncio.AbstractEventLoop) -> None:
-        super().__init__(hdrs.METH_POST, url, loop=loop)
+    def __init__(self, url: HttpUrl, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(hdrs.METH_POST, url.origin, loop=loop)
         self._key = super().connection_key
-        self.name = f"{url.host_subcomponent}:{url.port}"
-        self.after_method = (
-            f" {url.raw_path_qs} HTTP/1.1\r\nHost: {self.headers[hdrs.HOST]}\r\nAccept-Encoding: identity\r\n"
-        )
+        self.name = f"{url.origin.host_subcomponent}:{url.origin.port}"
+        host = self.headers[hdrs.HOST]
+        self.after_method = f" {url.target} HTTP/1.1\r\nHost: {host}\r\nAccept-Encoding: identity\r\n"
 
     @property
     def connection_key(self) -> ConnectionKey:
