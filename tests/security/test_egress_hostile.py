@@ -433,6 +433,20 @@ def test_a_connection_is_kept_alive_and_nothing_is_added_to_a_request(loop: str)
     run(loop, story())
 
 
+@both_ways
+def test_headers_of_any_bytes_but_controls_are_sent_as_they_are(loop: str, body: bytes) -> None:
+    values = {"X-Latin": b"caf\xe9", "X-Utf8": b"caf\xc3\xa9\t\xff", "X-None": b""}
+
+    async def story() -> None:
+        async with HostilePeer(peers.answers(OK)) as peer, started() as egress:
+            assert (await egress.request(post(peer.url(), body=body, opaque=values))).status == 200
+            (head,) = peer.requests
+            sent = dict(line.split(b": ", 1) for line in head.rstrip().split(b"\r\n")[1:])
+            assert {name: sent[name.encode()] for name in values} == values
+
+    run(loop, story())
+
+
 @both_loops
 def test_a_large_body_arrives_whole(loop: str) -> None:
     async def story() -> None:
@@ -487,6 +501,12 @@ BAD_REQUESTS: list[dict[str, Any]] = [
     {"headers": {"Transfer-Encoding": "chunked"}},
     {"headers": {"Connection": "upgrade"}},
     {"headers": {"Expect": "100-continue"}},
+    {"opaque": {"X": b"a\r\nY: b"}},
+    {"opaque": {"X": b"a\x00\xe9"}},
+    {"opaque": {"X": b"\x7f"}},
+    {"opaque": {"X: y\r\nZ": b"a"}},
+    {"opaque": {"Content-Length": b"0"}},
+    {"opaque": {"X\u00e9": b"a"}},
     {"method": "GET / HTTP/1.1\r\nX: y"},
     {"method": "CONNECT"},
     {"method": ""},

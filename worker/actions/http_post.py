@@ -20,6 +20,7 @@ from shared.action_types.http_post import Config
 from shared.crypto import sign, signing_key
 from worker.actions.contract import AttemptStamp, ExecutionContext, Outcome
 from worker.actions.http_answers import kept_response, outcome_of_error, retry_after_seconds
+from worker.actions.passed_on import passed_on
 from worker.egress.errors import EgressError
 from worker.egress.http import Egress
 from worker.egress.messages import HttpRequest, HttpResponse
@@ -36,11 +37,13 @@ RETRYABLE_STATUS = frozenset({408, 425, 429})
 class Post(NamedTuple):
     """A request without what depends on the attempt. It shows nothing of itself: it holds secrets.
 
-    headers: all that are the same on each attempt. keys: of the secrets that sign, newest first.
+    headers: all that are the same on each attempt; opaque: those of other bytes than ASCII. keys:
+    of the secrets that sign, newest first.
     """
 
     url: str
     headers: dict[str, str]
+    opaque: dict[str, bytes]
     body: bytes
     timeout_ms: int
     max_response_bytes: int
@@ -61,11 +64,10 @@ def prepare(action: ActionRecord, context: ExecutionContext) -> Post:
     """Build what is sent. Raises Invalid for a config or a secret that cannot be used."""
     config = parse_config("HTTP_POST", action.config)
     assert isinstance(config, Config)
-    body, content_type = _body(config, context)
+    own = {name.lower(): value for name, value in config.headers.items()}
+    body, described, opaque = _body(config, context, own)
     webhook_id = str(context.execution_id)
-    headers = {"user-agent": USER_AGENT, "content-type": content_type}
-    for name, value in config.headers.items():
-        headers[name.lower()] = value
+    headers = {"user-agent": USER_AGENT, **described, **own}
     headers["webhook-id"] = webhook_id
     headers["pointsman-trigger-id"] = str(context.trigger.id)
     headers["pointsman-action-id"] = str(action.id)
@@ -73,6 +75,7 @@ def prepare(action: ActionRecord, context: ExecutionContext) -> Post:
     return Post(
         url=config.url or context.callback.url,
         headers=headers,
+        opaque=opaque,
         body=body,
         timeout_ms=context.callback.timeout_ms,
         max_response_bytes=context.limits.max_response_bytes,
@@ -82,12 +85,15 @@ def prepare(action: ActionRecord, context: ExecutionContext) -> Post:
     )
 
 
-def _body(config: Config, context: ExecutionContext) -> tuple[bytes, str]:
+def _body(
+    config: Config, context: ExecutionContext, own: dict[str, str]
+) -> tuple[bytes, dict[str, str], dict[str, bytes]]:
+    """The body and the headers that say what it is."""
     if config.body is None:
-        return context.trigger.body, context.trigger.content_type or "application/octet-stream"
+        return context.trigger.body, *passed_on(context.trigger, own)
     if isinstance(config.body, str):
-        return config.body.encode(), "text/plain; charset=utf-8"
-    return json.dumps(config.body, allow_nan=False).encode(), "application/json"
+        return config.body.encode(), {"content-type": "text/plain; charset=utf-8"}, {}
+    return json.dumps(config.body, allow_nan=False).encode(), {"content-type": "application/json"}, {}
 
 
 def stamped(post: Post, stamp: AttemptStamp) -> HttpRequest:
@@ -107,6 +113,7 @@ def stamped(post: Post, stamp: AttemptStamp) -> HttpRequest:
         timeout_ms=post.timeout_ms,
         max_response_bytes=post.max_response_bytes,
         tenant=post.tenant,
+        opaque=post.opaque,
     )
 
 

@@ -58,6 +58,7 @@ _STOPPED = "The worker stopped before the request was sent."
 # RFC 9110 §5.6.2.
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _FIELD_VALUE = re.compile(r"[\t\x20-\x7e]*")
+_OPAQUE_VALUE = re.compile(rb"[\t\x20-\x7e\x80-\xff]*")
 _TOKENS = re.compile(rf"{_TOKEN.pattern}(?:\n{_TOKEN.pattern})*")
 _FIELD_VALUES = re.compile(r"[\t\x20-\x7e\n]*")
 _CONTROL_BUT_TAB = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f]")
@@ -200,15 +201,22 @@ def _check_message(request: HttpRequest) -> None:
     """
     if not _TOKEN.fullmatch(request.method) or request.method.upper() == "CONNECT":
         raise bad_request("This is not a method that can be sent.")
-    if _can_be_sent(request.headers):
-        return
-    for name, value in request.headers.items():
-        if not _TOKEN.fullmatch(name):
-            raise bad_request("A header's name holds a character that cannot be sent.")
-        if name.lower() in FRAMING_HEADERS:
-            raise bad_request(f"The header {name} is set by Pointsman and cannot be overridden.")
-        if not _FIELD_VALUE.fullmatch(value):
-            raise bad_request(f"The header {name} holds a character other than printable ASCII.")
+    if not _can_be_sent(request.headers):
+        for name, value in request.headers.items():
+            _check_name(name)
+            if not _FIELD_VALUE.fullmatch(value):
+                raise bad_request(f"The header {name} holds a character other than printable ASCII.")
+    for name, raw in request.opaque.items():
+        _check_name(name)
+        if not _OPAQUE_VALUE.fullmatch(raw):
+            raise bad_request(f"The header {name} holds a control character.")
+
+
+def _check_name(name: str) -> None:
+    if not _TOKEN.fullmatch(name):
+        raise bad_request("A header's name holds a character that cannot be sent.")
+    if name.lower() in FRAMING_HEADERS:
+        raise bad_request(f"The header {name} is set by Pointsman and cannot be overridden.")
 
 
 def _can_be_sent(headers: Mapping[str, str]) -> bool:

@@ -137,10 +137,12 @@ def _head(destination: Destination, request: HttpRequest) -> bytes:
     lines = [method, destination.after_method]
     for name, value in request.headers.items():
         lines += (name, ": ", value, "\r\n")
+    for name, raw in request.opaque.items():
+        lines += (name, ": ", raw.decode("latin-1"), "\r\n")
     if request.body or method not in _WITHOUT_BODY:
         lines.append(f"Content-Length: {len(request.body)}\r\n")
     lines.append("\r\n")
-    return "".join(lines).encode("ascii")
+    return "".join(lines).encode("latin-1")
 
 
 def _transport(protocol: GuardedConnection) -> asyncio.Transport:

@@ -40,7 +40,10 @@ IDENTITY = {name for name in FORBIDDEN_HEADERS if name.startswith(("webhook-", "
 
 
 def context(
-    *secrets: str, body: bytes = BODY, content_type: str | None = "application/json"
+    *secrets: str,
+    body: bytes = BODY,
+    content_type: str | None = "application/json",
+    headers: str = "[]",
 ) -> ExecutionContext:
     return ExecutionContext(
         trigger=TriggerRecord(
@@ -50,7 +53,7 @@ def context(
             method="POST",
             path="/t/x",
             query="",
-            headers="[]",
+            headers=headers,
             content_type=content_type,
             body=body,
             received_at=datetime.now(UTC),
