@@ -156,3 +156,92 @@ def test_what_stands_behind_an_answer_is_given_to_nobody_else(
             if request.target == b"/one":
                 spoiled.add(request.connection)
         assert len(spoiled) == 3
+
+
+def status(code: int, *lines: str) -> bytes:
+    head = "".join(f"{line}\r\n" for line in lines)
+    return f"HTTP/1.1 {code} X\r\n{head}Content-Length: 0\r\n\r\n".encode()
+
+
+def retried(pointsman: Running, url: str, **retry: Any) -> dict[str, Any]:
+    callback = pointsman.callback(url)
+    pointsman.primary(callback, retry={"maxAttempts": 3, "schedule": [0.1], **retry})
+    return callback
+
+
+@pytest.mark.parametrize("code", [301, 304, 401, 403, 404, 408, 409, 425, 429, 451, 499, 500, 502, 599])
+def test_a_receiver_that_is_wrong_for_a_while_gets_the_event_all_the_same(
+    pointsman: Running, other_tenant: Running, code: int
+) -> None:
+    """Fails when a proxy's 404 during a deployment ends a delivery for good."""
+    with RawReceiver({"/ours": [status(code), OK], "/theirs": [status(code), status(code), OK]}) as receiver:
+        ours, theirs = (
+            retried(pointsman, receiver.url("/ours")),
+            retried(other_tenant, receiver.url("/theirs")),
+        )
+        first = pointsman.fire(ours, content=b"ours")
+        second = other_tenant.fire(theirs, content=b"theirs")
+        for tenant, trigger_id, attempts in ((pointsman, first, 2), (other_tenant, second, 3)):
+            (execution,) = tenant.ended(trigger_id)["executions"]
+            assert (execution["status"], execution["attempt"]) == ("SUCCESS", attempts)
+            assert {earlier["statusCode"] for earlier in execution["history"]} == {code}
+        assert [request.body for request in receiver.got("/ours")] == [b"ours"] * 2
+        assert [request.body for request in receiver.got("/theirs")] == [b"theirs"] * 3
+
+
+@pytest.mark.parametrize("code", [400, 405, 413, 414, 415, 422, 431, 501, 505, 508])
+def test_what_no_repetition_can_change_ends_at_once(pointsman: Running, code: int) -> None:
+    with RawReceiver({"/": [status(code, "Retry-After: 1"), OK]}) as receiver:
+        (execution,) = pointsman.ended(pointsman.fire(retried(pointsman, receiver.url())))["executions"]
+        assert (execution["status"], execution["attempt"]) == ("FAILED", 1)
+        assert execution["error"].startswith(f"http_{code}: ")
+
+
+def test_which_statuses_end_at_once_is_the_actions_to_say(pointsman: Running) -> None:
+    answers = {"/none": [status(400), OK], "/own": [status(400), status(404), OK]}
+    with RawReceiver(answers) as receiver:
+        none = retried(pointsman, receiver.url("/none"), permanentStatuses=[])
+        own = retried(pointsman, receiver.url("/own"), permanentStatuses=[301, 404])
+        ended = [pointsman.ended(pointsman.fire(callback))["executions"][0] for callback in (none, own)]
+        assert [(e["status"], e["attempt"]) for e in ended] == [("SUCCESS", 2), ("FAILED", 2)]
+        assert ended[1]["error"].startswith("http_404: ")
+
+
+@pytest.mark.parametrize("statuses", [[200], [299], [600], ["404"], [404.5], [True], 404, None])
+def test_only_statuses_of_failures_can_be_permanent(pointsman: Running, statuses: Any) -> None:
+    callback = pointsman.callback("http://127.0.0.1:1/")
+    action = {
+        "type": "HTTP_POST",
+        "config": {"target": "callback_url"},
+        "retry": {"permanentStatuses": statuses},
+    }
+    answer = pointsman.api.post(f"/api/v1/callbacks/{callback['id']}/actions", json=action)
+    assert (answer.status_code, answer.json()["code"]) == (422, "bad_retry")
+    assert "permanentStatuses" in answer.json()["detail"]
+
+
+def test_a_410_switches_off_though_every_status_may_be_repeated(pointsman: Running) -> None:
+    with RawReceiver({"/": [status(410), OK]}) as receiver:
+        callback = retried(pointsman, receiver.url(), permanentStatuses=[])
+        (execution,) = pointsman.ended(pointsman.fire(callback))["executions"]
+        assert (execution["status"], execution["attempt"]) == ("FAILED", 1)
+        assert pointsman.ended(pointsman.fire(callback))["reason"] == "no_enabled_action"
+
+
+@pytest.mark.parametrize(
+    ("location", "named"),
+    [
+        ("https://new.example:8443/hook?token=canary#canary", "https://new.example:8443/hook"),
+        ("https://user:canary@new.example/hook", "https://new.example/hook"),
+        ("/other?canary", "/other"),
+        ("//user:canary@new.example/other", "//new.example/other"),
+        ("https://new.example/" + "x" * 3_000, "https://new.example/" + "x" * 100),
+    ],
+)
+def test_a_redirect_is_tried_again_and_says_where_to(pointsman: Running, location: str, named: str) -> None:
+    with RawReceiver({"/": [status(307, f"Location: {location}")]}) as receiver:
+        (execution,) = pointsman.ended(pointsman.fire(retried(pointsman, receiver.url())))["executions"]
+        assert (execution["status"], execution["attempt"]) == ("FAILED", 3)
+        assert f"to {named}" in execution["error"]
+        assert "canary" not in execution["error"]
+        assert len(execution["error"]) < 500

@@ -19,7 +19,7 @@ from shared.action_types import parse_config
 from shared.action_types.http_post import Config
 from shared.crypto import sign, signing_key
 from worker.actions.contract import AttemptStamp, ExecutionContext, Outcome
-from worker.actions.http_answers import kept_response, outcome_of_error, retry_after_seconds
+from worker.actions.http_answers import kept_response, outcome_of_error, retry_after_seconds, shown_location
 from worker.actions.passed_on import passed_on
 from worker.egress.errors import EgressError
 from worker.egress.http import Egress
@@ -29,9 +29,7 @@ from worker.records import ActionRecord
 DOOR = Egress
 
 USER_AGENT = "Pointsman/0.1"
-
-# Besides every 5xx.
-RETRYABLE_STATUS = frozenset({408, 425, 429})
+GONE = 410
 
 
 class Post(NamedTuple):
@@ -130,28 +128,32 @@ async def perform(request: Post, stamp: AttemptStamp, door: Egress) -> HttpRespo
 def classify(delivery: HttpResponse | EgressError) -> Outcome:
     """Say how the attempt ended.
 
-    2xx succeeds. Connection errors, timeouts, 408, 425, 429 and 5xx can be tried again; 410 asks
-    never to be called again; everything else is permanent, 3xx included, since no redirect is
-    followed.
+    2xx succeeds. 410 asks never to be called again. Everything else can be tried again, 3xx
+    included, since no redirect is followed; which statuses cannot is for the action's `retry` to
+    say. A request that cannot be sent, or not to there, is permanent.
     """
     if isinstance(delivery, EgressError):
         return outcome_of_error(delivery)
     status = delivery.status
+    is_success, is_gone = 200 <= status < 300, status == GONE
     return Outcome(
-        success=200 <= status < 300,
-        code="ok" if 200 <= status < 300 else f"http_{status}",
-        error=None if 200 <= status < 300 else _explain(status),
-        retryable=status in RETRYABLE_STATUS or status >= 500,
+        success=is_success,
+        code="ok" if is_success else f"http_{status}",
+        error=None if is_success else _explain(delivery),
+        retryable=not is_success and not is_gone,
         status_code=status,
         retry_after_seconds=retry_after_seconds(delivery),
-        gone=status == 410,
+        gone=is_gone,
         response=kept_response(delivery),
     )
 
 
-def _explain(status: int) -> str:
+def _explain(response: HttpResponse) -> str:
+    status = response.status
     if 300 <= status < 400:
-        return f"The receiver answered {status}; redirects are not followed. Use the final URL."
-    if status == 410:
+        location = shown_location(response)
+        answer = f"{status} and points to {location}" if location else str(status)
+        return f"The receiver answered {answer}; redirects are not followed. Use the final URL."
+    if status == GONE:
         return "The receiver answered 410 Gone: it asks not to be called again. The action was switched off."
     return f"The receiver answered {status}."
