@@ -20,22 +20,28 @@ CONTENT_TYPE = "content-type"
 
 # Besides the type, which has a column of its own.
 _IN_HEADERS = ("content-encoding", "content-language")
-_QUOTED = tuple(f'"{name}"' for name in _IN_HEADERS)
+_QUOTED_CODING, _QUOTED_LANGUAGE = (f'"{name}"' for name in _IN_HEADERS)
 _OPAQUE = re.compile(rb"[\t\x20-\x7e\x80-\xff]+")
 
 
 def passed_on(trigger: TriggerRecord, own: Container[str]) -> tuple[dict[str, str], dict[str, bytes]]:
     """The headers of printable ASCII, and those of any bytes.
 
-    own: names, in lower case, that the action sets itself.
+    own: names, in lower case, that the action sets itself. None of them is among the latter.
     """
+    described = {CONTENT_TYPE: trigger.content_type or JUST_BYTES}
+    # Few calls have them, and reading all headers of each would cost more than the rest.
+    if _QUOTED_CODING in trigger.headers or _QUOTED_LANGUAGE in trigger.headers:
+        described |= _in_headers(trigger.headers)
+    elif _is_plain(described[CONTENT_TYPE]):
+        return described, {}
     plain: dict[str, str] = {}
     opaque: dict[str, bytes] = {}
-    for name, value in _described(trigger).items():
-        if name in own:
-            continue
-        if value.isascii() and value.isprintable():
+    for name, value in described.items():
+        if _is_plain(value):
             plain[name] = value
+        elif name in own:
+            continue
         elif (raw := _as_it_came(value)) is not None:
             opaque[name] = raw
         elif name == CONTENT_TYPE:
@@ -43,14 +49,16 @@ def passed_on(trigger: TriggerRecord, own: Container[str]) -> tuple[dict[str, st
     return plain, opaque
 
 
-def _described(trigger: TriggerRecord) -> dict[str, str]:
-    found = {CONTENT_TYPE: trigger.content_type or JUST_BYTES}
-    # Few calls have them, and reading all headers of each would cost more than the rest.
-    if any(name in trigger.headers for name in _QUOTED):
-        for name, value in json.loads(trigger.headers):
-            if name in _IN_HEADERS and value:
-                found[name] = f"{found[name]}, {value}" if name in found else value
+def _in_headers(headers: str) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for name, value in json.loads(headers):
+        if name in _IN_HEADERS and value:
+            found[name] = f"{found[name]}, {value}" if name in found else value
     return found
+
+
+def _is_plain(value: str) -> bool:
+    return value.isascii() and value.isprintable()
 
 
 def _as_it_came(value: str) -> bytes | None:

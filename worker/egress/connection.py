@@ -31,6 +31,7 @@ from worker.egress.errors import Phase
 from worker.egress.forgiving import ForgivingParser
 from worker.egress.resolver import GuardedResolver
 
+READ_BUFFER_BYTES = 64 * 1024
 MAX_LINE_BYTES = 16 * 1024
 
 # Sites send Content-Security-Policy of tens of kB with a good answer.
@@ -110,14 +111,25 @@ class GuardedConnection(ResponseHandler):
         self._connector.open.discard(self)
         super().connection_lost(exc)
 
-    def set_response_params(self, **params: Any) -> None:
-        """Make the parser of the next response."""
-        super().set_response_params(**params)
-        self._forgiving = ForgivingParser(self._parser, partial(self._fresh_parser, params))
+    def read_forgivingly(self, *, skip_payload: bool) -> None:
+        """Make the parser of the next response. skip_payload: it has none, as that to a HEAD."""
+        self._make_parser(skip_payload)
+        self._forgiving = ForgivingParser(self._parser, self._make_fresh_parser)
         self._parser = self._forgiving  # type: ignore[assignment]
 
-    def _fresh_parser(self, params: dict[str, Any]) -> Any:
-        super().set_response_params(**params)
+    def _make_parser(self, skip_payload: bool) -> None:
+        self.set_response_params(
+            skip_payload=skip_payload,
+            read_until_eof=True,
+            auto_decompress=False,
+            read_bufsize=READ_BUFFER_BYTES,
+            max_line_size=MAX_LINE_BYTES,
+            max_field_size=MAX_FIELD_BYTES,
+            max_headers=MAX_HEADERS,
+        )
+
+    def _make_fresh_parser(self) -> Any:
+        self._make_parser(self._skip_payload)
         fresh, self._parser = self._parser, self._forgiving  # type: ignore[assignment]
         return fresh
 

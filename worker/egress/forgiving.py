@@ -52,17 +52,17 @@ class ForgivingParser:
     parser: what reads. fresh: makes another such parser. remark: what was odd, None so far.
     """
 
-    __slots__ = ("_body", "_ended", "_fresh", "_parser", "_refusal", "_searched", "_seen", "remark")
+    # Defaults of the class, since most answers come whole and change none of them.
+    remark: str | None = None
+    _body: StreamReader | None = None
+    _ended = False
+    _kept: bytearray | None = None  # of a head that has not come whole
+    _searched = 0  # up to where its end is not
+    _refusal: HttpProcessingError | None = None
 
     def __init__(self, parser: Any, fresh: Callable[[], Any]) -> None:
         self._parser = parser
         self._fresh = fresh
-        self._refusal: HttpProcessingError | None = None  # of the head that has not come whole
-        self._seen = bytearray()  # of it
-        self._searched = 0  # up to where its end is not
-        self._body: StreamReader | None = None
-        self._ended = False
-        self.remark: str | None = None
 
     def feed_data(self, data: bytes) -> Found:
         """Read a piece.
@@ -73,18 +73,22 @@ class ForgivingParser:
         if self._body is not None:
             self._feed_body(data)
             return _NOTHING
-        if self._refusal is None:
-            try:
-                found: Found = self._parser.feed_data(data)
-            except HttpProcessingError as error:
-                self._seen += data
-                return self._read_again(error), False, b""
-            messages = self._begin(found[0])
-            if self._body is None:
-                self._seen += data
-            return messages, found[1], found[2]
-        self._seen += data
-        return self._read_again(self._refusal), False, b""
+        if self._refusal is not None:
+            self._seen.extend(data)
+            return self._read_again(self._refusal), False, b""
+        try:
+            found: Found = self._parser.feed_data(data)
+        except HttpProcessingError as error:
+            self._seen.extend(data)
+            return self._read_again(error), False, b""
+        messages = found[0]
+        if len(messages) == 1 and messages[0][0].code >= 200 and messages[0][1].is_eof():
+            self._body = messages[0][1]
+            return found
+        messages = self._begin(messages)
+        if self._body is None:
+            self._seen.extend(data)
+        return messages, found[1], found[2]
 
     def feed_eof(self) -> Any:
         """The connection ended."""
@@ -93,6 +97,12 @@ class ForgivingParser:
     def pause_reading(self) -> None:
         """Whoever reads the body has enough for now; feed_data(b"") goes on."""
         self._parser.pause_reading()
+
+    @property
+    def _seen(self) -> bytearray:
+        if self._kept is None:
+            self._kept = bytearray()
+        return self._kept
 
     def _begin(self, messages: Sequence[Message]) -> Sequence[Message]:
         """Note which of them is the answer; returns it and those before it."""
@@ -104,7 +114,7 @@ class ForgivingParser:
                 self._note(BEHIND)
                 self._ended = True
                 return messages[: place + 1]
-            if not message.chunked and not body.is_eof() and hdrs.TRANSFER_ENCODING in message.headers:
+            if not body.is_eof() and not message.chunked and hdrs.TRANSFER_ENCODING in message.headers:
                 self._note(CODING)
                 if not _says_close(message):
                     # Nothing tells the end: what came with the head is the body.

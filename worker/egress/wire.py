@@ -26,9 +26,6 @@ from aiohttp.client_reqrep import ConnectionKey
 
 from shared.http_urls import HttpUrl
 from worker.egress.connection import (
-    MAX_FIELD_BYTES,
-    MAX_HEADERS,
-    MAX_LINE_BYTES,
     NO_TIMEOUT,
     GuardedConnection,
     GuardedConnector,
@@ -37,7 +34,6 @@ from worker.egress.connection import (
 from worker.egress.forgiving import is_interim
 from worker.egress.messages import HttpRequest
 
-READ_BUFFER_BYTES = 64 * 1024
 PIECE_BYTES = 64 * 1024
 
 # An absent body needs no Content-Length.
@@ -90,21 +86,23 @@ async def exchange(
     as the peer reads, while an early answer is read.
     """
     connection = await connector.connect(destination, [], NO_TIMEOUT)
+    method = request.method.upper()
     upload: asyncio.Task[None] | None = None
     is_whole = False
     try:
         protocol = connection.protocol
         assert isinstance(protocol, GuardedConnection)
-        _expect_response(protocol, request)
+        protocol.read_forgivingly(skip_payload=method == hdrs.METH_HEAD)
+        protocol.expect_response(request.max_response_bytes)
         progress.begin(protocol, has_body=bool(request.body))
-        head = _head(destination, request)
+        head = _head(destination, method, request)
         if in_pieces:
             upload = asyncio.create_task(_upload(protocol, head, request.body, progress))
         else:
             _transport(protocol).write(head + request.body)
             progress.phase = "receive"
         message, payload = await protocol.read()
-        while is_interim(message):
+        while message.code < 200 and is_interim(message):
             message, payload = await protocol.read()
         content, truncated = await read_capped(payload, request.max_response_bytes)
         remark = protocol.remark
@@ -119,26 +117,13 @@ async def exchange(
             connection.close()
 
 
-def _expect_response(protocol: GuardedConnection, request: HttpRequest) -> None:
-    protocol.set_response_params(
-        skip_payload=request.method.upper() == hdrs.METH_HEAD,
-        read_until_eof=True,
-        auto_decompress=False,
-        read_bufsize=READ_BUFFER_BYTES,
-        max_line_size=MAX_LINE_BYTES,
-        max_field_size=MAX_FIELD_BYTES,
-        max_headers=MAX_HEADERS,
-    )
-    protocol.expect_response(request.max_response_bytes)
-
-
-def _head(destination: Destination, request: HttpRequest) -> bytes:
-    method = request.method.upper()
+def _head(destination: Destination, method: str, request: HttpRequest) -> bytes:
     lines = [method, destination.after_method]
     for name, value in request.headers.items():
         lines += (name, ": ", value, "\r\n")
-    for name, raw in request.opaque.items():
-        lines += (name, ": ", raw.decode("latin-1"), "\r\n")
+    if request.opaque:
+        for name, raw in request.opaque.items():
+            lines += (name, ": ", raw.decode("latin-1"), "\r\n")
     if request.body or method not in _WITHOUT_BODY:
         lines.append(f"Content-Length: {len(request.body)}\r\n")
     lines.append("\r\n")
