@@ -1,4 +1,7 @@
-"""Bytes as JSON shows them: as JSON if they are JSON, else as text, else in base64."""
+"""Bytes as JSON shows them: as JSON if they are JSON, else as text, else in base64.
+
+Invariant: bytes under a Content-Encoding are neither, whatever they look like.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +17,10 @@ Encoding = Literal["json", "text", "base64"]
 MAX_DEPTH = 100
 
 
-def shown(content: bytes) -> tuple[Encoding, Any]:
-    """How the value is encoded, and the value."""
+def shown(content: bytes, *, is_coded: bool = False) -> tuple[Encoding, Any]:
+    """How the value is encoded, and the value. is_coded: it stands under a Content-Encoding."""
+    if is_coded:
+        return _base64(content)
     try:
         value = orjson.loads(content)
     except orjson.JSONDecodeError:
@@ -26,7 +31,17 @@ def shown(content: bytes) -> tuple[Encoding, Any]:
     try:
         return "text", content.decode()
     except UnicodeDecodeError:
-        return "base64", base64.b64encode(content).decode()
+        return _base64(content)
+
+
+def is_coded(headers: Iterable[tuple[str, str]]) -> bool:
+    """Whether recorded headers name a Content-Encoding other than identity."""
+    codings = ",".join(value for name, value in headers if name == "content-encoding").split(",")
+    return any(coding.strip().lower() not in ("", "identity") for coding in codings)
+
+
+def _base64(content: bytes) -> tuple[Encoding, str]:
+    return "base64", base64.b64encode(content).decode()
 
 
 def _is_deep(content: bytes, value: Any) -> bool:

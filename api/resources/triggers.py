@@ -15,7 +15,7 @@ from sqlalchemy import Row, Select, and_, case, select
 from sqlalchemy.orm import Session
 
 from api.resources import callbacks, executions
-from api.resources.content import Encoding, shown
+from api.resources.content import Encoding, is_coded, shown
 from api.resources.history import Past, Status, callback_lives
 from api.resources.paging import walk
 from api.resources.shapes import EXAMPLE_ID, EXAMPLE_OTHER_ID, EXAMPLE_TIME, Page, PageQuery, Shown, example
@@ -72,7 +72,9 @@ class ShownTrigger(Shown):
 
 
 class RecordedRequest(Shown):
-    """The call as it was recorded. A body of more than 64 KiB is left out, its size is not."""
+    """The call as it was recorded. A body of more than 64 KiB is left out, its size is not. A body
+    with a Content-Encoding is shown in base64, as it came.
+    """
 
     model_config = example(
         query="",
@@ -221,10 +223,13 @@ def _fields(row: Row[Any]) -> dict[str, Any]:
 
 
 def _show_request(trigger: Trigger) -> RecordedRequest:
-    encoding, value = shown(trigger.body) if len(trigger.body) <= MAX_SHOWN_BODY_BYTES else (None, None)
+    headers = cast(list[tuple[str, str]], trigger.headers)
+    encoding, value = None, None
+    if len(trigger.body) <= MAX_SHOWN_BODY_BYTES:
+        encoding, value = shown(trigger.body, is_coded=is_coded(headers))
     return RecordedRequest(
         query=trigger.query,
-        headers=cast(list[tuple[str, str]], trigger.headers),
+        headers=headers,
         source_ip=trigger.source_ip,
         body=value,
         body_encoding=encoding,

@@ -17,17 +17,25 @@ MAX_ATTEMPTS = 30
 DEFAULT_ATTEMPTS = 8
 MAX_DELAY_SECONDS = 7 * 24 * 3600
 
+# The same request can never be taken: it is malformed, too large, not understood, or in a loop.
+PERMANENT_STATUSES = (400, 405, 413, 414, 415, 422, 431, 501, 505, 508)
+MIN_STATUS, MAX_STATUS = 300, 599
+
 # strict: what is stored is shown as it came, so that a truth value or a text must not pass for a
 # number
 Seconds = Annotated[float, Field(ge=0, le=MAX_DELAY_SECONDS, allow_inf_nan=False, strict=True)]
+FailureStatus = Annotated[int, Field(ge=MIN_STATUS, le=MAX_STATUS, strict=True)]
 
 
 class RetryPolicy(BaseModel):
     """`{"maxAttempts", "schedule": [s…]}` or `{"maxAttempts", "initialSeconds", "factor",
-    "capSeconds"}`.
+    "capSeconds"}`, either with `"permanentStatuses": [300…599]`.
 
     The schedule's last delay repeats when there are more attempts than delays. Without either form
-    the delays are 5 s, 30 s, 2 min, 10 min, 1 h, 3 h and 8 h.
+    the delays are 5 s, 30 s, 2 min, 10 min, 1 h, 3 h and 8 h. An answer with one of
+    permanentStatuses ends the execution at once; every other one that is not 2xx is tried again,
+    but for 410, which also switches the action off. By default they are 400, 405, 413, 414, 415,
+    422, 431, 501, 505 and 508; `[]` means none.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
@@ -37,6 +45,9 @@ class RetryPolicy(BaseModel):
     initialSeconds: Seconds | None = None  # noqa: N815
     factor: float = Field(2.0, ge=1, le=10, allow_inf_nan=False, strict=True)
     capSeconds: Seconds = 3600.0  # noqa: N815
+    permanentStatuses: tuple[FailureStatus, ...] = Field(  # noqa: N815
+        PERMANENT_STATUSES, max_length=MAX_STATUS - MIN_STATUS + 1
+    )
 
     @model_validator(mode="after")
     def _one_form(self) -> RetryPolicy:

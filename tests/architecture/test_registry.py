@@ -28,7 +28,7 @@ from worker.maintenance.due import Due
 CONFIG_SIDE = {"retry_policy"}
 
 # What the I/O halves share; no action types.
-ENGINE_SIDE = {"contract", "http_answers"}
+ENGINE_SIDE = {"contract", "http_answers", "passed_on"}
 
 
 def parameters(function: object) -> list[str]:

@@ -9,6 +9,7 @@ import io
 import ipaddress
 import json
 import os
+import socket
 import ssl
 import threading
 import time
@@ -24,6 +25,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from shared.action_types.http_post import check_url
 from tests.peers import hostile_http as peers
 from tests.peers.hostile_http import OK, Behaviour, HostilePeer, run, until
 from worker.egress.addresses import AddressGuard
@@ -419,14 +421,28 @@ def test_a_response_that_nobody_asked_for_is_not_given_to_the_next_request(loop:
 def test_a_connection_is_kept_alive_and_nothing_is_added_to_a_request(loop: str) -> None:
     async def story() -> None:
         async with HostilePeer(peers.answers(OK)) as peer, started() as egress:
-            await egress.request(post(peer.url("/a?b=c%20d"), headers={"X-Test": "1"}))
+            await egress.request(post(peer.url("/%61/../?b=c%2F%20d#e"), headers={"X-Test": "1"}))
             await egress.request(post(peer.url(), method="GET", body=b"", headers={}))
             host = f"Host: 127.0.0.1:{peer.port}\r\nAccept-Encoding: identity\r\n".encode()
             assert peer.requests == [
-                b"POST /a?b=c%20d HTTP/1.1\r\n" + host + b"X-Test: 1\r\nContent-Length: 5\r\n\r\n",
+                b"POST /%61/../?b=c%2F%20d HTTP/1.1\r\n" + host + b"X-Test: 1\r\nContent-Length: 5\r\n\r\n",
                 b"GET / HTTP/1.1\r\n" + host + b"\r\n",
             ]
             assert peer.connections == 1
+
+    run(loop, story())
+
+
+@both_ways
+def test_headers_of_any_bytes_but_controls_are_sent_as_they_are(loop: str, body: bytes) -> None:
+    values = {"X-Latin": b"caf\xe9", "X-Utf8": b"caf\xc3\xa9\t\xff", "X-None": b""}
+
+    async def story() -> None:
+        async with HostilePeer(peers.answers(OK)) as peer, started() as egress:
+            assert (await egress.request(post(peer.url(), body=body, opaque=values))).status == 200
+            (head,) = peer.requests
+            sent = dict(line.split(b": ", 1) for line in head.rstrip().split(b"\r\n")[1:])
+            assert {name: sent[name.encode()] for name in values} == values
 
     run(loop, story())
 
@@ -485,6 +501,12 @@ BAD_REQUESTS: list[dict[str, Any]] = [
     {"headers": {"Transfer-Encoding": "chunked"}},
     {"headers": {"Connection": "upgrade"}},
     {"headers": {"Expect": "100-continue"}},
+    {"opaque": {"X": b"a\r\nY: b"}},
+    {"opaque": {"X": b"a\x00\xe9"}},
+    {"opaque": {"X": b"\x7f"}},
+    {"opaque": {"X: y\r\nZ": b"a"}},
+    {"opaque": {"Content-Length": b"0"}},
+    {"opaque": {"X\u00e9": b"a"}},
     {"method": "GET / HTTP/1.1\r\nX: y"},
     {"method": "CONNECT"},
     {"method": ""},
@@ -492,6 +514,10 @@ BAD_REQUESTS: list[dict[str, Any]] = [
     {"path": "/\x00"},
     {"path": "/\ud800"},
     {"path": "/\t"},
+    {"path": "/ "},
+    {"path": "/\x7f"},
+    {"path": "/\u00e9"},
+    {"path": "/?\u2028"},
 ]
 
 
@@ -509,6 +535,57 @@ def test_what_cannot_be_sent_is_refused_for_good_and_nothing_leaves(changes: dic
             assert [head.split()[1] for head in peer.requests] == [b"/after"]
 
     run("uvloop", story())
+
+
+# Hosts that look like something else, with the name or address that they are.
+DIALLED = {
+    "http://public.example\\@127.0.0.1/": None,
+    "http://public.example@127.0.0.1/": None,
+    "http://127.0.0.1#@public.example/": "127.0.0.1",
+    "http://127.0.0.1?@public.example/": "127.0.0.1",
+    "http://127.0.0.1/@public.example/": "127.0.0.1",
+    "http://127.0.0.1/http://public.example/": "127.0.0.1",
+    "http://\u24db\u24de\u24d2\u24d0l.example/": "local.example",
+    "http://PUBLIC.example:80/": "public.example",
+    "http://caf\u00e9.example/": "xn--caf-dma.example",
+    "http://a_b.example./": "a_b.example.",
+    "http://127.1/": None,
+    "http://2130706433/": None,
+    "http://0127.0.0.1/": None,
+    "http://[v1.a]/": None,
+    "http://0x7f.1/": "0x7f.1",
+    "http://a..b/": None,
+    "http://public.example:8a/": None,
+    "http://public.example%2f/": None,
+    "http://public.example/\u00e9": None,
+}
+
+
+@pytest.mark.parametrize("url", DIALLED, ids=ascii)
+def test_the_host_that_is_judged_is_the_one_in_the_url_and_saving_agrees(url: str) -> None:
+    """Fails when saving and sending read it differently, or another host is dialled."""
+    asked: list[str] = []
+
+    def getaddrinfo(host: str, *_: object, **__: object) -> Any:
+        asked.append(host)
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", 0))]
+
+    async def story() -> EgressError:
+        egress = Egress(guard=AddressGuard(), dns_threads=4, connection_limit=2, getaddrinfo=getaddrinfo)
+        await egress.open()
+        try:
+            return await failure(egress, post(url))
+        finally:
+            await egress.close()
+
+    error, host = run("uvloop", story()), DIALLED[url]
+    assert error.code == ("bad_request" if host is None else "blocked_address")
+    assert asked == ([] if host in (None, "127.0.0.1") else [host])
+    if host is None:
+        with pytest.raises(ValueError, match="URL"):
+            check_url(url)
+    else:
+        assert check_url(url) == url
 
 
 @both_loops

@@ -49,7 +49,8 @@ class AttemptStamp(NamedTuple):
 class Outcome:
     """How an attempt ended.
 
-    retryable: whether another attempt could succeed. retry_after_seconds: the receiver's floor.
+    retryable: whether another attempt could succeed; the action's `retry` has the last word on an
+    answer's status. retry_after_seconds: the receiver's floor.
     gone: the receiver asks never to be called again. unsent: no connection came about, or a kept
     one had been closed, so that trying at once makes sense. response: what is kept of the answer
     (JSON).

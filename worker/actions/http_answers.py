@@ -4,6 +4,7 @@ Invariants:
 
 - What is kept of a response is bounded and can always be stored as JSON.
 - A receiver's Retry-After is seconds from now, never negative and capped.
+- What is said of a receiver's Location has neither credentials nor a query, and is capped.
 
 Whether a status is a success is the action type's own to say. Source: RFC 9110 §10.2.3 and §5.6.7
 for Retry-After.
@@ -16,6 +17,7 @@ import codecs
 import email.utils
 from datetime import UTC
 from typing import Any
+from urllib.parse import urlsplit, urlunsplit
 
 from shared.clock import database_clock
 from worker.actions.contract import Outcome
@@ -25,6 +27,7 @@ from worker.egress.messages import HttpResponse
 MAX_RETRY_AFTER_SECONDS = 24 * 3600
 KEPT_HEADERS = frozenset({"content-type", "location", "retry-after", "server", "x-request-id"})
 MAX_KEPT_HEADER_CHARS = 500
+MAX_SHOWN_LOCATION_CHARS = 200
 
 
 def outcome_of_error(error: EgressError) -> Outcome:
@@ -40,7 +43,7 @@ def outcome_of_error(error: EgressError) -> Outcome:
 
 def retry_after_seconds(response: HttpResponse) -> float | None:
     """Seconds until the receiver wants the next attempt, capped; None if it does not say."""
-    value = next((value for name, value in response.headers if name.lower() == "retry-after"), "").strip()
+    value = _header(response, "retry-after")
     if not value:
         return None
     if value.isascii() and value.isdigit():
@@ -55,6 +58,23 @@ def retry_after_seconds(response: HttpResponse) -> float | None:
     return min(max(seconds, 0.0), MAX_RETRY_AFTER_SECONDS)
 
 
+def shown_location(response: HttpResponse) -> str | None:
+    """Origin and path of where the receiver points to; None if that cannot be said."""
+    value = _header(response, "location")
+    try:
+        parts = urlsplit(value)
+    except ValueError:
+        return None
+    if "\\" in value or (parts.scheme and not parts.netloc):
+        return None
+    host = parts.netloc.rpartition("@")[2]
+    return urlunsplit((parts.scheme, host, parts.path, "", ""))[:MAX_SHOWN_LOCATION_CHARS] or None
+
+
+def _header(response: HttpResponse, wanted: str) -> str:
+    return next((value for name, value in response.headers if name.lower() == wanted), "").strip()
+
+
 def kept_response(response: HttpResponse) -> dict[str, Any]:
     """What is stored: the status, a few headers, the body as text, or in base64 if it is none."""
     kept: dict[str, Any] = {
@@ -66,6 +86,8 @@ def kept_response(response: HttpResponse) -> dict[str, Any]:
         },
         "truncated": response.truncated,
     }
+    if response.remark is not None:
+        kept["remark"] = response.remark
     text = _as_text(response)
     if text is None:
         kept["body"] = base64.b64encode(response.body).decode()

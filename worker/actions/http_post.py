@@ -19,7 +19,8 @@ from shared.action_types import parse_config
 from shared.action_types.http_post import Config
 from shared.crypto import sign, signing_key
 from worker.actions.contract import AttemptStamp, ExecutionContext, Outcome
-from worker.actions.http_answers import kept_response, outcome_of_error, retry_after_seconds
+from worker.actions.http_answers import kept_response, outcome_of_error, retry_after_seconds, shown_location
+from worker.actions.passed_on import passed_on
 from worker.egress.errors import EgressError
 from worker.egress.http import Egress
 from worker.egress.messages import HttpRequest, HttpResponse
@@ -28,19 +29,19 @@ from worker.records import ActionRecord
 DOOR = Egress
 
 USER_AGENT = "Pointsman/0.1"
-
-# Besides every 5xx.
-RETRYABLE_STATUS = frozenset({408, 425, 429})
+GONE = 410
 
 
 class Post(NamedTuple):
     """A request without what depends on the attempt. It shows nothing of itself: it holds secrets.
 
-    headers: all that are the same on each attempt. keys: of the secrets that sign, newest first.
+    headers: all that are the same on each attempt; opaque: those of other bytes than ASCII. keys:
+    of the secrets that sign, newest first.
     """
 
     url: str
     headers: dict[str, str]
+    opaque: dict[str, bytes]
     body: bytes
     timeout_ms: int
     max_response_bytes: int
@@ -61,11 +62,10 @@ def prepare(action: ActionRecord, context: ExecutionContext) -> Post:
     """Build what is sent. Raises Invalid for a config or a secret that cannot be used."""
     config = parse_config("HTTP_POST", action.config)
     assert isinstance(config, Config)
-    body, content_type = _body(config, context)
+    own = {name.lower(): value for name, value in config.headers.items()}
+    body, described, opaque = _body(config, context, own)
     webhook_id = str(context.execution_id)
-    headers = {"user-agent": USER_AGENT, "content-type": content_type}
-    for name, value in config.headers.items():
-        headers[name.lower()] = value
+    headers = {"user-agent": USER_AGENT, **described, **own}
     headers["webhook-id"] = webhook_id
     headers["pointsman-trigger-id"] = str(context.trigger.id)
     headers["pointsman-action-id"] = str(action.id)
@@ -73,6 +73,7 @@ def prepare(action: ActionRecord, context: ExecutionContext) -> Post:
     return Post(
         url=config.url or context.callback.url,
         headers=headers,
+        opaque=opaque,
         body=body,
         timeout_ms=context.callback.timeout_ms,
         max_response_bytes=context.limits.max_response_bytes,
@@ -82,12 +83,15 @@ def prepare(action: ActionRecord, context: ExecutionContext) -> Post:
     )
 
 
-def _body(config: Config, context: ExecutionContext) -> tuple[bytes, str]:
+def _body(
+    config: Config, context: ExecutionContext, own: dict[str, str]
+) -> tuple[bytes, dict[str, str], dict[str, bytes]]:
+    """The body and the headers that say what it is."""
     if config.body is None:
-        return context.trigger.body, context.trigger.content_type or "application/octet-stream"
+        return context.trigger.body, *passed_on(context.trigger, own)
     if isinstance(config.body, str):
-        return config.body.encode(), "text/plain; charset=utf-8"
-    return json.dumps(config.body, allow_nan=False).encode(), "application/json"
+        return config.body.encode(), {"content-type": "text/plain; charset=utf-8"}, {}
+    return json.dumps(config.body, allow_nan=False).encode(), {"content-type": "application/json"}, {}
 
 
 def stamped(post: Post, stamp: AttemptStamp) -> HttpRequest:
@@ -107,6 +111,7 @@ def stamped(post: Post, stamp: AttemptStamp) -> HttpRequest:
         timeout_ms=post.timeout_ms,
         max_response_bytes=post.max_response_bytes,
         tenant=post.tenant,
+        opaque=post.opaque,
     )
 
 
@@ -123,28 +128,32 @@ async def perform(request: Post, stamp: AttemptStamp, door: Egress) -> HttpRespo
 def classify(delivery: HttpResponse | EgressError) -> Outcome:
     """Say how the attempt ended.
 
-    2xx succeeds. Connection errors, timeouts, 408, 425, 429 and 5xx can be tried again; 410 asks
-    never to be called again; everything else is permanent, 3xx included, since no redirect is
-    followed.
+    2xx succeeds. 410 asks never to be called again. Everything else can be tried again, 3xx
+    included, since no redirect is followed; which statuses cannot is for the action's `retry` to
+    say. A request that cannot be sent, or not to there, is permanent.
     """
     if isinstance(delivery, EgressError):
         return outcome_of_error(delivery)
     status = delivery.status
+    is_success, is_gone = 200 <= status < 300, status == GONE
     return Outcome(
-        success=200 <= status < 300,
-        code="ok" if 200 <= status < 300 else f"http_{status}",
-        error=None if 200 <= status < 300 else _explain(status),
-        retryable=status in RETRYABLE_STATUS or status >= 500,
+        success=is_success,
+        code="ok" if is_success else f"http_{status}",
+        error=None if is_success else _explain(delivery),
+        retryable=not is_success and not is_gone,
         status_code=status,
         retry_after_seconds=retry_after_seconds(delivery),
-        gone=status == 410,
+        gone=is_gone,
         response=kept_response(delivery),
     )
 
 
-def _explain(status: int) -> str:
+def _explain(response: HttpResponse) -> str:
+    status = response.status
     if 300 <= status < 400:
-        return f"The receiver answered {status}; redirects are not followed. Use the final URL."
-    if status == 410:
+        location = shown_location(response)
+        answer = f"{status} and points to {location}" if location else str(status)
+        return f"The receiver answered {answer}; redirects are not followed. Use the final URL."
+    if status == GONE:
         return "The receiver answered 410 Gone: it asks not to be called again. The action was switched off."
     return f"The receiver answered {status}."

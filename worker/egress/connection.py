@@ -3,7 +3,8 @@
 Invariants:
 
 - Every address is checked at the moment when its socket is made, literals and names alike.
-- A response's head and all its bytes on the wire are bounded.
+- A response's head and all its bytes on the wire are bounded; what is odd about its framing is
+  noted (forgiving.py).
 - A connection takes nothing that was not asked for.
 - A connection that is given up is aborted, so a peer that does not read holds no memory of ours.
 - A request is sent once.
@@ -27,8 +28,10 @@ from aiohttp.http_exceptions import HttpProcessingError
 
 from worker.egress.addresses import AddressGuard
 from worker.egress.errors import Phase
+from worker.egress.forgiving import ForgivingParser
 from worker.egress.resolver import GuardedResolver
 
+READ_BUFFER_BYTES = 64 * 1024
 MAX_LINE_BYTES = 16 * 1024
 
 # Sites send Content-Security-Policy of tens of kB with a good answer.
@@ -92,7 +95,13 @@ class GuardedConnection(ResponseHandler):
         self._awaits_head = False
         self._allowed = 0
         self._allowed_for_body = 0
+        self._forgiving: ForgivingParser | None = None
         self.received = 0
+
+    @property
+    def remark(self) -> str | None:
+        """What was odd about the present response; with a remark it must be the last one here."""
+        return None if self._forgiving is None else self._forgiving.remark
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
@@ -101,6 +110,28 @@ class GuardedConnection(ResponseHandler):
     def connection_lost(self, exc: BaseException | None) -> None:
         self._connector.open.discard(self)
         super().connection_lost(exc)
+
+    def read_forgivingly(self, *, skip_payload: bool) -> None:
+        """Make the parser of the next response. skip_payload: it has none, as that to a HEAD."""
+        self._make_parser(skip_payload)
+        self._forgiving = ForgivingParser(self._parser, self._make_fresh_parser)
+        self._parser = self._forgiving  # type: ignore[assignment]
+
+    def _make_parser(self, skip_payload: bool) -> None:
+        self.set_response_params(
+            skip_payload=skip_payload,
+            read_until_eof=True,
+            auto_decompress=False,
+            read_bufsize=READ_BUFFER_BYTES,
+            max_line_size=MAX_LINE_BYTES,
+            max_field_size=MAX_FIELD_BYTES,
+            max_headers=MAX_HEADERS,
+        )
+
+    def _make_fresh_parser(self) -> Any:
+        self._make_parser(self._skip_payload)
+        fresh, self._parser = self._parser, self._forgiving  # type: ignore[assignment]
+        return fresh
 
     def expect_response(self, max_body_bytes: int | None) -> None:
         """Begin to count for the next response.

@@ -8,13 +8,12 @@ is aborted: a peer that does not read holds no memory of ours. Whatever fails is
 EgressError.
 
 A few names of aiohttp that are not public carry this (_retry_connection, _factory, _acquired,
-_payload); tests/security fails if an upgrade changes what they do.
+_payload, _parser, _drain_helper); tests/security fails if an upgrade changes what they do.
 """
 
 from __future__ import annotations
 
 import asyncio
-import io
 import re
 import socket
 import ssl
@@ -22,16 +21,16 @@ from collections.abc import Callable, Mapping
 from functools import lru_cache, partial
 
 import aiohttp
-from yarl import URL
 
 from shared.config import Settings
+from shared.http_urls import HttpUrl, read_url
 from worker.egress.addresses import AddressGuard
 from worker.egress.connection import GuardedConnector, Progress, current, open_session
 from worker.egress.errors import EgressError, bad_request
 from worker.egress.messages import HttpRequest, HttpResponse
 from worker.egress.resolver import CACHE_SECONDS, GetAddrInfo, GuardedResolver, acting_tenant
 from worker.egress.translate import translate
-from worker.egress.wire import Destination, WireResponse, exchange, read_capped
+from worker.egress.wire import Destination, exchange
 
 # A larger body goes out in pieces, as fast as the peer reads.
 WHOLE_BODY_BYTES = 64 * 1024
@@ -58,13 +57,10 @@ _STOPPED = "The worker stopped before the request was sent."
 
 # RFC 9110 §5.6.2.
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-
-# After IDNA; no scope ids, no percent-encoding.
-_HOST = re.compile(r"[0-9A-Za-z._:-]+")
 _FIELD_VALUE = re.compile(r"[\t\x20-\x7e]*")
+_OPAQUE_VALUE = re.compile(rb"[\t\x20-\x7e\x80-\xff]*")
 _TOKENS = re.compile(rf"{_TOKEN.pattern}(?:\n{_TOKEN.pattern})*")
 _FIELD_VALUES = re.compile(r"[\t\x20-\x7e\n]*")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _CONTROL_BUT_TAB = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f]")
 
 
@@ -175,34 +171,15 @@ class Egress:
     ) -> HttpResponse:
         token, tenant_token = current.set(progress), acting_tenant.set(request.tenant)
         try:
-            found = await self._send(destination, request, progress)
+            assert self._connector is not None
+            in_pieces = len(request.body) > WHOLE_BODY_BYTES
+            found = await exchange(self._connector, destination, request, progress, in_pieces=in_pieces)
         finally:
             current.reset(token)
             acting_tenant.reset(tenant_token)
             progress.abort_if_closed()
         headers = tuple((_text(name), _text(value)) for name, value in found.raw_headers)
-        return HttpResponse(found.status, headers, found.body, found.truncated)
-
-    async def _send(self, destination: Destination, request: HttpRequest, progress: Progress) -> WireResponse:
-        assert self._connector is not None
-        cap = request.max_response_bytes
-        if len(request.body) > WHOLE_BODY_BYTES:
-            return await _send_large(self.session, destination.url, request)
-        return await exchange(
-            self._connector, destination, request.method.upper(), request.headers, request.body, cap, progress
-        )
-
-
-async def _send_large(session: aiohttp.ClientSession, url: URL, request: HttpRequest) -> WireResponse:
-    """Send a body in pieces, as fast as the peer reads, through aiohttp's client."""
-    response = await session.request(
-        request.method, url, headers=request.headers, data=io.BytesIO(request.body), allow_redirects=False
-    )
-    try:
-        body, truncated = await read_capped(response.content, request.max_response_bytes)
-        return WireResponse(response.status, response.raw_headers, body, truncated)
-    finally:
-        response.close()  # does nothing when the connection is already back in the pool
+        return HttpResponse(found.status, headers, found.body, found.truncated, found.remark)
 
 
 def _is_being_cancelled() -> bool:
@@ -210,20 +187,12 @@ def _is_being_cancelled() -> bool:
     return task is None or task.cancelling() > 0
 
 
-def _read_url(text: str) -> URL:
-    """Parse a URL that can be sent to, or raise EgressError. No message repeats any part of it."""
-    if _CONTROL.search(text):  # yarl would drop them silently
-        raise bad_request("The URL holds a control character.")
+def _read_url(text: str) -> HttpUrl:
+    """Read a URL that can be sent to, or raise EgressError. No message repeats any part of it."""
     try:
-        text.encode()  # yarl drops lone surrogates, too
-        url = URL(text)
-    except ValueError:
-        raise bad_request("This is not a URL.") from None
-    if url.scheme not in ("http", "https") or not _HOST.fullmatch(url.raw_host or ""):
-        raise bad_request("A URL starts with http:// or https:// and names a host.")
-    if url.raw_user is not None or url.raw_password is not None:
-        raise bad_request("A URL must not hold a user name or password; use an Authorization header.")
-    return url
+        return read_url(text)
+    except ValueError as error:
+        raise bad_request(f"The request cannot be sent: {error}.") from None
 
 
 def _check_message(request: HttpRequest) -> None:
@@ -232,15 +201,22 @@ def _check_message(request: HttpRequest) -> None:
     """
     if not _TOKEN.fullmatch(request.method) or request.method.upper() == "CONNECT":
         raise bad_request("This is not a method that can be sent.")
-    if _can_be_sent(request.headers):
-        return
-    for name, value in request.headers.items():
-        if not _TOKEN.fullmatch(name):
-            raise bad_request("A header's name holds a character that cannot be sent.")
-        if name.lower() in FRAMING_HEADERS:
-            raise bad_request(f"The header {name} is set by Pointsman and cannot be overridden.")
-        if not _FIELD_VALUE.fullmatch(value):
-            raise bad_request(f"The header {name} holds a character other than printable ASCII.")
+    if not _can_be_sent(request.headers):
+        for name, value in request.headers.items():
+            _check_name(name)
+            if not _FIELD_VALUE.fullmatch(value):
+                raise bad_request(f"The header {name} holds a character other than printable ASCII.")
+    for name, raw in request.opaque.items():
+        _check_name(name)
+        if not _OPAQUE_VALUE.fullmatch(raw):
+            raise bad_request(f"The header {name} holds a control character.")
+
+
+def _check_name(name: str) -> None:
+    if not _TOKEN.fullmatch(name):
+        raise bad_request("A header's name holds a character that cannot be sent.")
+    if name.lower() in FRAMING_HEADERS:
+        raise bad_request(f"The header {name} is set by Pointsman and cannot be overridden.")
 
 
 def _can_be_sent(headers: Mapping[str, str]) -> bool:

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import NamedTuple
+
+_NONE: Mapping[str, bytes] = MappingProxyType({})
 
 
 class HttpRequest(NamedTuple):
-    """One request. headers are sent as they are; tenant is whom the look-up is charged to."""
+    """One request. headers are sent as they are; tenant is whom the look-up is charged to.
+
+    opaque: further headers, whose values may hold any bytes but controls.
+    """
 
     method: str
     url: str
@@ -16,15 +22,18 @@ class HttpRequest(NamedTuple):
     timeout_ms: int
     max_response_bytes: int
     tenant: str
+    opaque: Mapping[str, bytes] = _NONE
 
 
 class HttpResponse(NamedTuple):
     """What came back. headers: in the order of the wire, without NUL, surrogates or other controls.
 
     body: the bytes of the wire, never decompressed. truncated: there was more, or would have been.
+    remark: what was odd about its framing.
     """
 
     status: int
     headers: tuple[tuple[str, str], ...]
     body: bytes
     truncated: bool
+    remark: str | None = None

@@ -1,42 +1,40 @@
-"""One small request on a guarded connection, without aiohttp's client on top.
+"""One request on a guarded connection, without aiohttp's client on top.
 
 Invariants:
 
-- All that connection.py promises of a connection holds here too. A request's head and body leave in
-  one write.
+- All that connection.py promises of a connection holds here too. A small request leaves in one
+  write, a large body as fast as the peer reads.
 - Nothing is added to it but Host, Accept-Encoding and Content-Length.
 - No redirect, cookie or second try exists here.
 
-A connection goes back to the pool only when its response was read to the end.
+A connection goes back to the pool only when its request was sent and its response read to the end,
+and nothing about it was odd.
 
 aiohttp's client would build a request, a response, their header maps and a task for each attempt,
-which costs three times what its connector and its parser do (docs/decisions/0007). Large bodies,
-which must be sent as fast as the peer reads, still go through it.
+which costs three times what its connector and its parser do (docs/decisions/0007).
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from contextlib import suppress
 from typing import NamedTuple
 
 import aiohttp
 from aiohttp import hdrs
 from aiohttp.client_reqrep import ConnectionKey
-from yarl import URL
 
+from shared.http_urls import HttpUrl
 from worker.egress.connection import (
-    MAX_FIELD_BYTES,
-    MAX_HEADERS,
-    MAX_LINE_BYTES,
     NO_TIMEOUT,
     GuardedConnection,
     GuardedConnector,
     Progress,
 )
+from worker.egress.forgiving import is_interim
+from worker.egress.messages import HttpRequest
 
-READ_BUFFER_BYTES = 64 * 1024
-SWITCHING_PROTOCOLS = 101
+PIECE_BYTES = 64 * 1024
 
 # An absent body needs no Content-Length.
 _WITHOUT_BODY = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
@@ -45,16 +43,15 @@ _WITHOUT_BODY = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 class Destination(aiohttp.ClientRequest):
     """Where the requests to one URL go: what the connector asks of a request, made once.
 
-    It is never sent itself.
+    It is never sent itself: aiohttp would write the target in a spelling of its own.
     """
 
-    def __init__(self, url: URL, loop: asyncio.AbstractEventLoop) -> None:
-        super().__init__(hdrs.METH_POST, url, loop=loop)
+    def __init__(self, url: HttpUrl, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(hdrs.METH_POST, url.origin, loop=loop)
         self._key = super().connection_key
-        self.name = f"{url.host_subcomponent}:{url.port}"
-        self.after_method = (
-            f" {url.raw_path_qs} HTTP/1.1\r\nHost: {self.headers[hdrs.HOST]}\r\nAccept-Encoding: identity\r\n"
-        )
+        self.name = f"{url.origin.host_subcomponent}:{url.origin.port}"
+        host = self.headers[hdrs.HOST]
+        self.after_method = f" {url.target} HTTP/1.1\r\nHost: {host}\r\nAccept-Encoding: identity\r\n"
 
     @property
     def connection_key(self) -> ConnectionKey:
@@ -64,76 +61,94 @@ class Destination(aiohttp.ClientRequest):
 class WireResponse(NamedTuple):
     """What came back.
 
-    raw_headers: as on the wire. body: undecoded; truncated: there was more than the cap.
+    raw_headers: as on the wire. body: undecoded; truncated: there was more than the cap. remark:
+    what was odd about its framing.
     """
 
     status: int
     raw_headers: tuple[tuple[bytes, bytes], ...]
     body: bytes
     truncated: bool
+    remark: str | None
 
 
 async def exchange(
     connector: GuardedConnector,
     destination: Destination,
-    method: str,
-    headers: Mapping[str, str],
-    body: bytes,
-    max_response_bytes: int,
+    request: HttpRequest,
     progress: Progress,
+    *,
+    in_pieces: bool,
 ) -> WireResponse:
     """Send one request and read its response.
 
-    The caller has checked the message and keeps the deadline.
+    The caller has checked the message and keeps the deadline. in_pieces: the body goes out as fast
+    as the peer reads, while an early answer is read.
     """
     connection = await connector.connect(destination, [], NO_TIMEOUT)
+    method = request.method.upper()
+    upload: asyncio.Task[None] | None = None
     is_whole = False
     try:
         protocol = connection.protocol
         assert isinstance(protocol, GuardedConnection)
-        protocol.set_response_params(
-            skip_payload=method == hdrs.METH_HEAD,
-            read_until_eof=True,
-            auto_decompress=False,
-            read_bufsize=READ_BUFFER_BYTES,
-            max_line_size=MAX_LINE_BYTES,
-            max_field_size=MAX_FIELD_BYTES,
-            max_headers=MAX_HEADERS,
-        )
-        protocol.expect_response(max_response_bytes)
-        progress.begin(protocol, has_body=bool(body))
-        _write(protocol, destination, method, headers, body)
-        progress.phase = "receive"
+        protocol.read_forgivingly(skip_payload=method == hdrs.METH_HEAD)
+        protocol.expect_response(request.max_response_bytes)
+        progress.begin(protocol, has_body=bool(request.body))
+        head = _head(destination, method, request)
+        if in_pieces:
+            upload = asyncio.create_task(_upload(protocol, head, request.body, progress))
+        else:
+            _transport(protocol).write(head + request.body)
+            progress.phase = "receive"
         message, payload = await protocol.read()
-        while 100 <= message.code < 200 and message.code != SWITCHING_PROTOCOLS:
+        while message.code < 200 and is_interim(message):
             message, payload = await protocol.read()
-        content, truncated = await read_capped(payload, max_response_bytes)
-        is_whole = not truncated
-        return WireResponse(message.code, message.raw_headers, content, truncated)
+        content, truncated = await read_capped(payload, request.max_response_bytes)
+        remark = protocol.remark
+        is_whole = not truncated and remark is None and (upload is None or upload.done())
+        return WireResponse(message.code, message.raw_headers, content, truncated, remark)
     finally:
+        if upload is not None:
+            upload.cancel()
         if is_whole:
             connection.release()
         else:
             connection.close()
 
 
-def _write(
-    protocol: GuardedConnection,
-    destination: Destination,
-    method: str,
-    headers: Mapping[str, str],
-    body: bytes,
-) -> None:
+def _head(destination: Destination, method: str, request: HttpRequest) -> bytes:
+    lines = [method, destination.after_method]
+    for name, value in request.headers.items():
+        lines += (name, ": ", value, "\r\n")
+    if request.opaque:
+        for name, raw in request.opaque.items():
+            lines += (name, ": ", raw.decode("latin-1"), "\r\n")
+    if request.body or method not in _WITHOUT_BODY:
+        lines.append(f"Content-Length: {len(request.body)}\r\n")
+    lines.append("\r\n")
+    return "".join(lines).encode("latin-1")
+
+
+def _transport(protocol: GuardedConnection) -> asyncio.Transport:
     transport = protocol.transport
     if transport is None or transport.is_closing():
         raise aiohttp.ClientConnectionResetError("The connection was closed before the request was sent.")
-    lines = [method, destination.after_method]
-    for name, value in headers.items():
-        lines += (name, ": ", value, "\r\n")
-    if body or method not in _WITHOUT_BODY:
-        lines.append(f"Content-Length: {len(body)}\r\n")
-    lines.append("\r\n")
-    transport.write("".join(lines).encode("ascii") + body)
+    return transport
+
+
+async def _upload(protocol: GuardedConnection, head: bytes, body: bytes, progress: Progress) -> None:
+    """Send head and body as fast as the peer reads.
+
+    When the connection breaks, whoever waits for the response hears of it.
+    """
+    with suppress(ConnectionError, aiohttp.ClientConnectionError):
+        _transport(protocol).write(head)
+        pieces = memoryview(body)
+        for begin in range(0, len(body), PIECE_BYTES):
+            _transport(protocol).write(pieces[begin : begin + PIECE_BYTES])
+            await protocol._drain_helper()
+        progress.phase = "receive"
 
 
 async def read_capped(content: aiohttp.StreamReader, cap: int) -> tuple[bytes, bool]:

@@ -1,7 +1,8 @@
 """When a failed attempt is repeated. Pure.
 
 The schedule lives in the rows (`next_attempt_at`, `due_at`), never in Celery. Jitter only lengthens
-a delay, and what the receiver asks for in Retry-After is a floor. Attempts that were lost with
+a delay, and what the receiver asks for in Retry-After is a floor. A status that the action's policy
+calls permanent has no next attempt, whatever the receiver asks for. Attempts that were lost with
 their worker or released by it use up nothing of the schedule: they say nothing about the receiver.
 """
 
@@ -60,7 +61,7 @@ def next_attempt(
     if outcome.success or not outcome.retryable:
         return None
     policy = parse_retry(action.retry)
-    if tries.made >= policy.maxAttempts:
+    if tries.made >= policy.maxAttempts or outcome.status_code in policy.permanentStatuses:
         return None
     if tries.made == 1 and outcome.unsent and duration_ms < IMMEDIATE_WITHIN_MS:
         return Again(0.0, immediate=True)

@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 import pytest
 
-from api.resources.content import MAX_DEPTH, shown
+from api.resources.content import MAX_DEPTH, is_coded, shown
 
 
 @pytest.mark.parametrize(
@@ -39,3 +39,24 @@ def test_what_is_nested_too_deep_to_be_written_is_text(opening: bytes, depth: in
 def test_many_lists_beside_one_another_are_json() -> None:
     content = b"[" + b",".join([b"[[1]]"] * 500) + b"]"
     assert shown(content)[0] == "json"
+
+
+@pytest.mark.parametrize(
+    ("headers", "coded"),
+    [
+        ([], False),
+        ([("content-encoding", "gzip")], True),
+        ([("content-encoding", "identity")], False),
+        ([("content-encoding", " Identity , ")], False),
+        ([("content-encoding", "identity"), ("content-encoding", "BR")], True),
+        ([("x-content-encoding", "gzip"), ("content-type", "gzip")], False),
+    ],
+)
+def test_a_coding_is_known_by_its_header(headers: list[tuple[str, str]], coded: bool) -> None:
+    assert is_coded(headers) == coded
+
+
+@pytest.mark.parametrize("content", [b"", b"[1]", b"text", b"\xff"])
+def test_bytes_under_a_coding_are_neither_json_nor_text(content: bytes) -> None:
+    encoding, value = shown(content, is_coded=True)
+    assert (encoding, base64.b64decode(value)) == ("base64", content)

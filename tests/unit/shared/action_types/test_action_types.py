@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from shared.action_types import http_post, parse_config, store
 from shared.errors import Invalid
+from shared.http_urls import MAX_URL_CHARS
 
 
 @pytest.mark.parametrize("name", sorted(http_post.FORBIDDEN_HEADERS))
@@ -151,7 +152,7 @@ def test_whatever_parses_can_be_sent_without_credentials_in_its_url(
         "http://x/?q=a@b",
         "http://x:/",
         "http://x#y",
-        "http://x/" + "a" * (http_post.MAX_URL_CHARS - len("http://x/")),
+        "http://x/" + "a" * (MAX_URL_CHARS - len("http://x/")),
     ],
 )
 def test_a_url_that_can_be_sent_to_is_taken_as_it_is(url: str) -> None:

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.worker.actions.test_http_post import answer
-from worker.actions.http_answers import kept_response, outcome_of_error, retry_after_seconds
+from worker.actions.http_answers import kept_response, outcome_of_error, retry_after_seconds, shown_location
 from worker.egress.errors import EgressError
 from worker.egress.messages import HttpResponse
 
@@ -70,6 +70,37 @@ def test_what_is_kept_of_a_body_can_always_be_stored(
         encoding,
         truncated,
     )
+
+
+@pytest.mark.parametrize(
+    ("location", "shown"),
+    [
+        ("https://h:8443/p?q=canary#canary", "https://h:8443/p"),
+        ("https://canary:canary@h/p", "https://h/p"),
+        ("https://canary@canary@h/p", "https://h/p"),
+        ("//canary@h/p", "//h/p"),
+        ("/p?canary", "/p"),
+        ("p", "p"),
+        ("?canary", None),
+        ("", None),
+        ("https:canary@h/", None),
+        ("mailto:canary@h", None),
+        ("https:\\\\canary@h/", None),
+        ("/\\canary:canary@h/", None),
+        ("http://[canary/", None),
+        ("/" + "x" * 999, "/" + "x" * 199),
+    ],
+)
+def test_what_is_said_of_a_location_has_no_credentials_and_is_capped(
+    location: str, shown: str | None
+) -> None:
+    assert shown_location(answer(302, location=location)) == shown
+
+
+@given(st.text(max_size=300))
+def test_no_location_breaks_anything(location: str) -> None:
+    shown = shown_location(answer(302, location=location))
+    assert shown is None or 0 < len(shown) <= 200
 
 
 def test_only_a_few_headers_are_kept() -> None:

@@ -40,7 +40,10 @@ IDENTITY = {name for name in FORBIDDEN_HEADERS if name.startswith(("webhook-", "
 
 
 def context(
-    *secrets: str, body: bytes = BODY, content_type: str | None = "application/json"
+    *secrets: str,
+    body: bytes = BODY,
+    content_type: str | None = "application/json",
+    headers: str = "[]",
 ) -> ExecutionContext:
     return ExecutionContext(
         trigger=TriggerRecord(
@@ -50,7 +53,7 @@ def context(
             method="POST",
             path="/t/x",
             query="",
-            headers="[]",
+            headers=headers,
             content_type=content_type,
             body=body,
             received_at=datetime.now(UTC),
@@ -165,10 +168,11 @@ def answer(status: int, body: bytes = b"", truncated: bool = False, **headers: s
         (200, True, False, False),
         (204, True, False, False),
         (299, True, False, False),
-        (301, False, False, False),
-        (308, False, False, False),
-        (400, False, False, False),
-        (404, False, False, False),
+        (101, False, True, False),
+        (301, False, True, False),
+        (308, False, True, False),
+        (400, False, True, False),
+        (404, False, True, False),
         (408, False, True, False),
         (410, False, False, True),
         (425, False, True, False),
@@ -353,5 +357,5 @@ def test_every_status_is_either_a_success_or_explained(status: int) -> None:
     assert outcome.success == (200 <= status <= 299)
     assert outcome.code == ("ok" if outcome.success else f"http_{status}")
     assert outcome.success or str(status) in (outcome.error or "")
-    assert not (outcome.success and outcome.retryable)
+    assert outcome.retryable == (not outcome.success and not outcome.gone)
     assert outcome.gone == (status == 410)

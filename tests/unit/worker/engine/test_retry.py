@@ -74,6 +74,20 @@ def test_an_exponential_schedule_is_capped() -> None:
     assert [delay(retry, n) for n in range(1, 5)] == [2, 6, 18, 20]
 
 
+@given(st.integers(300, 599))
+def test_which_answers_end_at_once_is_the_policys_to_say(status: int) -> None:
+    refused = replace(FAILED, status_code=status, retry_after_seconds=1)
+    documented = {400, 405, 413, 414, 415, 422, 431, 501, 505, 508}
+    assert (delay(None, 1, refused) is None) == (status in documented)
+    assert delay({"permanentStatuses": []}, 1, refused) is not None
+    assert delay({"permanentStatuses": [status]}, 1, refused) is None
+    assert delay({"permanentStatuses": [599 if status == 300 else 300]}, 1, refused) is not None
+
+
+def test_a_call_without_an_answer_has_no_status_to_end_at() -> None:
+    assert delay({"permanentStatuses": list(range(300, 600))}, 1) is not None
+
+
 def test_what_cannot_be_mended_by_repeating_is_not_repeated() -> None:
     retry = {"maxAttempts": 9}
     assert delay(retry, 1, Outcome.permanent("http_400", "x")) is None

@@ -295,7 +295,8 @@ def test_nothing_to_do_is_a_success_that_says_so() -> None:
 
 
 def test_the_primary_actions_status_code_is_the_logs() -> None:
-    primary = replace(new_action(0, stops=False), config={"target": "callback_url"})
+    once = {"maxAttempts": 1}
+    primary = replace(new_action(0, stops=False), config={"target": "callback_url"}, retry=once)
     story = Story(primary, to("201", 1))
     story.egress.request = _teapot(story.egress.request)  # type: ignore[method-assign]
     story.tell()

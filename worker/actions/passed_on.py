@@ -1,0 +1,70 @@
+"""What travels with a body that passes through: the headers that say what its bytes are.
+
+Invariants:
+
+- The names are those of RFC 9110 §8.3 to §8.5: type, coding and language.
+- A value is passed on as it came, byte for byte. What no header can hold is not: then the bytes are
+  just bytes.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Container
+
+from worker.records import TriggerRecord
+
+JUST_BYTES = "application/octet-stream"
+CONTENT_TYPE = "content-type"
+
+# Besides the type, which has a column of its own.
+_IN_HEADERS = ("content-encoding", "content-language")
+_QUOTED_CODING, _QUOTED_LANGUAGE = (f'"{name}"' for name in _IN_HEADERS)
+_OPAQUE = re.compile(rb"[\t\x20-\x7e\x80-\xff]+")
+
+
+def passed_on(trigger: TriggerRecord, own: Container[str]) -> tuple[dict[str, str], dict[str, bytes]]:
+    """The headers of printable ASCII, and those of any bytes.
+
+    own: names, in lower case, that the action sets itself. None of them is among the latter.
+    """
+    described = {CONTENT_TYPE: trigger.content_type or JUST_BYTES}
+    # Few calls have them, and reading all headers of each would cost more than the rest.
+    if _QUOTED_CODING in trigger.headers or _QUOTED_LANGUAGE in trigger.headers:
+        described |= _in_headers(trigger.headers)
+    elif _is_plain(described[CONTENT_TYPE]):
+        return described, {}
+    plain: dict[str, str] = {}
+    opaque: dict[str, bytes] = {}
+    for name, value in described.items():
+        if _is_plain(value):
+            plain[name] = value
+        elif name in own:
+            continue
+        elif (raw := _as_it_came(value)) is not None:
+            opaque[name] = raw
+        elif name == CONTENT_TYPE:
+            plain[name] = JUST_BYTES
+    return plain, opaque
+
+
+def _in_headers(headers: str) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for name, value in json.loads(headers):
+        if name in _IN_HEADERS and value:
+            found[name] = f"{found[name]}, {value}" if name in found else value
+    return found
+
+
+def _is_plain(value: str) -> bool:
+    return value.isascii() and value.isprintable()
+
+
+def _as_it_came(value: str) -> bytes | None:
+    """The bytes of a recorded header, None if no header can hold them."""
+    try:
+        raw = value.encode("latin-1")
+    except UnicodeEncodeError:
+        return None
+    return raw if _OPAQUE.fullmatch(raw) else None
