@@ -78,8 +78,8 @@ class Journal:
         self._commits.start()
 
     def stop(self, timeout_seconds: float) -> None:
-        self._commits.stop(timeout_seconds)
-        self._connection.close()
+        if self._commits.stop(timeout_seconds):
+            self._connection.close()
 
     @property
     def thread(self) -> OwnedThread:
