@@ -43,18 +43,24 @@ class Megaphone:
 
 
 class Saying:
-    """The kind. prepared: the configs that were prepared, in their order."""
+    """The kind. prepared: the configs that were prepared, in their order.
+
+    ends_with: what preparing ends each execution with, if anything.
+    """
 
     DOOR = Megaphone
 
     def __init__(self) -> None:
         self.prepared: list[dict[str, Any]] = []
+        self.ends_with: Outcome | None = None
 
     def starts_at_claim(self, action: ActionRecord) -> bool:
         return False
 
-    def prepare(self, action: ActionRecord, context: ExecutionContext) -> str:
+    def prepare(self, action: ActionRecord, context: ExecutionContext) -> str | Outcome:
         self.prepared.append(action.config)
+        if self.ends_with is not None:
+            return self.ends_with
         if "say" not in action.config:
             raise Invalid("Nothing to say.", code="bad_config", hint="Give it a word.")
         return str(action.config["say"])

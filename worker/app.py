@@ -26,7 +26,7 @@ from worker.maintenance.expired import Expired
 from worker.maintenance.partitions import Partitions
 from worker.maintenance.purge import Purge
 from worker.maintenance.replays import Replays
-from worker.maintenance.sweep import Sweep
+from worker.maintenance.sweep import Sweep, stop_together
 
 # Hints that may wait for room at once; each then holds one message un-acknowledged.
 HINT_THREADS = 4
@@ -62,8 +62,7 @@ def make_worker_app(settings: Settings) -> Celery:
                 sweep.start()
 
         def stop(self, parent: Any) -> None:  # noqa: ARG002
-            for sweep in sweeps:
-                sweep.stop()
+            stop_together(sweeps)
             engine.stop()
 
     app.steps["worker"].add(EngineStep)

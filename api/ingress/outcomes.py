@@ -99,8 +99,8 @@ class Outcomes:
 
     def stop(self) -> None:
         """Let everybody go, untold."""
-        self.thread.stop(self._end, STOP_SECONDS)
-        self._connection.close()
+        if self.thread.stop(self._end, STOP_SECONDS):
+            self._connection.close()
 
     def _end(self) -> None:
         with self._wake:

@@ -119,8 +119,8 @@ class Recorder:
         self._commits.start()
 
     def stop(self) -> None:
-        self._commits.stop()
-        self._connection.close()
+        if self._commits.stop():
+            self._connection.close()
 
     def record(self, trigger: NewTrigger) -> asyncio.Future[Decided]:
         """Queue a trigger; the future holds a Recorded, or why this one has none.

@@ -131,14 +131,19 @@ class GroupCommit(Generic[Row, Result]):
     def start(self) -> None:
         self.thread.start()
 
-    def stop(self, timeout_seconds: float = SHUTDOWN_SECONDS) -> None:
-        """Store what is queued, then end. What is not stored in time fails with Unavailable."""
-        self.thread.stop(self._end, timeout_seconds)
+    def stop(self, timeout_seconds: float = SHUTDOWN_SECONDS) -> bool:
+        """Store what is queued, then end. What is not stored in time fails with Unavailable.
+
+        False when the thread is in a flush still. Its connection is not to be closed then: closing
+        waits until the call under way has ended.
+        """
+        has_ended = self.thread.stop(self._end, timeout_seconds)
         self._abandoned = True
         with self._wake:
             self._wake.notify()
             left, self._queue = list(self._queue), deque()
         self._fail(left, lambda: Unavailable("The process is stopping."))
+        return has_ended
 
     def _end(self) -> None:
         with self._wake:

@@ -75,7 +75,7 @@ def test_the_io_half_has_its_functions(kind: str) -> None:
     assert parameters(module.starts_at_claim) == ["action"]
     assert parameters(module.classify) == ["delivery"]
     assert inspect.iscoroutinefunction(module.perform)
-    assert not inspect.iscoroutinefunction(module.prepare)
+    assert not inspect.iscoroutinefunction(module.prepare), "it returns its request, or an Outcome"
     assert not inspect.iscoroutinefunction(module.classify)
     assert inspect.get_annotations(module.classify, eval_str=True)["return"] is Outcome
     assert {name for name in vars(Door) if not name.startswith("_")} <= set(dir(module.DOOR))

@@ -1,7 +1,7 @@
 """The I/O half of each action type, one file each, under the keys of shared/action_types.
 
-Invariant: a fault in what a type does ends one attempt and never its run. prepare() and perform()
-raise nothing but CancelledError.
+Invariant: a fault in what a type does ends one attempt or one execution, and never its run.
+starts_at_claim() and prepare() raise nothing, perform() nothing but CancelledError.
 """
 
 from __future__ import annotations
@@ -25,13 +25,19 @@ KINDS: dict[str, Kind] = {
 def starts_at_claim(action: ActionRecord) -> bool:
     """Whether a claim itself may commit the first attempt as RUNNING."""
     kind = KINDS.get(action.type)
-    return kind is None or action.flaw is not None or kind.starts_at_claim(action)
+    if kind is None or action.flaw is not None:
+        return True
+    try:
+        return kind.starts_at_claim(action)
+    except Exception:
+        log.exception("starts_at_claim_broken", action=str(action.id), type=action.type)
+        return False
 
 
 def prepare(action: ActionRecord, context: ExecutionContext) -> Prepared | Outcome:
     """Make ready what perform() needs.
 
-    An Outcome ends the execution: nothing is to be performed.
+    An Outcome ends the execution, as a success or not: nothing is to be performed.
     """
     kind = KINDS.get(action.type)
     if kind is None:
@@ -41,7 +47,8 @@ def prepare(action: ActionRecord, context: ExecutionContext) -> Prepared | Outco
     if action.flaw is not None:
         return Outcome.permanent("bad_config", action.flaw)
     try:
-        return Prepared(kind, action, kind.prepare(action, context))
+        made = kind.prepare(action, context)
+        return made if isinstance(made, Outcome) else Prepared(kind, action, made)
     except PointsmanError as error:
         return Outcome.permanent("bad_config", f"{error.message} {error.hint}")
     except Exception:

@@ -1,8 +1,9 @@
 """What the engine hands to an action type and what it gets back.
 
 Each action type is a module that has what Kind names. Its only caller is
-worker/actions/__init__.py. An attempt is prepare → gate → commit RUNNING → perform → classify: what
-prepare() ends, or what the gate holds back, spends no attempt. This module imports no driver.
+worker/actions/__init__.py. An attempt is prepare → gate → commit RUNNING → perform → classify. What
+is prepared before that commit, and ended there or held back by the gate, spends no attempt. What a
+claim has committed is prepared after it. This module imports no driver.
 """
 
 from __future__ import annotations
@@ -85,12 +86,16 @@ class Kind(Protocol):
     def starts_at_claim(self, action: ActionRecord) -> bool:
         """Whether a claim may commit the first attempt as RUNNING before anything is prepared.
 
-        Pure; raises nothing. False where preparing or a gate may find that no attempt is due now.
+        Pure, and part of the claim's transaction. False where preparing or a gate may find that no
+        attempt is due now.
         """
         ...
 
     def prepare(self, action: ActionRecord, context: ExecutionContext) -> Any:
-        """The request. Pure; raises Invalid when the config or a secret cannot be used."""
+        """The request, or an Outcome that ends the execution, as a success or not.
+
+        Pure and synchronous; raises Invalid when the config or a secret cannot be used.
+        """
         ...
 
     async def perform(self, request: Any, stamp: AttemptStamp, door: Any) -> Any:
@@ -103,7 +108,10 @@ class Kind(Protocol):
 
 
 class Prepared(NamedTuple):
-    """What can be performed. action: what it was prepared from. request: of the kind's own type."""
+    """What can be performed: no Outcome.
+
+    action: what it was prepared from. request: of the kind's own type.
+    """
 
     kind: Kind
     action: ActionRecord

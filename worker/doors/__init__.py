@@ -1,18 +1,25 @@
 """The doors of a worker: what its action types need to reach the outside.
 
 Each action type names the class of its door. There is one door of a class, however many types share
-it. Invariants: doors are opened in the order of the types and closed in the reverse order. One that
-fails to open closes those that are open. One that fails to close keeps no other open.
+it. Invariants:
+
+- Doors are opened in the order of the types. One that fails to open closes those that are open.
+- They begin to close in the reverse order, and each has the same time for it. One that fails to
+  close, or does not end in time, keeps no other open.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Mapping
 from typing import Protocol
 
 import structlog
 
 from shared.config import Settings
+
+# For each door to give back what it has. A group commit behind one gives up sooner.
+CLOSE_SECONDS = 7.0
 
 log = structlog.get_logger("doors")
 
@@ -30,7 +37,10 @@ class Door(Protocol):
         ...
 
     async def close(self) -> None:
-        """Give everything back, in a bounded time."""
+        """Give everything back. It is cancelled after CLOSE_SECONDS.
+
+        What another thread still works with is left to that thread.
+        """
         ...
 
     def dead_thread(self) -> str | None:
@@ -65,13 +75,23 @@ class Doors:
             self._open.append(door)
 
     async def close_all(self) -> None:
-        """Close those that are open, the last one first."""
+        """Close those that are open, the last one first; ends after CLOSE_SECONDS at the latest."""
+        closing: dict[asyncio.Task[None], str] = {}
         while self._open:
             door = self._open.pop()
-            try:
-                await door.close()
-            except Exception:
-                log.exception("door_not_closed", door=type(door).__name__)
+            closing[asyncio.create_task(door.close())] = type(door).__name__
+        if not closing:
+            return
+        _, late = await asyncio.wait(closing, timeout=CLOSE_SECONDS)
+        for task, name in closing.items():
+            if task in late:
+                task.cancel()
+                log.error("door_not_closed", door=name, seconds=CLOSE_SECONDS)
+            elif task.cancelled():  # by something that it waited for
+                log.error("door_not_closed", door=name, error="CancelledError")
+            elif (error := task.exception()) is not None:
+                log.error("door_not_closed", door=name, exc_info=error)
+        await asyncio.sleep(0)  # for those that end when they are cancelled
 
     def dead_thread(self) -> str | None:
         """The name of a thread that has died, of whichever door. Any thread asks."""

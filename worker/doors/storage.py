@@ -110,8 +110,8 @@ class Storage:
             )
 
     def _stop(self) -> None:
-        self._commits.stop()
-        self._connection.close()
+        if self._commits.stop():
+            self._connection.close()
 
     def _flush(self, items: Sequence[NewItem]) -> list[bool]:
         with self._connection.transaction() as cursor:

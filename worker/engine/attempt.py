@@ -1,27 +1,32 @@
 """The attempts of one step: prepare → gate → commit RUNNING → perform → classify.
 
-Invariants: an attempt is committed as RUNNING, with its number, before its side effect. What
-prepare() ends, and what is not to start now, spends no attempt. What is performed was prepared from
-the action as it was at that commit. What a claim has started is prepared right before it is
-performed. Each end is journaled as it comes.
+Invariants:
+
+- An attempt is committed as RUNNING, with its number, before its side effect.
+- What is prepared before that commit, and ended there, spends no attempt. Nor does what is not to
+  start now.
+- What is committed was prepared from the action as it is at that commit.
+- Each end is on its way to the journal before anything else is waited for.
+
+What a claim has started is prepared right before it is performed.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
 
 import structlog
 
 from shared.clock import database_clock
 from shared.errors import Invalid
 from worker.actions import perform, prepare
-from worker.actions.contract import AttemptStamp, ExecutionContext, Outcome, Prepared
-from worker.engine.journal import write_change
+from worker.actions.contract import AttemptStamp, ExecutionContext, Outcome
+from worker.engine.journal import Fate, write_change
 from worker.engine.retry import next_attempt
 from worker.engine.services import RunServices
 from worker.engine.state import Execution, HeldRun, Status
+from worker.records import ActionRecord
 
 log = structlog.get_logger("run")
 
@@ -33,60 +38,38 @@ class LeaseLost(Exception):
 async def start(
     run: HeldRun, waiting: tuple[Execution, ...], changed: list[Execution], services: RunServices
 ) -> list[Execution]:
-    """Commit as RUNNING, together with `changed`, those of a step that wait and may start.
+    """Begin those of a step that wait: each is committed as RUNNING, or ended by preparing it.
 
-    Returns what is still to be written: nothing once an entry was written; else `changed` and those
-    that preparing has ended.
+    `changed` is written with that. Returns what is still to be written: `changed`, if something
+    could not be stored, else nothing. Who waits still is to be started again: its action was
+    changed meanwhile.
     """
-    unwritten = changed + await _prepare_all(run, waiting, services)
+    if not set(changed).isdisjoint(waiting):  # an attempt ends in the history before the next begins
+        if await write_change(services.journal, run, changed=tuple(changed)) is None:
+            return changed
+        changed = []
+    for execution in waiting:
+        if execution.prepared is None and execution.action is not None:
+            execution.prepared = prepare(execution.action, _context(run, execution, services))
     # The gate comes here: a throttle or a breaker says of each that is prepared whether it may
     # start now. If not, the run is parked until then, without an attempt.
-    ready = tuple(execution for execution in waiting if not execution.ended)
-    if not ready:
-        return unwritten
-    fates = await write_change(services.journal, run, changed=tuple(unwritten), starting=ready)
-    if fates is None:  # an outcome was rewritten and nothing was written: decide anew
-        return unwritten
-    for execution in ready:
-        fate = fates[execution.action_id]
-        if isinstance(fate, Outcome):
-            execution.finish(fate)
-        else:
-            execution.begin(fate)
+    fates = await write_change(services.journal, run, changed=tuple(changed), starting=waiting)
+    if fates is None:
+        return changed
+    for execution in waiting:
+        _begin(execution, fates[execution.action_id])
     return []
 
 
-async def _prepare_all(run: HeldRun, waiting: Sequence[Execution], services: RunServices) -> list[Execution]:
-    """Prepare these. Returns those that this has ended.
-
-    None is ended by what its action was when it was claimed: one that has been fixed since is
-    prepared as it is now.
-    """
-    ended: list[Execution] = []
-    while outcomes := {e: end for e in waiting if (end := _prepare(run, e, services)) is not None}:
-        fates = await write_change(services.journal, run, asking=tuple(outcomes))
-        assert fates is not None  # nothing was written that could be refused
-        waiting = []
-        for execution, outcome in outcomes.items():
-            fate = fates[execution.action_id]
-            if isinstance(fate, Outcome) or fate == execution.action:
-                execution.finish(fate if isinstance(fate, Outcome) else outcome)
-                ended.append(execution)
-            else:
-                execution.action = fate
-                waiting.append(execution)
-    return ended
-
-
-def _prepare(run: HeldRun, execution: Execution, services: RunServices) -> Outcome | None:
-    """Prepare one; the outcome, if that ends it."""
-    if execution.action is None:
-        return None  # the journal will say that it is gone
-    prepared = prepare(execution.action, _context(run, execution, services))
-    if isinstance(prepared, Outcome):
-        return prepared
-    execution.prepared = prepared
-    return None
+def _begin(execution: Execution, fate: Fate) -> None:
+    if isinstance(fate, ActionRecord):
+        execution.change(fate)
+    elif isinstance(fate, Outcome):
+        execution.finish(fate)
+    elif isinstance(execution.prepared, Outcome):
+        execution.finish(execution.prepared)
+    else:
+        execution.begin()
 
 
 def _context(run: HeldRun, execution: Execution, services: RunServices) -> ExecutionContext:
@@ -106,28 +89,47 @@ async def attempt_together(
 
     async def one(execution: Execution) -> None:
         nonlocal open_count
-        await _attempt(run, execution, services)
-        while execution.is_due_at_once:
-            await write_change(services.journal, run, changed=(execution,))
-            if execution.is_due_at_once:
-                await start(run, (execution,), [], services)
-            if execution.status is Status.RUNNING:
-                await _attempt(run, execution, services)
+        is_written = await _attempt_until_later(run, execution, services)
         open_count -= 1
-        if not open_count:
+        if open_count and not is_written:
+            await _write_end(run, execution, services)
+        elif not is_written:
             last.append(execution)
-            return
-        while await write_change(services.journal, run, changed=(execution,)) is None:
-            pass  # its outcome was rewritten as unstorable_response, which can be stored
 
     if len(executions) == 1:
         await one(executions[0])
         return last
-    ends = await asyncio.gather(*(one(execution) for execution in executions), return_exceptions=True)
+    try:
+        ends = await asyncio.gather(*(one(execution) for execution in executions), return_exceptions=True)
+    except asyncio.CancelledError:
+        for execution in last:  # it has come in the same moment
+            await _write_end(run, execution, services)
+        raise
     for end in ends:
         if isinstance(end, BaseException):
             raise end
     return last
+
+
+async def _write_end(run: HeldRun, execution: Execution, services: RunServices) -> None:
+    while await write_change(services.journal, run, changed=(execution,)) is None:
+        pass  # how it ended was replaced by what can be stored
+
+
+async def _attempt_until_later(run: HeldRun, execution: Execution, services: RunServices) -> bool:
+    """Attempt one that is RUNNING, and again as long as its retry comes at once.
+
+    Returns whether its end is written: it is if the journal or preparing has ended it.
+    """
+    await _attempt(run, execution, services)
+    while execution.is_due_at_once:
+        await _write_end(run, execution, services)
+        while execution.status is Status.PENDING:
+            await start(run, (execution,), [], services)
+        if execution.ended:
+            return True
+        await _attempt(run, execution, services)
+    return False
 
 
 async def _attempt(run: HeldRun, execution: Execution, services: RunServices) -> None:
@@ -137,14 +139,17 @@ async def _attempt(run: HeldRun, execution: Execution, services: RunServices) ->
         raise LeaseLost
     started = time.monotonic()
     prepared = execution.prepared or prepare(execution.action, _context(run, execution, services))
-    if isinstance(prepared, Prepared):
+    if isinstance(prepared, Outcome):
+        execution.finish(prepared, _ms_since(started))
+    else:
         stamp = AttemptStamp(execution.attempt, database_clock.now_ms() // 1000)
         outcome = await perform(prepared, stamp, services.doors)
-    else:
-        outcome = prepared
-    duration_ms = int((time.monotonic() - started) * 1000)
-    _conclude(execution, outcome, duration_ms)
-    _log_attempt(run, execution, outcome, duration_ms)
+        _conclude(execution, outcome, _ms_since(started))
+    _log_attempt(run, execution)
+
+
+def _ms_since(started: float) -> int:
+    return int((time.monotonic() - started) * 1000)
 
 
 def _conclude(execution: Execution, outcome: Outcome, duration_ms: int) -> None:
@@ -160,7 +165,9 @@ def _conclude(execution: Execution, outcome: Outcome, duration_ms: int) -> None:
         execution.retry(outcome, duration_ms, again, database_clock.now())
 
 
-def _log_attempt(run: HeldRun, execution: Execution, outcome: Outcome, duration_ms: int) -> None:
+def _log_attempt(run: HeldRun, execution: Execution) -> None:
+    outcome = execution.outcome
+    assert outcome is not None
     write = log.debug if outcome.success else log.info
     write(
         "attempt_ended",
@@ -172,5 +179,5 @@ def _log_attempt(run: HeldRun, execution: Execution, outcome: Outcome, duration_
         status=execution.status.value,
         code=outcome.code,
         status_code=outcome.status_code,
-        duration_ms=duration_ms,
+        duration_ms=execution.duration_ms,
     )

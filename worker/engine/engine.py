@@ -23,12 +23,11 @@ from shared import metrics
 from shared.config import Settings
 from shared.crypto import SecretBox
 from shared.errors import ClaimLost
-from shared.postgres.group_commit import SHUTDOWN_SECONDS
 from shared.redis.settlements import Announcer
 from shared.threads import EX_SOFTWARE, OwnedThread, first_dead
 from worker.actions import KINDS
 from worker.actions.contract import Limits
-from worker.doors import Doors
+from worker.doors import CLOSE_SECONDS, Doors
 from worker.engine.attempt import LeaseLost
 from worker.engine.claim import Claimer
 from worker.engine.heartbeat import Heartbeat
@@ -47,8 +46,8 @@ START_SECONDS = 10.0
 # For writing what is released at the end of the grace time.
 RELEASE_SECONDS = 3.0
 
-# Longer than the group commit of a door takes to give up on a PostgreSQL that does not answer.
-CLOSE_SECONDS = SHUTDOWN_SECONDS + 2.0
+# For a loop that is busy to answer.
+LOOP_SECONDS = 1.0
 
 log = structlog.get_logger("engine")
 
@@ -148,7 +147,7 @@ class Engine:
         self._call_at_last(self._cancel_all(), RELEASE_SECONDS)
         self._wait_until_empty(RELEASE_SECONDS)
         self._journal.stop(RELEASE_SECONDS)
-        self._call_at_last(self._doors.close_all(), CLOSE_SECONDS)
+        self._call_at_last(self._doors.close_all(), CLOSE_SECONDS + LOOP_SECONDS)
         self._announcer.stop()
         self._heartbeat.stop()
         self._loop_thread.stop(self._end_loop, 2)
@@ -252,15 +251,26 @@ class Engine:
         return first_dead(self._watched) or self._doors.dead_thread()
 
     def _call(self, coroutine: Coroutine[Any, Any, None], timeout_seconds: float) -> None:
-        """Run a coroutine on the loop and wait for its end, a bounded time."""
-        asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(timeout_seconds)
+        """Run a coroutine on the loop and wait for its end, a bounded time.
+
+        TimeoutError: that time is over. The coroutine is cancelled, so that it does nothing beside
+        what follows.
+        """
+        ended = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+        try:
+            ended.result(timeout_seconds)
+        except TimeoutError:
+            ended.cancel()
+            raise
 
     def _call_at_last(self, coroutine: Coroutine[Any, Any, None], timeout_seconds: float) -> None:
-        """The same; a loop that does not answer in time must not keep stop() from its end."""
+        """The same; whatever goes wrong must not keep stop() from its end."""
         try:
             self._call(coroutine, timeout_seconds)
         except TimeoutError:
             log.error("loop_does_not_answer", seconds=timeout_seconds)
+        except Exception:  # a coroutine that was cancelled among them
+            log.exception("stop_goes_on")
 
     def _wait_until_empty(self, seconds: float) -> None:
         deadline = time.monotonic() + seconds

@@ -63,22 +63,27 @@ class Entry:
     """One change of one run.
 
     changed: executions that have ended or wait for a retry; their state in memory is written.
-    starting: executions to be committed as RUNNING; the answer says which may start.
-    asking: executions of which nothing is written; the answer says the same of them.
+    starting: executions whose step has come, and what was prepared of each. One is committed as
+    RUNNING, or ended if preparing has ended it, as long as its action has not changed since.
     end: how the run leaves this worker, if it does.
     rows, details: what is written of `changed` and of a settled run.
+    first_rows: by action id, what is written of each in `starting` if its action has not changed.
     """
 
     run: HeldRun
     changed: tuple[Execution, ...] = ()
     starting: tuple[Execution, ...] = ()
-    asking: tuple[Execution, ...] = ()
     end: Settled | Parked | Released | None = None
     rows: list[ExecutionRow] = field(init=False)
+    first_rows: dict[UUID, ExecutionRow] = field(init=False)
     details: str = field(init=False, default="{}")
 
     def __post_init__(self) -> None:
+        assert not self.starting or set(self.changed).isdisjoint(self.starting), (
+            "of two rows for one execution PostgreSQL would take either"
+        )
         self.rows = [_changed_row(self.run, execution) for execution in self.changed]
+        self.first_rows = {e.action_id: _first_row(self.run, e) for e in self.starting}
         if isinstance(self.end, Settled):
             self.details = to_json(self.end.details)
 
@@ -88,18 +93,27 @@ class Entry:
         return (
             ENTRY_BYTES * (1 + len(self.changed) + len(self.starting))
             + len(self.details)
-            + 2 * sum(len(row.response or "") for row in self.rows)  # the text, and what it was made of
+            # the text, and what it was made of
+            + 2 * sum(len(row.response or "") for row in (*self.rows, *self.first_rows.values()))
         )
 
 
-def started_row(run: HeldRun, execution: Execution) -> ExecutionRow:
-    """What is written of an execution that starts: it is RUNNING, with the next number."""
+def ended_row(run: HeldRun, execution: Execution, outcome: Outcome) -> ExecutionRow:
+    """What is written of an execution that ends without another attempt."""
+    return _row(
+        run,
+        execution,
+        "SUCCESS" if outcome.success else "FAILED",
+        response=_response_text(outcome),
+        error=_error_text(outcome),
+    )
+
+
+def _first_row(run: HeldRun, execution: Execution) -> ExecutionRow:
+    """It is RUNNING, with the next number; or it has ended by what was prepared of it."""
+    if isinstance(execution.prepared, Outcome):
+        return ended_row(run, execution, execution.prepared)
     return _row(run, execution, "RUNNING", attempt=execution.attempt + 1, starts=True)
-
-
-def refused_row(run: HeldRun, execution: Execution, why: Outcome) -> ExecutionRow:
-    """What is written of an execution that cannot start: it is FAILED, without an attempt."""
-    return _row(run, execution, "FAILED", error=_error_text(why))
 
 
 def _changed_row(run: HeldRun, execution: Execution) -> ExecutionRow:
@@ -122,10 +136,15 @@ def _changed_row(run: HeldRun, execution: Execution) -> ExecutionRow:
         run,
         execution,
         execution.status.value,
-        response=None if outcome.response is None else to_json(outcome.response),
+        response=_response_text(outcome),
         error=error,
         history=history,
+        duration_ms=execution.duration_ms,
     )
+
+
+def _response_text(outcome: Outcome) -> str | None:
+    return None if outcome.response is None else to_json(outcome.response)
 
 
 def _error_text(outcome: Outcome) -> str | None:
@@ -143,6 +162,7 @@ def _row(
     error: str | None = None,
     history: str | None = None,
     starts: bool = False,
+    duration_ms: int | None = None,
 ) -> ExecutionRow:
     return ExecutionRow(
         id=execution.id,
@@ -152,7 +172,7 @@ def _row(
         claim=run.claim,
         response=response,
         error=error,
-        duration_ms=None if starts else execution.duration_ms,
+        duration_ms=duration_ms,
         delay_seconds=execution.retry_delay_seconds if status == "PENDING" else None,
         history=history,
         starts=starts,

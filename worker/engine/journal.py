@@ -27,7 +27,7 @@ from shared.runs.settle import SETTLE, Settlement
 from shared.runs.settle import columns as settle_columns
 from shared.threads import OwnedThread
 from worker.actions.contract import Outcome
-from worker.engine.entry import Entry, ExecutionRow, Parked, Released, Settled, refused_row, started_row
+from worker.engine.entry import Entry, ExecutionRow, Parked, Released, Settled, ended_row
 from worker.engine.rows import ACTIONS_BY_ID, read_actions
 from worker.engine.state import Execution, HeldRun
 from worker.engine.switch_off import switch_off
@@ -39,14 +39,19 @@ MAX_QUEUE_ROWS = 100_000
 MAX_QUEUE_BYTES = 512 * 1024 * 1024
 CALL_SECONDS = 10.0
 
+_ANSWER_UNSTORABLE = Outcome.permanent("unstorable_response", "The receiver's answer cannot be stored.")
+_END_UNSTORABLE = Outcome.permanent("unstorable_response", "What it ended with cannot be stored.")
+_UNSTORABLE = (_ANSWER_UNSTORABLE, _END_UNSTORABLE)
+
 log = structlog.get_logger("journal")
 
+# What became of an execution whose step has come. None: it is written as it was prepared. A record:
+# this is its action now, and nothing was written of it. An outcome: it cannot start; so it is
+# written.
+Fate = ActionRecord | Outcome | None
 
-Fate = ActionRecord | Outcome
-"""Of an execution whose step has come: its action as it is now, or why it cannot start."""
-
+# What a written entry answers, by action id, for each execution in its `starting`.
 Fates = dict[UUID, Fate]
-"""What a written entry answers, by action id, for each execution that it starts or asks about."""
 
 
 class Journal:
@@ -73,8 +78,8 @@ class Journal:
         self._commits.start()
 
     def stop(self, timeout_seconds: float) -> None:
-        self._commits.stop(timeout_seconds)
-        self._connection.close()
+        if self._commits.stop(timeout_seconds):
+            self._connection.close()
 
     @property
     def thread(self) -> OwnedThread:
@@ -92,20 +97,21 @@ class Journal:
         with transaction(self._connection) as statements:
             held = _lock(statements, entries)
             live = [entry for entry in entries if _matches(entry, held)]
-            fates = _fates(statements, live)
-            rows = [row for entry in live for row in _rows_of(entry, fates)]
+            actions = _actions_now(statements, live)
+            answers = [_fates(entry, actions) for entry in live]
+            rows = [row for entry, fates in zip(live, answers, strict=True) for row in _rows_of(entry, fates)]
             if rows:
                 fence.write(statements, _columns(rows))
             switch_off(statements, _gone(live))
             _end_runs(statements, live)
-        alive = {id(entry) for entry in live}
         metrics.claims_lost.inc(len(entries) - len(live))
         ends = Counter(entry.end.success for entry in live if isinstance(entry.end, Settled))
         for success, count in ends.items():
             metrics.runs_settled.labels(str(success).lower()).inc(count)
+        answered = {id(entry): fates for entry, fates in zip(live, answers, strict=True)}
         return [
-            {e.action_id: fates[e.action_id] for e in (*entry.starting, *entry.asking)}
-            if id(entry) in alive
+            answered[id(entry)]
+            if id(entry) in answered
             else ClaimLost("The run is held under another claim.")
             for entry in entries
         ]
@@ -123,31 +129,32 @@ def _matches(entry: Entry, held: dict[UUID, tuple[Any, ...]]) -> bool:
     return row is not None and row == (entry.run.worker_id, entry.run.claim, "RUNNING")
 
 
-def _fates(statements: Transaction, live: Sequence[Entry]) -> Fates:
+def _actions_now(statements: Transaction, live: Sequence[Entry]) -> dict[UUID, ActionRecord]:
     """The actions are read anew: fixing an action fixes what has not started yet."""
-    ids = {e.action_id for entry in live for e in (*entry.starting, *entry.asking)}
-    if not ids:
-        return {}
-    actions = {action.id: action for action in read_actions(statements, ACTIONS_BY_ID, ids)}
-    return {action_id: _fate(actions.get(action_id)) for action_id in ids}
+    ids = {e.action_id for entry in live for e in entry.starting}
+    return {action.id: action for action in read_actions(statements, ACTIONS_BY_ID, ids)} if ids else {}
 
 
-def _fate(action: ActionRecord | None) -> Fate:
-    if action is None:
+def _fates(entry: Entry, actions: dict[UUID, ActionRecord]) -> Fates:
+    return {e.action_id: _fate(e, actions.get(e.action_id)) for e in entry.starting}
+
+
+def _fate(execution: Execution, now: ActionRecord | None) -> Fate:
+    if now is None:
         return Outcome.permanent("action_deleted", "The action was deleted before its step came.")
-    if not action.enabled:
+    if not now.enabled:
         return Outcome.permanent("action_disabled", "The action was disabled before its step came.")
-    return action
+    return None if now == execution.action else now
 
 
 def _rows_of(entry: Entry, fates: Fates) -> list[ExecutionRow]:
     rows = list(entry.rows)
     for execution in entry.starting:
         fate = fates[execution.action_id]
-        if isinstance(fate, Outcome):
-            rows.append(refused_row(entry.run, execution, fate))
-        else:
-            rows.append(started_row(entry.run, execution))
+        if fate is None:
+            rows.append(entry.first_rows[execution.action_id])
+        elif isinstance(fate, Outcome):
+            rows.append(ended_row(entry.run, execution, fate))
     return rows
 
 
@@ -189,38 +196,46 @@ async def write_change(
     run: HeldRun,
     changed: tuple[Execution, ...] = (),
     starting: tuple[Execution, ...] = (),
-    asking: tuple[Execution, ...] = (),
     end: Settled | Parked | Released | None = None,
 ) -> Fates | None:
     """Write a change of a run and wait until it is committed.
 
-    None: something in it could not be stored; the outcomes it carried are now FAILED
-    `unstorable_response` in memory, and the caller decides anew. Raises ClaimLost.
+    None: nothing was written, since something in it cannot be stored. Outcomes that may be to blame
+    are replaced in memory, and the caller decides anew. Raises ClaimLost.
     """
     try:
-        entry = Entry(run, changed, starting, asking, end)
+        entry = Entry(run, changed, starting, end)
+    except AssertionError:
+        raise  # a fault of ours
     except Exception as error:  # noqa: BLE001 - an action's kind made what cannot be written
-        _unstorable(changed, error)
+        _make_storable(changed, starting, error)
         return None
     try:
         answer = await journal.write(entry)
     except RowRejected as error:
-        _unstorable(changed, error)
+        _make_storable(changed, starting, error)
         return None
     if isinstance(answer, ClaimLost):
         raise answer
     return answer
 
 
-def _unstorable(changed: tuple[Execution, ...], error: Exception) -> None:
-    """Make these outcomes FAILED `unstorable_response`; raises the error where they are that
-    already.
+def _make_storable(changed: tuple[Execution, ...], starting: tuple[Execution, ...], error: Exception) -> None:
+    """Replace what may be why PostgreSQL refuses an entry; raises the error where nothing is left.
+
+    What receivers have answered goes first. All else stays, unless it is refused without that, too.
     """
-    if not any(e.outcome is not None and e.outcome.code != "unstorable_response" for e in changed):
-        raise error
     log.warning("outcome_unstorable", error=type(error).__name__)
-    for execution in changed:
-        execution.finish(
-            Outcome.permanent("unstorable_response", "The receiver's answer cannot be stored."),
-            execution.duration_ms,
-        )
+    answered = [e for e in changed if e.outcome is not None and e.outcome.response is not None]
+    for execution in answered:
+        execution.replace_outcome(_ANSWER_UNSTORABLE)
+    if answered:
+        return
+    failed = [e for e in changed if e.outcome not in _UNSTORABLE]
+    for execution in failed:
+        execution.replace_outcome(_END_UNSTORABLE)
+    ended = [e for e in starting if isinstance(e.prepared, Outcome) and e.prepared not in _UNSTORABLE]
+    for execution in ended:
+        execution.prepared = _END_UNSTORABLE
+    if not failed and not ended:
+        raise error

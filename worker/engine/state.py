@@ -29,10 +29,10 @@ class Execution:
     """One action for one trigger. Changed only by the coroutine of its run.
 
     status RUNNING means: committed as RUNNING with this attempt number, its side effect may start.
-    prepared: what its next attempt performs, where that is prepared already. lost_attempts: earlier
-    ones that ended with their worker or were released by it. immediate: a retry came at once,
-    outside the schedule. is_due_at_once: that is what comes now, so that parking its run would only
-    delay it.
+    prepared: what was made of `action` for its next attempt, or the end that this came to; None
+    until that is done. lost_attempts: earlier ones that ended with their worker or were released by
+    it. immediate: a retry came at once, outside the schedule. is_due_at_once: that is what comes
+    now, so that parking its run would only delay it.
     """
 
     id: UUID
@@ -42,7 +42,7 @@ class Execution:
     status: Status
     attempt: int
     action: ActionRecord | None
-    prepared: Prepared | None = None
+    prepared: Prepared | Outcome | None = None
     next_attempt_at: datetime | None = None
     duration_ms: int | None = None
     outcome: Outcome | None = None
@@ -71,16 +71,16 @@ class Execution:
         """A deleted action stops nothing."""
         return self.action is not None and self.action.stops_on_failure
 
-    def begin(self, action: ActionRecord) -> None:
-        """Be RUNNING, committed with the next number; action: as it was then.
-
-        What was prepared from an action that has changed since is dropped.
-        """
-        if self.prepared is not None and self.prepared.action != action:
-            self.prepared = None
+    def change(self, action: ActionRecord) -> None:
+        """Have this action from now on, from which nothing is prepared yet."""
         self.action = action
+        self.prepared = None
+
+    def begin(self) -> None:
+        """Be RUNNING, committed with the next number."""
         self.status = Status.RUNNING
         self.attempt += 1
+        self.is_due_at_once = False
 
     def finish(self, outcome: Outcome, duration_ms: int | None = None) -> None:
         """Enter a terminal state."""
@@ -102,6 +102,12 @@ class Execution:
         self.next_attempt_at = now + timedelta(seconds=again.delay_seconds)
         self.immediate = self.immediate or again.immediate
         self.is_due_at_once = again.immediate
+
+    def replace_outcome(self, outcome: Outcome) -> None:
+        """Have failed so, and not as it did, which cannot be stored. A retry still comes."""
+        self.outcome = outcome
+        if self.status is Status.SUCCESS:
+            self.status = Status.FAILED
 
 
 @dataclass(slots=True, eq=False)

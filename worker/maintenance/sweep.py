@@ -47,8 +47,9 @@ class Sweep:
     def start(self) -> None:
         self.thread.start()
 
-    def stop(self) -> None:
-        self.thread.stop(self._stop.set, STOP_SECONDS)
+    def stop(self, seconds: float = STOP_SECONDS) -> bool:
+        """Do no other duty, and wait a bounded time for the one under way; False if it goes on."""
+        return self.thread.stop(self._stop.set, seconds)
 
     def _run(self) -> None:
         while not self._stop.is_set():
@@ -73,3 +74,11 @@ class Sweep:
         metrics.sweep_seconds.labels(duty.name).observe(time.monotonic() - started)
         pause = duty.interval_seconds * (1 + JITTER * random.random())  # noqa: S311 - spreads timers, nothing secret
         self._next[duty.name] = time.monotonic() + pause
+
+
+def stop_together(sweeps: Sequence[Sweep]) -> bool:
+    """Stop these in the time for one; False if a duty goes on."""
+    deadline = time.monotonic() + STOP_SECONDS
+    for sweep in sweeps:
+        sweep.stop(0.0)
+    return all(sweep.stop(max(deadline - time.monotonic(), 0.0)) for sweep in sweeps)

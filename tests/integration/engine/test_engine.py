@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,8 +29,8 @@ class Kept(Megaphone):
 
     @classmethod
     def make(cls, settings: Settings) -> Door:
-        cls.made = cls()
-        return cls.made
+        Kept.made = cls()
+        return Kept.made
 
     async def open(self) -> None:
         self.is_open = True
@@ -43,6 +44,45 @@ class Stuck(Kept):
 
     async def open(self) -> None:
         raise TimeoutError("no broker answers")
+
+
+class NeverOpen(Kept):
+    """It hangs when it is opened."""
+
+    async def open(self) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self.is_open = True
+
+
+class NeverClosed(Kept):
+    """It hangs when it is closed."""
+
+    async def close(self) -> None:
+        await asyncio.Event().wait()
+
+
+class Cancelled(Kept):
+    """What it waits for when it is closed has been cancelled."""
+
+    async def close(self) -> None:
+        raise asyncio.CancelledError
+
+
+class Broken(Kept):
+    """It fails when it is closed."""
+
+    async def close(self) -> None:
+        raise OSError("in the way")
+
+
+class Silent(Kept):
+    """Nothing that is said comes through."""
+
+    async def say(self, word: str, number: int) -> None:
+        await super().say(word, number)
+        await asyncio.Event().wait()
 
 
 @pytest.fixture
@@ -92,6 +132,51 @@ def test_an_engine_whose_door_does_not_open_does_not_start(world: World, saying:
         engine.start()
     with capture_logs():
         engine.stop()
+    assert world.rows.count("workers") == 0
+
+
+def test_a_door_that_hangs_when_it_is_opened_is_cancelled(
+    world: World, saying: Saying, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fails when it goes on beside the stop: it would be opened after all were closed."""
+    monkeypatch.setattr("worker.engine.engine.START_SECONDS", 0.2)
+    engine = make_engine(world, NeverOpen, saying)
+    with pytest.raises(TimeoutError):
+        engine.start()
+    eventually(lambda: Kept.made.is_open, 5, "the end of its opening")
+    with capture_logs():
+        engine.stop()
+
+
+@pytest.mark.parametrize("door", [NeverClosed, Cancelled, Broken])
+def test_a_worker_says_farewell_whatever_a_door_does(
+    world: World, saying: Saying, monkeypatch: pytest.MonkeyPatch, door: type[Kept]
+) -> None:
+    """Fails when a door ends the stop: others would have to find out that this worker is gone."""
+    monkeypatch.setattr("worker.doors.CLOSE_SECONDS", 0.2)
+    engine = make_engine(world, door, saying)
+    engine.start()
+    assert world.rows.count("workers") == 1
+    with capture_logs() as logs:
+        engine.stop()
+    assert world.rows.count("workers") == 0
+    assert "door_not_closed" in {entry["event"] for entry in logs}
+    assert logs[-1]["event"] == "engine_stopped"
+
+
+def test_a_run_that_does_not_end_in_time_is_given_back(world: World, saying: Saying) -> None:
+    world.action(type=MADE_TYPE, config=json.dumps({"say": "hello"}))
+    trigger_id = world.trigger()
+    engine = make_engine(world, Silent, saying)
+    with running(engine):
+        assert engine.offer([trigger_id], 5)
+        eventually(lambda: Kept.made.said, 5, "the attempt")
+    run = world.run(trigger_id)
+    assert run is not None
+    assert (run["status"], run["worker_id"]) == ("PENDING", None)
+    (execution,) = world.executions(trigger_id)
+    assert (execution["status"], execution["attempt"]) == ("PENDING", 1)
+    assert [past["outcome"] for past in execution["history"]] == ["released"]
     assert world.rows.count("workers") == 0
 
 

@@ -24,6 +24,7 @@ from worker.engine.state import HeldRun, Status
 from worker.records import ActionRecord
 
 OK = Outcome(success=True, status_code=200, response={"statusCode": 200, "body": "fine"})
+FIXED = '{"url": "http://fixed/"}'
 SETTLED = Settled(success=True, status_code=200, details={"reason": None})
 
 
@@ -255,10 +256,10 @@ def test_starting_a_later_step_reads_its_actions_anew(
     world: World, journal: Journal, claim: Callable[..., list[HeldRun]]
 ) -> None:
     world.action(0)
-    fixed = world.action(1, parallel=True)
+    fixed, same = world.action(1, parallel=True), world.action(1, parallel=True)
     disabled, deleted = world.action(2, parallel=True), world.action(3, parallel=True)
     (run,) = claim()
-    world.do('UPDATE actions SET config = \'{"url": "http://fixed/"}\' WHERE id = %s', fixed)
+    world.do("UPDATE actions SET config = %s WHERE id = %s", FIXED, fixed)
     world.do("UPDATE actions SET enabled = false WHERE id = %s", disabled)
     world.do("UPDATE actions SET deleted_at = now() WHERE id = %s", deleted)
     first, *rest = run.executions
@@ -267,40 +268,48 @@ def test_starting_a_later_step_reads_its_actions_anew(
     started = later(journal.write, Entry(run, changed=(first,), starting=tuple(rest))).result(5)
 
     assert not isinstance(started, ClaimLost)
-    may_start = {one: fate for one, fate in started.items() if isinstance(fate, ActionRecord)}
-    assert {one: action.config["url"] for one, action in may_start.items()} == {fixed: "http://fixed/"}
+    assert started[same] is None
+    changed = {one: fate for one, fate in started.items() if isinstance(fate, ActionRecord)}
+    assert {one: action.config["url"] for one, action in changed.items()} == {fixed: "http://fixed/"}
     refusals = {one: fate.code for one, fate in started.items() if isinstance(fate, Outcome)}
     assert refusals == {disabled: "action_disabled", deleted: "action_deleted"}
     states = {UUID(r["action_id"]): (r["status"], r["error"]) for r in world.executions(run.id)}
-    assert states[fixed] == ("RUNNING", None)
+    assert states[same] == ("RUNNING", None)
+    assert states[fixed] == ("PENDING", None), "it was prepared from what it is no more"
     assert states[disabled][0] == "FAILED"
     assert states[disabled][1].startswith("action_disabled: ")
     assert states[deleted][1].startswith("action_deleted: ")
     assert run.executions[0].status is Status.SUCCESS
 
 
-def test_asking_changes_nothing_and_says_how_the_actions_are_now(
+def test_what_preparing_has_ended_ends_only_if_its_action_is_still_the_same(
     world: World, journal: Journal, claim: Callable[..., list[HeldRun]]
 ) -> None:
-    """Under the fence like any entry: who has lost the run learns nothing."""
+    """Fails when what was read at the claim ends what its user has fixed since."""
     world.action(0)
-    fixed, deleted = world.action(1, parallel=True), world.action(2, parallel=True)
+    fixed, same, skipped = (world.action(1, parallel=True) for _ in range(3))
     (run,) = claim()
-    world.do('UPDATE actions SET config = \'{"url": "http://fixed/"}\' WHERE id = %s', fixed)
-    world.do("UPDATE actions SET deleted_at = now() WHERE id = %s", deleted)
-    before = world.executions(run.id)
+    world.do("UPDATE actions SET config = %s WHERE id = %s", FIXED, fixed)
+    _, *rest = run.executions
+    for execution in rest:
+        execution.prepared = Outcome.permanent("bad_config", "No.")
+        if execution.action_id == skipped:
+            execution.prepared = Outcome(success=True, code="skipped", response={"because": "no"})
 
-    fates = later(journal.write, Entry(run, asking=tuple(run.executions[1:]))).result(5)
+    fates = later(journal.write, Entry(run, starting=tuple(rest))).result(5)
 
     assert not isinstance(fates, ClaimLost)
     assert isinstance(fates[fixed], ActionRecord)
-    assert fates[fixed] != run.executions[1].action
-    assert fates[deleted] == Outcome.permanent(
-        "action_deleted", "The action was deleted before its step came."
-    )
-    assert world.executions(run.id) == before
+    assert (fates[same], fates[skipped]) == (None, None)
+    rows = {UUID(r["action_id"]): r for r in world.executions(run.id)}
+    assert [(r["status"], r["error"], r["response"]) for r in (rows[fixed], rows[same], rows[skipped])] == [
+        ("PENDING", None, None),
+        ("FAILED", "bad_config: No.", None),
+        ("SUCCESS", None, {"because": "no"}),
+    ]
+    assert [r["attempt"] for r in (rows[fixed], rows[same], rows[skipped])] == [0, 0, 0]
     world.do("UPDATE runs SET claim = claim + 1")
-    assert isinstance(later(journal.write, Entry(run, asking=tuple(run.executions))).result(5), ClaimLost)
+    assert isinstance(later(journal.write, Entry(run, starting=tuple(rest))).result(5), ClaimLost)
 
 
 class AwayAtFirst(OwnedConnection):

@@ -9,11 +9,13 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from structlog.testing import capture_logs
 
 from shared.crypto import SecretBox, new_key
 from shared.ids import new_id
 from tests.made_kind import MADE_TYPE, Megaphone, Saying, register
 from tests.world import World
+from worker import actions
 from worker.actions.contract import Limits
 from worker.doors import Doors
 from worker.engine.claim import Claimer
@@ -21,6 +23,7 @@ from worker.engine.journal import Journal
 from worker.engine.run import carry
 from worker.engine.services import RunServices
 from worker.engine.state import HeldRun
+from worker.records import ActionRecord
 
 
 @pytest.fixture
@@ -147,3 +150,72 @@ def test_a_config_that_changes_before_its_step_comes_is_what_is_performed(
 
     assert megaphone.said == [("first", 1), ("new", 1)]
     assert states(world, trigger_id) == [("SUCCESS", 1), ("SUCCESS", 1)]
+
+
+def test_a_config_that_is_broken_before_its_step_comes_spends_no_attempt(
+    world: World, journal: Journal, claim: Callable[[UUID], HeldRun], saying: Saying
+) -> None:
+    """Fails when a change is found out after the attempt was committed as RUNNING."""
+    say(world, "first")
+    later = say(world, "hello", 1)
+    trigger_id = world.trigger()
+    run = claim(trigger_id)
+    megaphone = Changing(lambda: world.do("UPDATE actions SET config = '{}' WHERE id = %s", later))
+    run_to_its_end(run, journal, megaphone)
+    assert megaphone.said == [("first", 1)]
+    _, broken = world.executions(trigger_id)
+    assert (broken["status"], broken["attempt"], broken["started_at"]) == ("FAILED", 0, None)
+
+
+class Hoarse(Megaphone):
+    """It fails at first."""
+
+    async def say(self, word: str, number: int) -> None:
+        await super().say(word, number)
+        if number < 3:
+            raise OSError("hoarse")
+
+
+def test_attempts_that_follow_each_other_without_a_delay_all_stand_in_the_history(
+    world: World, journal: Journal, claim: Callable[[UUID], HeldRun], saying: Saying
+) -> None:
+    """Fails when the end of one and the start of the next are rows of one statement."""
+    say(world, "hello", retry='{"maxAttempts": 3, "schedule": [0]}')
+    trigger_id = world.trigger()
+    megaphone = Hoarse()
+    run_to_its_end(claim(trigger_id), journal, megaphone)
+    assert megaphone.said == [("hello", 1), ("hello", 2), ("hello", 3)]
+    (row,) = world.executions(trigger_id)
+    assert (row["status"], row["attempt"]) == ("SUCCESS", 3)
+    assert [(past["attempt"], past["outcome"]) for past in row["history"]] == [
+        (1, "internal_error"),
+        (2, "internal_error"),
+    ]
+
+
+class Confused:
+    """A kind that does not know whether a claim may start it."""
+
+    def __init__(self, kind: Saying) -> None:
+        self.DOOR, self.prepare = kind.DOOR, kind.prepare
+        self.perform, self.classify = kind.perform, kind.classify
+
+    def starts_at_claim(self, action: ActionRecord) -> bool:
+        raise ValueError("a fault of ours")
+
+
+def test_a_kind_that_does_not_know_whether_it_may_start_is_started_by_its_run(
+    world: World, journal: Journal, claimer: Claimer, saying: Saying, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fails when the claim breaks: its run would end as if a row of it could not be read."""
+    monkeypatch.setitem(actions.KINDS, MADE_TYPE, Confused(saying))
+    say(world, "hello")
+    triggers = [world.trigger(), world.trigger()]
+    with capture_logs():
+        runs = claimer.claim(new_id(), triggers)
+    assert [run.id for run in runs] == sorted(triggers)
+    megaphone = Megaphone()
+    for run in runs:
+        run_to_its_end(run, journal, megaphone)
+    assert megaphone.said == [("hello", 1), ("hello", 1)]
+    assert [states(world, one) for one in triggers] == [[("SUCCESS", 1)]] * 2

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterator
 from dataclasses import replace
+from urllib.parse import urlsplit
 
 import pytest
 
 from shared.errors import Invalid
 from shared.ids import new_id
+from tests.peers.proxy import Proxy
 from tests.world import World
+from worker.doors import CLOSE_SECONDS
 from worker.doors.storage import NewItem, Storage
 
 
@@ -86,3 +90,27 @@ def test_another_users_items_do_not_count(world: World, storage: Storage) -> Non
 
     asyncio.run(store_both())
     assert world.rows.count("stored_items") == 2
+
+
+def test_a_postgres_that_answers_nothing_does_not_keep_it_open(world: World) -> None:
+    """Fails when the connection is closed under its thread's call: that waits until the watchdog
+    cuts it.
+    """
+    parts = urlsplit(world.database_url)
+    assert parts.hostname is not None
+    assert parts.port is not None
+    with Proxy(parts.hostname, parts.port) as proxy:
+        storage = Storage(world.database_url.replace(f":{parts.port}", f":{proxy.port}"))
+
+        async def live() -> float:
+            await storage.open()
+            await storage.store(new_item(world))
+            proxy.stall()
+            storing = asyncio.create_task(storage.store(new_item(world)))
+            await asyncio.sleep(0)
+            started = time.monotonic()
+            await storage.close()
+            storing.cancel()
+            return time.monotonic() - started
+
+        assert asyncio.run(live()) < CLOSE_SECONDS

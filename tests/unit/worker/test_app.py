@@ -7,10 +7,11 @@ from typing import Any, cast
 
 from shared.config import Settings
 from shared.postgres.connections import OwnedConnection
+from shared.threads import OwnedThread
 from tests.running import eventually
 from worker.app import make_sweeps
 from worker.maintenance.due import Due
-from worker.maintenance.sweep import Sweep
+from worker.maintenance.sweep import Sweep, stop_together
 
 
 class FakeDuty:
@@ -51,5 +52,32 @@ def test_a_duty_that_hangs_keeps_no_other_sweep_from_its_own() -> None:
     eventually(lambda: quick.passes > 3, 5, "passes beside a duty that hangs")
     assert hanging.passes == 1
     never.set()
-    for sweep in sweeps:
-        sweep.stop()
+    assert stop_together(sweeps)
+
+
+class LastDuty:
+    """It ends after another thread has ended."""
+
+    name, interval_seconds = "last", 0.01
+
+    def __init__(self, other: OwnedThread) -> None:
+        self.began, self._other = threading.Event(), other
+
+    def do(self, _connection: OwnedConnection) -> int:
+        self.began.set()
+        self._other.stop(lambda: None, 60)
+        return 0
+
+
+def test_all_sweeps_are_told_to_end_before_one_is_waited_for() -> None:
+    """Fails when each has a time of its own: meanwhile the worker claims on."""
+    nowhere = "postgresql://nobody@127.0.0.1:1/none"
+    always = threading.Event()
+    always.set()
+    other = Sweep("other", nowhere, [FakeDuty("quick", always)])
+    last = LastDuty(other.thread)
+    sweeps = [Sweep("last", nowhere, [last]), other]
+    for sweep in reversed(sweeps):
+        sweep.start()
+    assert last.began.wait(5)
+    assert stop_together(sweeps)

@@ -261,7 +261,7 @@ def test_stop_stores_what_is_queued_and_then_refuses() -> None:
     with commits(echo, False, False) as group:
         futures = [group.submit(n, 1) for n in range(5)]
         group.start()
-        group.stop(5)
+        assert group.stop(5)
         assert [future.result(5) for future in futures] == list(range(5))
         with pytest.raises(Unavailable):
             group.submit(1, 1)
@@ -448,7 +448,7 @@ def test_stop_does_not_wait_for_a_flush_that_hangs_and_nobody_is_left_waiting() 
         assert busy.wait(5)
         queued = [group.submit(n, 1) for n in range(5)]
         queued[0].cancel()
-        group.stop(0.05)
+        assert not group.stop(0.05), "its thread goes on, with its connection"
         assert [type(future.exception(5)) for future in queued[1:]] == [Unavailable] * 4
         assert not in_hand.done()
         go_on.set()

@@ -128,3 +128,22 @@ def test_a_kind_says_whether_a_claim_may_start_it(monkeypatch: pytest.MonkeyPatc
     assert actions.starts_at_claim(replace(ACTION, type="FROM_A_NEWER_VERSION"))
     assert actions.starts_at_claim(replace(ACTION, type="HTTP_POST"))
     assert actions.starts_at_claim(replace(ACTION, type="STORE"))
+
+
+def test_a_kind_that_cannot_say_whether_a_claim_may_start_it_is_left_to_its_run(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """There it is prepared before it spends an attempt. Fails when a claim breaks with it."""
+    monkeypatch.setitem(actions.KINDS, "MADE_UP", kind(starts_at_claim=broken))
+    with capture_logs() as logs:
+        assert not actions.starts_at_claim(ACTION)
+    assert [entry["event"] for entry in logs] == ["starts_at_claim_broken"]
+
+
+@pytest.mark.parametrize("success", [True, False])
+def test_a_kind_may_end_an_execution_when_it_prepares_it(
+    monkeypatch: pytest.MonkeyPatch, success: bool
+) -> None:
+    """Fails when its outcome is taken for a request, and performed."""
+    end = Outcome(success=success, code="skipped")
+    assert prepared(monkeypatch, kind(prepare=lambda _action, _context: end)) is end

@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 
 from shared.errors import ClaimLost, RowRejected
 from shared.ids import new_id
-from tests.made_kind import MADE_TYPE, Megaphone, Saying, register
+from tests.made_kind import MADE_TYPE, Megaphone
 from tests.unit.worker.actions.test_http_post import BOX, context
 from tests.unit.worker.engine.test_steps import new_action
 from worker import actions
@@ -40,12 +40,7 @@ OFF = Outcome.permanent("action_disabled", "It is off.")
 
 
 def switched_off(entry: Entry) -> dict[UUID, Outcome]:
-    return {e.action_id: OFF for e in (*entry.starting, *entry.asking)}
-
-
-@pytest.fixture
-def saying(monkeypatch: pytest.MonkeyPatch) -> Saying:
-    return register(monkeypatch)
+    return {e.action_id: OFF for e in entry.starting}
 
 
 class NotingJournal:
@@ -53,9 +48,7 @@ class NotingJournal:
 
     def __init__(self) -> None:
         self.entries: list[tuple[Entry, list[str]]] = []
-        self.answer: Callable[[Entry], Any] = lambda entry: {
-            e.action_id: e.action for e in (*entry.starting, *entry.asking)
-        }
+        self.answer: Callable[[Entry], Any] = lambda entry: dict.fromkeys(e.action_id for e in entry.starting)
 
     async def write(self, entry: Entry) -> Any:
         self.entries.append((entry, [e.status.value for e in entry.changed]))
@@ -136,11 +129,10 @@ def say(word: str | None, order: int = 0, **fields: Any) -> ActionRecord:
     return replace(new_action(order), type=MADE_TYPE, config=config, **fields)
 
 
-def written(story: Story) -> list[tuple[int, int, int, bool]]:
-    """Of each entry: how many it changes, starts and asks about, and whether it ends the run."""
+def written(story: Story) -> list[tuple[int, int, bool]]:
+    """Of each entry: how many it changes and starts, and whether it ends the run."""
     return [
-        (len(entry.changed), len(entry.starting), len(entry.asking), entry.end is not None)
-        for entry, _ in story.journal.entries
+        (len(entry.changed), len(entry.starting), entry.end is not None) for entry, _ in story.journal.entries
     ]
 
 
@@ -158,10 +150,8 @@ def test_a_parallel_pair_then_a_tail() -> None:
     story = Story(to("slow", 0, parallel=True), to("200", 1, parallel=True), to("201", 2))
     story.tell()
     assert story.egress.requests == ["slow", "200", "201"]
-    written = [
-        (states, len(entry.starting), entry.end is not None) for entry, states in story.journal.entries
-    ]
-    assert written == [(["SUCCESS"], 0, False), (["SUCCESS"], 1, False), (["SUCCESS"], 0, True)]
+    assert [states for _, states in story.journal.entries] == [["SUCCESS"]] * 3
+    assert written(story) == [(1, 0, False), (1, 1, False), (1, 0, True)]
     assert [execution.attempt for execution in story.run.executions] == [1, 1, 1]
 
 
@@ -322,134 +312,3 @@ def _teapot(real: Any) -> Any:
         return answer
 
     return request
-
-
-def test_what_did_not_start_at_its_claim_is_prepared_committed_and_only_then_performed(
-    saying: Saying,
-) -> None:
-    story = Story(say("hello"))
-    seen: list[tuple[int, list[tuple[str, int]]]] = []
-    answer = story.journal.answer
-
-    def note(entry: Entry) -> Any:
-        seen.append((len(saying.prepared), list(story.megaphone.said)))
-        return answer(entry)
-
-    story.journal.answer = note
-    story.tell()
-    assert written(story) == [(0, 1, 0, False), (1, 0, 0, True)]
-    assert seen == [(1, []), (1, [("hello", 1)])]
-    assert [(e.status, e.attempt) for e in story.run.executions] == [(Status.SUCCESS, 1)]
-
-
-def test_whom_preparing_ends_spends_no_attempt(saying: Saying) -> None:
-    story = Story(say(None), to("200", 1))
-    story.tell()
-    assert written(story) == [(0, 0, 1, False), (2, 0, 0, True)]
-    ended, behind = story.run.executions
-    assert (ended.status, ended.attempt, ended.duration_ms) == (Status.FAILED, 0, None)
-    assert ended.outcome == Outcome.permanent("bad_config", "Nothing to say. Give it a word.")
-    assert behind.outcome is not None
-    assert behind.outcome.code == "earlier_step_failed"
-    assert (story.megaphone.said, story.egress.requests) == ([], [])
-
-
-def test_whom_preparing_ends_is_written_with_the_start_of_its_siblings(saying: Saying) -> None:
-    story = Story(say(None, 0, parallel=True), say("hello", 1, parallel=True))
-    story.tell()
-    assert written(story) == [(0, 0, 1, False), (1, 1, 0, False), (1, 0, 0, True)]
-    assert story.statuses == ["FAILED", "SUCCESS"]
-    assert story.megaphone.said == [("hello", 1)]
-
-
-def test_siblings_go_together_whether_or_not_their_claim_has_started_them(saying: Saying) -> None:
-    story = Story(to("slow", 0, parallel=True), say("hello", 1, parallel=True))
-    story.tell()
-    assert written(story) == [(0, 1, 0, False), (1, 0, 0, False), (1, 0, 0, True)]
-    assert [(e.status, e.attempt) for e in story.run.executions] == [(Status.SUCCESS, 1)] * 2
-
-
-def test_what_is_refused_a_start_keeps_the_outcome_that_was_written(saying: Saying) -> None:
-    story = Story(say("hello"))
-    story.journal.answer = switched_off
-    story.tell()
-    assert (story.run.executions[0].outcome, story.run.executions[0].attempt) == (OFF, 0)
-    assert story.megaphone.said == []
-
-
-def test_an_action_that_is_gone_or_off_is_left_to_the_journal(saying: Saying) -> None:
-    """Fails when its old config decides: it would end bad_config, and not say that it is off."""
-    story = Story(to("200"), say(None, 1), say("on again", 2))
-    _, off, again = story.run.executions
-    assert off.action is not None
-    assert again.action is not None
-    off.action, again.action, now = replace(off.action, enabled=False), None, again.action
-    off.action = replace(off.action, stops_on_failure=False)
-    story.journal.answer = lambda entry: {
-        e.action_id: OFF if e is off else now for e in (*entry.starting, *entry.asking)
-    }
-    story.tell()
-    assert off.outcome == OFF
-    assert story.megaphone.said == [("on again", 1)]
-
-
-def fixed_to(config: dict[str, Any]) -> Callable[[Entry], Any]:
-    """The journal finds that whatever starts, or is asked about, has this config now."""
-
-    def answer(entry: Entry) -> dict[UUID, ActionRecord]:
-        fates = {}
-        for execution in (*entry.starting, *entry.asking):
-            assert execution.action is not None
-            fates[execution.action_id] = replace(execution.action, config=config)
-        return fates
-
-    return answer
-
-
-def test_a_later_step_is_prepared_once_if_nobody_changes_it(saying: Saying) -> None:
-    story = Story(to("200"), say("hello", 1))
-    story.tell()
-    assert saying.prepared == [{"say": "hello"}]
-
-
-def test_a_config_that_changed_before_its_step_is_prepared_anew(saying: Saying) -> None:
-    """Fails when what was prepared from the claim's config is sent."""
-    story = Story(to("200"), say("old", 1))
-    story.journal.answer = fixed_to({"say": "new"})
-    story.tell()
-    assert saying.prepared == [{"say": "old"}, {"say": "new"}]
-    assert story.megaphone.said == [("new", 1)]
-
-
-def test_a_config_that_was_fixed_before_its_step_fails_nobody(saying: Saying) -> None:
-    """Fails when what the claim has read ends an execution without a second look."""
-    story = Story(to("200"), say(None, 1))
-    story.journal.answer = fixed_to({"say": "fixed"})
-    story.tell()
-    assert story.statuses == ["SUCCESS", "SUCCESS"]
-    assert story.megaphone.said == [("fixed", 1)]
-
-
-def test_a_config_that_was_broken_before_its_step_ends_the_attempt_that_has_begun(saying: Saying) -> None:
-    story = Story(to("200"), say("hello", 1))
-    story.journal.answer = fixed_to({})
-    story.tell()
-    tail = story.run.executions[1]
-    assert tail.outcome is not None
-    assert (tail.status, tail.attempt, tail.outcome.code) == (Status.FAILED, 1, "bad_config")
-    assert story.megaphone.said == []
-
-
-def test_what_its_claim_has_started_fails_as_its_first_attempt() -> None:
-    story = Story(replace(new_action(), config={}))
-    story.tell()
-    (execution,) = story.run.executions
-    assert execution.outcome is not None
-    assert (execution.attempt, execution.outcome.code) == (1, "bad_config")
-
-
-def test_nothing_that_was_prepared_is_kept_beyond_its_attempt(saying: Saying) -> None:
-    """It holds a body; fails when a run that goes on for hours keeps each of them."""
-    story = Story(say("hello"), to("503", 1, retry={"maxAttempts": 2, "schedule": [60]}))
-    story.tell()
-    assert [execution.prepared for execution in story.run.executions] == [None, None]
