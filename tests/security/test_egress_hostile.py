@@ -722,7 +722,9 @@ def test_https_checks_the_certificate_and_is_cut_like_http(loop: str, certificat
         async with HostilePeer(peers.answers(OK), tls=server) as peer:
             url = peer.url(scheme="https")
             async with started(ssl_context=trusting) as egress:
-                assert (await egress.request(post(url))).body == b"ok"
+                for body in (b"hello", UPLOAD):
+                    assert (await egress.request(post(url, body=body))).body == b"ok"
+                assert peer.connections == 1
             async with started() as egress:
                 error = await failure(egress, post(url))
                 assert (error.code, error.phase) == ("tls_failed", "connect")

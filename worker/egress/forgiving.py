@@ -2,8 +2,7 @@
 
 Invariants:
 
-- A status line and a head that came whole decide. What stands behind an answer takes it from
-  nobody.
+- A status line and a head that came whole decide. Bytes behind an answer do not undo it.
 - A head that gives two lengths, or none that can be read, is still no head.
 - An answer with a remark must be the last on its connection: where the next one begins is unknown.
 - All that can be wrong in a tidy answer is what it was: a body that breaks off or is no body.
@@ -88,6 +87,8 @@ class ForgivingParser:
         messages = self._begin(messages)
         if self._body is None:
             self._seen.extend(data)
+        else:
+            self._kept = None
         return messages, found[1], found[2]
 
     def feed_eof(self) -> Any:
@@ -157,7 +158,8 @@ class ForgivingParser:
             del self._seen[: end.end()]
             self._searched = 0
             messages += self._begin(self._read_head(head))
-        self._feed_body(bytes(self._seen))
+        rest, self._kept = bytes(self._seen), None
+        self._feed_body(rest)
         return messages
 
     def _is_acceptable_but_for_its_framing(self) -> bool:
