@@ -2,7 +2,7 @@
 
 Invariants:
 
-- A config, a `retry` or a type that could not run is refused here, with the field and the fix.
+- A config, a `retry` or a type that could not run is refused, with the field and the fix.
 - The same check runs again before each attempt, since rows can change behind the API's back.
 """
 
@@ -16,7 +16,7 @@ from pydantic import AfterValidator, Field, JsonValue
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from api.resources import callbacks
+from api.resources import callbacks, secrecy
 from api.resources.shapes import (
     EXAMPLE_ID,
     EXAMPLE_OTHER_ID,
@@ -29,7 +29,6 @@ from api.resources.shapes import (
     example,
 )
 from api.work import Work
-from shared.action_types import KINDS, parse_config
 from shared.action_types.retry_policy import parse_retry
 from shared.errors import Conflict, NotFound
 from shared.models import Action, ActionType, OnFailure
@@ -99,7 +98,10 @@ class ActionChange(Change):
 
 
 class ShownAction(Shown):
-    """An action, secrets masked."""
+    """An action, secrets masked: values of headers but harmless ones, and of a URL's query.
+
+    A mask (`***`) that is written back means «unchanged».
+    """
 
     model_config = example(
         id=EXAMPLE_ID,
@@ -138,7 +140,7 @@ class ActionPage(Page[ShownAction]):
 
 def create(work: Work, owner: UUID, callback_id: UUID, new: NewAction) -> ShownAction:
     """Add an action to a callback. Conflict: it has MAX_ACTIONS."""
-    parse_config(new.type, new.config)
+    config = secrecy.new_config(new.type, new.config)
     parse_retry(new.retry)
     # locked, so that two additions do not pass the cap together
     callback = callbacks.own(work.session, owner, callback_id, for_update=True)
@@ -150,7 +152,8 @@ def create(work: Work, owner: UUID, callback_id: UUID, new: NewAction) -> ShownA
             hint="Delete one, or use a second callback.",
         )
     action = Action(
-        **new.model_dump(exclude={"order"}),
+        **new.model_dump(exclude={"order", "config"}),
+        config=config,
         order=last + 1 if new.order is None else new.order,
         callback_id=callback.id,
         user_id=owner,
@@ -177,13 +180,18 @@ def page(work: Work, owner: UUID, callback_id: UUID) -> ActionPage:
 
 
 def change(work: Work, owner: UUID, action_id: UUID, given: ActionChange) -> ShownAction:
-    """Change what is given; runs under way keep their steps and take the new config."""
+    """Change what is given; runs under way keep their steps and take the new config.
+
+    A mask in the config means «unchanged».
+    """
     changes = given.changes()
     if "retry" in changes:
         parse_retry(changes["retry"])
     action = _own(work.session, owner, action_id)
     if "config" in changes:
-        parse_config(action.type, changes["config"])
+        callback = callbacks.own(work.session, owner, action.callback_id, for_update=True)
+        work.session.refresh(action)
+        changes["config"] = secrecy.changed_config(action, callback, changes["config"])
     for name, value in changes.items():
         setattr(action, name, value)
     work.audit("action_changed", action=action.id, fields=sorted(changes))
@@ -228,14 +236,14 @@ def _own(session: Session, owner: UUID, action_id: UUID) -> Action:
 
 
 def _show(action: Action) -> ShownAction:
-    kind = KINDS.get(action.type.value)
+    config, summary = secrecy.shown_config(action)
     return ShownAction(
         id=action.id,
         callback_id=action.callback_id,
         type=action.type,
         name=action.name,
-        summary=kind.summarize(action.config) if kind else None,
-        config=kind.redact(action.config) if kind else {},
+        summary=summary,
+        config=config,
         order=action.order,
         parallel=action.parallel,
         enabled=action.enabled,

@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from shared.masks import masked_headers, masked_url, secret_headers, unmasked_headers, unmasked_url
 
 MAX_URL_CHARS = 2_000
 MAX_HEADERS = 50
@@ -44,7 +47,6 @@ FORBIDDEN_HEADERS = frozenset(
         "pointsman-attempt",
     ]
 )
-SECRET_HEADERS = re.compile(r"authorization|token|secret|key|password|cookie", re.IGNORECASE)
 
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _HEADER_VALUE = re.compile(r"[\t\x20-\x7e]*")
@@ -130,12 +132,41 @@ Config = HttpPostConfig
 
 
 def redact(config: dict[str, Any]) -> dict[str, Any]:
-    """The config as it may be shown: values of headers that look like credentials are masked."""
-    headers = {
-        name: "***" if SECRET_HEADERS.search(name) else value
-        for name, value in (config.get("headers") or {}).items()
-    }
-    return {**config, "headers": headers} if headers else config
+    """The config as it may be shown: values of headers and of the URL's query are masked."""
+    return _with(config, masked_url, masked_headers)
+
+
+def unmask(config: dict[str, Any], kept: dict[str, Any]) -> dict[str, Any]:
+    """The config with what its masks stand for in the kept one; raises Invalid for any other."""
+    return _with(
+        config,
+        lambda url: unmasked_url(url, kept.get("url"), "config.url"),
+        lambda headers: unmasked_headers(headers, kept.get("headers") or {}, "config.headers"),
+    )
+
+
+def destination(config: dict[str, Any]) -> str | None:
+    """The URL that its secrets go to, None for the callback's own."""
+    return config.get("url")
+
+
+def secret_names(config: dict[str, Any]) -> list[str]:
+    """What it holds that may go to its destination alone: headers, by name."""
+    return secret_headers(config.get("headers") or {})
+
+
+def _with(
+    config: dict[str, Any],
+    url: Callable[[str], str],
+    headers: Callable[[dict[str, str]], dict[str, str]],
+) -> dict[str, Any]:
+    """The config with its URL and its headers made into something else."""
+    changed = dict(config)
+    if config.get("url"):
+        changed["url"] = url(config["url"])
+    if config.get("headers"):
+        changed["headers"] = headers(config["headers"])
+    return changed
 
 
 def summarize(config: dict[str, Any]) -> str:

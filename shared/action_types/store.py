@@ -38,6 +38,21 @@ def redact(config: dict[str, Any]) -> dict[str, Any]:
     return config
 
 
+def unmask(config: dict[str, Any], kept: dict[str, Any]) -> dict[str, Any]:  # noqa: ARG001
+    """The config as it came: nothing of it is ever masked."""
+    return config
+
+
+def destination(config: dict[str, Any]) -> str | None:  # noqa: ARG001
+    """Where its secrets go: it has none."""
+    return None
+
+
+def secret_names(config: dict[str, Any]) -> list[str]:  # noqa: ARG001
+    """What it holds that may go to its destination alone: nothing."""
+    return []
+
+
 def summarize(config: dict[str, Any]) -> str:
     """One line for people."""
     what = "the given value" if "value" in config else "the body"

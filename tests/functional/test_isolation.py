@@ -333,7 +333,7 @@ def test_a_status_url_of_another_callback_is_404(pointsman: Running, receiver: R
 
 
 def test_secrets_are_masked_when_an_action_is_read(pointsman: Running, receiver: Receiver) -> None:
-    config = {"url": receiver.url("/ok"), "headers": {"Authorization": "Bearer canary-1", "X-Plain": "seen"}}
+    config = {"url": receiver.url("/ok"), "headers": {"Authorization": "Bearer canary-1", "Accept": "seen"}}
     callback = pointsman.callback(receiver.url("/ok"), [{"type": "HTTP_POST", "config": config}])
     shown = pointsman.api.get(f"/api/v1/callbacks/{callback['id']}/actions").text
     assert "canary-1" not in shown
