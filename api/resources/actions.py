@@ -32,6 +32,7 @@ from api.work import Work
 from shared.action_types.retry_policy import parse_retry
 from shared.errors import Conflict, NotFound
 from shared.models import Action, ActionType, OnFailure
+from shared.seals import moved_url
 
 # Of one callback: each becomes an execution row at every trigger.
 MAX_ACTIONS = 100
@@ -140,7 +141,7 @@ class ActionPage(Page[ShownAction]):
 
 def create(work: Work, owner: UUID, callback_id: UUID, new: NewAction) -> ShownAction:
     """Add an action to a callback. Conflict: it has MAX_ACTIONS."""
-    config = secrecy.new_config(new.type, new.config)
+    config = secrecy.new_config(work, new.type, new.config)
     parse_retry(new.retry)
     # locked, so that two additions do not pass the cap together
     callback = callbacks.own(work.session, owner, callback_id, for_update=True)
@@ -158,14 +159,14 @@ def create(work: Work, owner: UUID, callback_id: UUID, new: NewAction) -> ShownA
         callback_id=callback.id,
         user_id=owner,
     )
-    shown = _show(work.fresh(action))
+    shown = _show(work, work.fresh(action))
     work.audit("action_created", action=action.id, callback=callback.id)
     return shown
 
 
 def find(work: Work, owner: UUID, action_id: UUID) -> ShownAction:
     """One action; raises NotFound."""
-    return _show(_own(work.session, owner, action_id))
+    return _show(work, _own(work.session, owner, action_id))
 
 
 def page(work: Work, owner: UUID, callback_id: UUID) -> ActionPage:
@@ -176,7 +177,7 @@ def page(work: Work, owner: UUID, callback_id: UUID) -> ActionPage:
         .where(Action.callback_id == callback.id, Action.deleted_at.is_(None))
         .order_by(Action.order, Action.id)
     )
-    return ActionPage(items=[_show(action) for action in rows])
+    return ActionPage(items=[_show(work, action) for action in rows])
 
 
 def change(work: Work, owner: UUID, action_id: UUID, given: ActionChange) -> ShownAction:
@@ -191,22 +192,22 @@ def change(work: Work, owner: UUID, action_id: UUID, given: ActionChange) -> Sho
     if "config" in changes:
         callback = callbacks.own(work.session, owner, action.callback_id, for_update=True)
         work.session.refresh(action)
-        changes["config"] = secrecy.changed_config(action, callback, changes["config"])
+        changes["config"] = secrecy.changed_config(work, action, callback, changes["config"])
     for name, value in changes.items():
         setattr(action, name, value)
     work.audit("action_changed", action=action.id, fields=sorted(changes))
-    return _show(work.fresh(action))
+    return _show(work, work.fresh(action))
 
 
-def move(work: Work, owner: UUID, callback_id: UUID, old_url: str, new_url: str) -> None:
-    """Let the actions of a callback whose URL begins with old_url go to new_url; the rest of their
-    configs stays.
+def move(work: Work, owner: UUID, callback_id: UUID, old_origin: str, new_origin: str) -> None:
+    """Let the actions of a callback whose URL has old_origin go to new_origin, with their secrets:
+    the installation's own receiver has moved.
     """
     callback = callbacks.own(work.session, owner, callback_id)
     for action in work.session.scalars(select(Action).where(Action.callback_id == callback.id)):
         url = action.config.get("url")
-        if isinstance(url, str) and url.startswith(old_url):
-            action.config = {**action.config, "url": url.replace(old_url, new_url, 1)}
+        if isinstance(url, str) and (moved := moved_url(url, old_origin, new_origin)) != url:
+            action.config = {**action.config, "url": moved}
             work.audit("action_moved", action=action.id)
 
 
@@ -235,8 +236,8 @@ def _own(session: Session, owner: UUID, action_id: UUID) -> Action:
     return found
 
 
-def _show(action: Action) -> ShownAction:
-    config, summary = secrecy.shown_config(action)
+def _show(work: Work, action: Action) -> ShownAction:
+    config, summary = secrecy.shown_config(work, action)
     return ShownAction(
         id=action.id,
         callback_id=action.callback_id,

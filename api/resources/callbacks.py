@@ -42,6 +42,7 @@ from shared.clock import database_clock
 from shared.crypto import new_signing_secret
 from shared.errors import Conflict, Invalid, NotFound
 from shared.models import Action, ActionType, Callback
+from shared.seals import moved_url
 
 MAX_TAGS = 20
 MAX_CACHE_SECONDS = 24 * 3600
@@ -143,7 +144,7 @@ def create(work: Work, owner: UUID, new: NewCallback) -> CreatedCallback:
     secret = new_signing_secret()
     callback = Callback(
         **new.model_dump(exclude={"callback_url"}),
-        callback_url=secrecy.new_url(new.callback_url),
+        callback_url=secrecy.new_url(work, new.callback_url),
         user_id=owner,
         trigger_token=secrets.token_urlsafe(24),
         signing_secrets=[
@@ -203,13 +204,14 @@ def change(work: Work, owner: UUID, callback_id: UUID, given: CallbackChange) ->
     return ShownCallback(**_fields(work, work.fresh(callback)))
 
 
-def move(work: Work, owner: UUID, callback_id: UUID, old_url: str, new_url: str) -> None:
-    """Let a callback whose URL begins with old_url go to new_url, with all its secrets: the
+def move(work: Work, owner: UUID, callback_id: UUID, old_origin: str, new_origin: str) -> None:
+    """Let a callback whose URL has old_origin go to new_origin, with its secrets: the
     installation's own receiver has moved.
     """
-    callback = own(work.session, owner, callback_id, for_update=True)
-    if callback.callback_url.startswith(old_url):
-        callback.callback_url = callback.callback_url.replace(old_url, new_url, 1)
+    callback = own(work.session, owner, callback_id)
+    moved = moved_url(callback.callback_url, old_origin, new_origin)
+    if moved != callback.callback_url:
+        callback.callback_url = moved
         work.audit("callback_moved", callback=callback.id)
 
 
@@ -226,11 +228,14 @@ def delete(work: Work, owner: UUID, callback_id: UUID) -> None:
 
 
 def own(session: Session, owner: UUID, callback_id: UUID, *, for_update: bool = False) -> Callback:
-    """The row of the owner's callback with this id; raises NotFound."""
+    """The row of the owner's callback with this id; raises NotFound.
+
+    for_update: nobody else changes it until the commit; rows that name it can come meanwhile.
+    """
     statement = select(Callback).where(
         Callback.id == callback_id, Callback.user_id == owner, Callback.deleted_at.is_(None)
     )
-    found = session.scalar(statement.with_for_update() if for_update else statement)
+    found = session.scalar(statement.with_for_update(key_share=True) if for_update else statement)
     if found is None:
         raise NotFound("You have no such callback.")
     return found
@@ -251,7 +256,7 @@ def _fields(work: Work, callback: Callback) -> dict[str, object]:
     return {
         "id": callback.id,
         "name": callback.name,
-        "callback_url": secrecy.shown_url(callback),
+        "callback_url": secrecy.shown_url(work, callback),
         "active_status": callback.active_status,
         "trigger_token": token,
         "trigger_url": None if token is None else work.urls.by_token(token),

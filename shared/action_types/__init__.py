@@ -1,8 +1,10 @@
 """The pure half of each action type: what its config may hold, and how it is shown.
 
 One file per type, each with Config (a pydantic model) and functions of a config: redact and unmask
-(shared/masks.py), destination and secret_names (what may go to it alone), summarize, is_primary. A
-type that is not in KINDS cannot be created yet; worker/actions has the I/O half under equal keys.
+(shared/masks.py), seal and unseal (shared/seals.py), destination and secret_names (what may go to
+it alone), summarize, is_primary. A row holds a sealed config; all but unseal, destination and
+is_primary take an open one. A type that is not in KINDS cannot be created yet; worker/actions has
+the I/O half under equal keys.
 """
 
 from __future__ import annotations

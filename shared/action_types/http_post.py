@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from shared.masks import masked_headers, masked_url, secret_headers, unmasked_headers, unmasked_url
+from shared.seals import Cipher, opened_text, opened_url, sealed_text, sealed_url
 
 MAX_URL_CHARS = 2_000
 MAX_HEADERS = 50
@@ -145,6 +146,24 @@ def unmask(config: dict[str, Any], kept: dict[str, Any]) -> dict[str, Any]:
     )
 
 
+def seal(config: dict[str, Any], encrypt: Cipher) -> dict[str, Any]:
+    """The config as a row has it: header values and all beyond the URL's origin sealed."""
+    return _with(
+        config,
+        lambda url: sealed_url(url, encrypt),
+        lambda headers: {name: sealed_text(value, encrypt) for name, value in headers.items()},
+    )
+
+
+def unseal(config: dict[str, Any], decrypt: Cipher) -> dict[str, Any]:
+    """The config of a row, opened; raises Invalid for what does not decrypt."""
+    return _with(
+        config,
+        lambda url: opened_url(url, decrypt),
+        lambda headers: {name: opened_text(value, decrypt) for name, value in headers.items()},
+    )
+
+
 def destination(config: dict[str, Any]) -> str | None:
     """The URL that its secrets go to, None for the callback's own."""
     return config.get("url")
@@ -160,12 +179,18 @@ def _with(
     url: Callable[[str], str],
     headers: Callable[[dict[str, str]], dict[str, str]],
 ) -> dict[str, Any]:
-    """The config with its URL and its headers made into something else."""
+    """The config with its URL and its headers made into something else.
+
+    What is no URL and no headers, which only a row changed by hand can hold, stays what it is.
+    """
+    old_url, old_headers = config.get("url"), config.get("headers")
+    if not old_url and not old_headers:
+        return config
     changed = dict(config)
-    if config.get("url"):
-        changed["url"] = url(config["url"])
-    if config.get("headers"):
-        changed["headers"] = headers(config["headers"])
+    if isinstance(old_url, str):
+        changed["url"] = url(old_url)
+    if isinstance(old_headers, dict) and all(isinstance(value, str) for value in old_headers.values()):
+        changed["headers"] = headers(old_headers)
     return changed
 
 

@@ -67,6 +67,8 @@ def test_the_pure_half_has_its_functions(kind: str) -> None:
     assert parameters(module.is_primary) == ["config"]
     assert parameters(module.destination) == parameters(module.secret_names) == ["config"]
     assert parameters(module.unmask) == ["config", "kept"]
+    assert parameters(module.seal) == ["config", "encrypt"]
+    assert parameters(module.unseal) == ["config", "decrypt"]
 
 
 @pytest.mark.parametrize("kind", sorted(actions.KINDS))

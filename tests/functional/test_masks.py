@@ -4,6 +4,7 @@ destination that the secret was set for, and nowhere else.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -269,3 +270,57 @@ class TestAnotherDestination:
         assert pointsman.api.patch(action, json={"config": again}).is_success
         assert delivered(pointsman, callback, other).headers["authorization"] == "said again"
         assert len(receiver.receipts) == 1
+
+
+class TestWhatNoKeyOpens:
+    """A key that was lost costs the secrets that it sealed, and nothing around them."""
+
+    LOST = "sealed:00000000:gAAAAABmlost"
+
+    def test_an_actions_secret_fails_that_action_alone_and_can_be_set_again(
+        self, pointsman: Running, receiver: Receiver
+    ) -> None:
+        config = {"url": receiver.url("/lost?key=s3cret-1"), "headers": {"X-Own": "s3cret-2", "Accept": "a"}}
+        callback, path = with_action(pointsman, receiver, config)
+        pointsman.primary(callback, onFailure="CONTINUE")
+        action_id = callback["actions"][0]["id"]
+        lost = {"url": f"{receiver.url('')} {self.LOST}", "headers": {"X-Own": self.LOST, "Accept": "a"}}
+        pointsman.query(
+            "UPDATE actions SET config = %s WHERE id = %s RETURNING true", json.dumps(lost), action_id
+        )
+
+        trigger = pointsman.ended(pointsman.fire(callback))
+
+        first, second = trigger["executions"]
+        assert (first["status"], second["status"]) == ("SUCCESS", "FAILED")
+        assert second["error"].startswith("bad_config: A stored secret cannot be decrypted")
+        assert receiver.got("/lost") == []
+        shown = pointsman.api.get(path).json()
+        assert shown["config"]["url"] == receiver.url("/***")
+        assert shown["config"]["headers"] == {"X-Own": MASK, "Accept": "a"}
+        assert pointsman.api.patch(path, json={"name": "still changes"}).is_success
+        refused(pointsman.api.patch(path, json={"config": shown["config"]}), "mask_without_secret")
+        assert pointsman.api.patch(path, json={"config": config}).is_success
+        assert delivered(pointsman, callback, receiver).headers["x-own"] == "s3cret-2"
+
+    def test_a_callbacks_url_is_shown_masked_and_can_be_set_again(
+        self, pointsman: Running, receiver: Receiver
+    ) -> None:
+        callback = pointsman.callback(receiver.url("/ok"))
+        path = f"/api/v1/callbacks/{callback['id']}"
+        pointsman.query(
+            "UPDATE callbacks SET callback_url = %s WHERE id = %s RETURNING true",
+            f"{receiver.url('')} {self.LOST}",
+            callback["id"],
+        )
+
+        trigger = pointsman.ended(pointsman.fire(callback))
+
+        (execution,) = trigger["executions"]
+        assert execution["error"].startswith("bad_config: ")
+        shown = pointsman.api.get(path).json()["callbackUrl"]
+        assert shown == receiver.url("/***")
+        assert shown in pointsman.api.get("/api/v1/callbacks").text
+        refused(pointsman.api.patch(path, json={"callbackUrl": shown}), "mask_without_secret")
+        assert pointsman.api.patch(path, json={"callbackUrl": receiver.url("/again")}).is_success
+        assert delivered(pointsman, callback, receiver).path == "/again"

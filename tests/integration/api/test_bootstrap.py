@@ -15,11 +15,13 @@ from api.resources.callbacks import CallbackChange
 from api.resources.users import NewUser, create
 from api.work import Workshop
 from deploy.local.bootstrap import Demo, ensure_admin, ensure_demo
+from shared.action_types import http_post
 from shared.config import Settings
 from shared.crypto import SecretBox, new_key
 from shared.errors import Conflict
 from shared.models import Action, ActionType, ApiKey, Callback, UserRole
 from shared.postgres.connections import open_database
+from shared.seals import opened_url
 
 OLD, NEW = "http://127.0.0.1:5001", "http://127.0.0.1:5002"
 
@@ -79,12 +81,13 @@ def test_urls_follow_the_receiver_and_secrets_stay_what_they_are(shop: Workshop)
 
     with shop.open() as work:
         (url,) = work.session.scalars(select(Callback.callback_url))
-        assert url == f"{NEW}/order?key=s3cret"
-        assert work.session.get_one(Action, primary.id).config == own
+        assert opened_url(url, work.secrets.decrypt) == f"{NEW}/order?key=s3cret"
+        assert http_post.unseal(work.session.get_one(Action, primary.id).config, work.secrets.decrypt) == own
         configs = work.session.scalars(
             select(Action.config).where(Action.name == "mine").order_by(Action.order)
         )
-        assert list(configs) == [config | {"url": f"{NEW}/mine"}, elsewhere]
+        opened = [http_post.unseal(one, work.secrets.decrypt) for one in configs]
+        assert opened == [config | {"url": f"{NEW}/mine"}, elsewhere]
 
 
 def test_a_demo_that_was_deleted_stays_deleted(shop: Workshop) -> None:
