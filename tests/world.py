@@ -23,9 +23,7 @@ class World:
         self._last_action_id = UUID(int=0)
 
     def action(self, order: int = 0, **fields: Any) -> UUID:
-        """An action of the callback, by default an HTTP_POST to nowhere. Later ones have greater
-        ids.
-        """
+        """An action of the callback, by default an HTTP_POST to nowhere. Ids rise."""
         while (action_id := new_id()) <= self._last_action_id:
             pass  # keys of one ms are in no order; executions are ranked by these
         self._last_action_id = action_id

@@ -235,7 +235,9 @@ def own(session: Session, owner: UUID, callback_id: UUID, *, for_update: bool = 
     statement = select(Callback).where(
         Callback.id == callback_id, Callback.user_id == owner, Callback.deleted_at.is_(None)
     )
-    found = session.scalar(statement.with_for_update(key_share=True) if for_update else statement)
+    if for_update:  # what the session has read of it before may be older than the lock
+        statement = statement.with_for_update(key_share=True).execution_options(populate_existing=True)
+    found = session.scalar(statement)
     if found is None:
         raise NotFound("You have no such callback.")
     return found

@@ -6,13 +6,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from typing import Any
 
 import httpx
+import psycopg2
 import pytest
 
 from tests.peers.receiver import Receipt, Receiver
-from tests.running import Running
+from tests.running import Running, eventually
 
 MASK = "***"
 
@@ -270,6 +273,27 @@ class TestAnotherDestination:
         assert pointsman.api.patch(action, json={"config": again}).is_success
         assert delivered(pointsman, callback, other).headers["authorization"] == "said again"
         assert len(receiver.receipts) == 1
+
+    def test_a_config_and_a_callbacks_url_do_not_change_past_one_another(
+        self, pointsman: Running, receiver: Receiver, other: Receiver
+    ) -> None:
+        """Fails when the look at the callback's URL is not of the moment at which it is locked."""
+        config = {"url": receiver.url("/own"), "headers": {"Authorization": "s3cret-1"}}
+        callback, path = with_action(pointsman, receiver, config)
+        own = {"target": "callback_url", "headers": {"Authorization": MASK}}
+        connection = psycopg2.connect(pointsman.database_url)
+        with closing(connection), connection.cursor() as cursor, ThreadPoolExecutor(1) as thread:
+            cursor.execute(
+                "UPDATE callbacks SET callback_url = %s WHERE id = %s", (other.url("/"), callback["id"])
+            )
+            answer = thread.submit(pointsman.api.patch, path, json={"config": own})
+            waiting = (
+                "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%%callbacks%%'"
+            )
+            eventually(lambda: answer.done() or pointsman.query(waiting), 5, "a call that waits")
+            connection.commit()
+            refused(answer.result(10), "secret_needed_again")
+        assert pointsman.api.get(path).json()["config"]["url"] == receiver.url("/own")
 
 
 class TestWhatNoKeyOpens:

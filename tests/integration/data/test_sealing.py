@@ -158,7 +158,9 @@ def test_a_try_that_was_cut_off_is_repeated(empty_database_url: str, cursor: Any
 
 
 @pytest.mark.parametrize(
-    ("keys", "sentence"), [(None, "needs POINTSMAN_SECRET_KEYS"), (new_key(), "does not open the secrets")]
+    ("keys", "sentence"),
+    [(None, "needs POINTSMAN_SECRET_KEYS"), (new_key(), "does not open the secrets")],
+    ids=["none", "others"],
 )
 def test_without_the_installations_keys_nothing_is_sealed(
     empty_database_url: str, cursor: Any, keys: str | None, sentence: str
@@ -172,7 +174,9 @@ def test_without_the_installations_keys_nothing_is_sealed(
 
 
 @pytest.mark.parametrize(
-    ("keys", "status", "words"), [("", EX_CONFIG, "needs POINTSMAN_SECRET_KEYS"), (KEY, 0, "up to date")]
+    ("keys", "status", "words"),
+    [("", EX_CONFIG, "needs POINTSMAN_SECRET_KEYS"), (KEY, 0, "up to date")],
+    ids=["without", "with"],
 )
 def test_the_command_says_what_it_needs(
     empty_database_url: str, cursor: Any, keys: str, status: int, words: str
