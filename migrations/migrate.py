@@ -24,12 +24,13 @@ from shared.postgres.partitions import ensure_partitions, missing_partitions
 PARTITION_WAIT_SECONDS = 30.0
 
 
-def upgrade(database_url: str) -> None:
+def upgrade(database_url: str, secret_keys: str | None = None) -> None:
     """Run the migrations that are missing, then make the partitions that are.
 
+    secret_keys: as in POINTSMAN_SECRET_KEYS. ConfigError if rows are to be sealed without them.
     Unavailable if another process migrates for minutes, or if a partition cannot be attached.
     """
-    command.upgrade(_config(database_url), "head")
+    command.upgrade(_config(database_url, secret_keys), "head")
     _make_partitions(database_url)
 
 
@@ -58,9 +59,10 @@ def _make_partitions(database_url: str) -> None:
                 )
 
 
-def _config(database_url: str) -> Config:
+def _config(database_url: str, secret_keys: str | None = None) -> Config:
     config = Config()
     # a path with a percent sign must not be read as an interpolation
     config.set_main_option("script_location", str(Path(__file__).parent).replace("%", "%%"))
     config.attributes["database_url"] = database_url
+    config.attributes["secret_keys"] = secret_keys
     return config

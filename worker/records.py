@@ -34,7 +34,7 @@ class TriggerRecord:
 class CallbackRecord:
     """What an attempt needs of its callback.
 
-    signing_secrets: ciphertexts that are in force, newest first.
+    url: sealed beyond its origin. signing_secrets: ciphertexts that are in force, newest first.
     active: neither it nor its user is switched off.
     """
 
@@ -51,7 +51,7 @@ class CallbackRecord:
 class ActionRecord:
     """An action. Two are equal when nothing of the action has changed between their readings.
 
-    flaw: why its row cannot be used, if so.
+    config: sealed, as its row has it. flaw: why its row cannot be used, if so.
     rank: its place among the actions of its callback by their ids, deleted ones included, where the
     action was read for a first claim; else 0. It says nothing of the action itself.
     """

@@ -18,11 +18,15 @@ from api.ingress.call import Call
 from api.ingress.parts import parts
 from api.ingress.status import status_of
 from api.urls import CUSTOM_PREFIX, TOKEN_PREFIX
+from shared.masks import MASK
 
 METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 
 # These belong to the connection and not to the message, so that they are not stored.
-HOP_HEADERS = frozenset({"connection", "transfer-encoding"})
+HOP_HEADERS = frozenset({b"connection", b"transfer-encoding"})
+
+# What callers prove themselves with. That it was there is recorded, what it was is not.
+MASKED = {b"authorization": MASK, b"cookie": MASK, b"proxy-authorization": MASK}
 
 ingress = Blueprint("ingress", __name__)
 
@@ -82,13 +86,18 @@ def _call(called: Request, address: str, trigger_url: str) -> Call:
 
 
 def _headers(called: Request) -> list[tuple[str, str]]:
-    """The headers as they came, names in lower case."""
+    """The headers as they came, names in lower case and credentials masked."""
     raw: list[tuple[bytes, bytes]] | None = called.environ.get(environ.HEADERS)
     if raw is None:
-        named = [(name.lower(), value) for name, value in called.headers.items()]
-    else:
-        named = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in raw]
-    return [pair for pair in named if pair[0] not in HOP_HEADERS]
+        raw = [
+            (name.lower().encode("latin-1"), value.encode("latin-1"))
+            for name, value in called.headers.items()
+        ]
+    return [
+        (name.decode("latin-1"), MASKED.get(name) or value.decode("latin-1"))
+        for name, value in raw
+        if name not in HOP_HEADERS
+    ]
 
 
 @lru_cache(1_024)

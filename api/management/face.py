@@ -3,7 +3,7 @@ of them.
 
 A face is one noun's routes. A view is a plain function that is told what it needs by the names of
 its parameters: `work`, `body`, `query` and the ids of its path; what it returns is the answer's
-model, None is 204.
+model, Content is a file, None is 204.
 
 Invariants:
 
@@ -33,6 +33,7 @@ from api.auth import actors
 from api.auth.policies import READ, WRITE, Policy, admit
 from api.idempotency import REPLAYED, check_key
 from api.problems import of_validation
+from api.resources.content import Content
 from api.resources.kept_answers import KeyedCall
 from api.resources.shapes import Shown
 from api.work import Work, Workshop
@@ -41,18 +42,28 @@ from shared.errors import Invalid
 PREFIX = "/api/v1"
 EXTENSION = "pointsman.workshop"
 
-View = Callable[..., Shown | None]
+View = Callable[..., Shown | Content | None]
 Rendered = tuple[int, bytes]
 """Status and body."""
 Method = Literal["GET", "POST", "PATCH", "PUT", "DELETE"]
 NOT_IDS = frozenset({"work", "body", "query", "return"})
+
+FILE_TYPE = "application/octet-stream"
+
+# Whatever the bytes are, a browser saves them, and neither shows nor guesses nor keeps them.
+FILE_HEADERS = (
+    ("content-disposition", "attachment"),
+    ("x-content-type-options", "nosniff"),
+    ("cache-control", "no-store"),
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
     """One method of one path.
 
-    rule: the whole path, as Flask writes it. errors: statuses that only it may answer.
+    rule: the whole path, as Flask writes it. errors: statuses that only it may answer. shown: the
+    model of its answer, None where that is a file or nothing.
     """
 
     face: Face
@@ -63,6 +74,7 @@ class Endpoint:
     errors: tuple[int, ...]
     view: View
     shown: type[Shown] | None
+    gives_file: bool
     body: type[BaseModel] | None
     query: type[BaseModel] | None
 
@@ -111,16 +123,18 @@ class Face:
 
         def register(view: View) -> View:
             hints = get_type_hints(view)
-            shown = hints["return"] if hints["return"] is not type(None) else None
+            given = hints["return"]
+            shown = given if issubclass(given, Shown) else None
             endpoint = Endpoint(
                 face=self,
                 method=method,
                 rule=PREFIX + rule,
                 policy=policy or (READ if method == "GET" else WRITE),
-                status=status or (200 if shown else 204),
+                status=status or (204 if given is type(None) else 200),
                 errors=errors,
                 view=view,
                 shown=shown,
+                gives_file=given is Content,
                 body=hints.get("body"),
                 query=hints.get("query"),
             )
@@ -146,7 +160,8 @@ def _serve(endpoint: Endpoint, **ids: UUID) -> Response:
         work.actor = actors.nobody(asked) if is_anonymous else actors.identify(work.session, asked)
         admit(endpoint.policy, work.actor)
         (status, body), headers = _answer(endpoint, work, ids)
-    response = Response(body, status=status, content_type="application/json" if body else None)
+    content_type = FILE_TYPE if endpoint.gives_file else "application/json" if body else None
+    response = Response(body, status=status, content_type=content_type)
     response.headers.extend(headers)
     return response
 
@@ -156,7 +171,8 @@ def _answer(
 ) -> tuple[Rendered, Iterable[tuple[str, str]]]:
     call = _keyed_call(endpoint, work, ids) if endpoint.takes_key else None
     if call is None:
-        return _rendered(endpoint, endpoint.view(work, **ids, **_inputs(endpoint))), ()
+        shown = endpoint.view(work, **ids, **_inputs(endpoint))
+        return _rendered(endpoint, shown), FILE_HEADERS if endpoint.gives_file else ()
     given_before = call.take(work)
     if given_before is not None:
         return given_before, (REPLAYED,)
@@ -165,9 +181,11 @@ def _answer(
     return _rendered(endpoint, shown), ()
 
 
-def _rendered(endpoint: Endpoint, shown: Shown | None, *, again: bool = False) -> Rendered:
+def _rendered(endpoint: Endpoint, shown: Shown | Content | None, *, again: bool = False) -> Rendered:
     if shown is None:
         return endpoint.status, b""
+    if isinstance(shown, Content):
+        return endpoint.status, shown.data
     return endpoint.status, orjson.dumps(shown.rendered(again=again), option=orjson.OPT_UTC_Z)
 
 

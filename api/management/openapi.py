@@ -17,7 +17,7 @@ from pydantic.alias_generators import to_camel
 
 from api.idempotency import MAX_KEY_CHARS
 from api.management.described import described
-from api.management.face import Endpoint, Face
+from api.management.face import FILE_HEADERS, FILE_TYPE, Endpoint, Face
 from api.problems import CONTENT_TYPE, problem
 from api.resources.shapes import Page
 from shared import VERSION
@@ -200,6 +200,12 @@ def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
 
 def _responses(endpoint: Endpoint, schemas: Schemas) -> dict[str, Any]:
     done: dict[str, Any] = {"description": HTTPStatus(endpoint.status).phrase}
+    if endpoint.gives_file:
+        done["content"] = {FILE_TYPE: {}}
+        done["headers"] = {
+            name: {"required": True, "schema": {"type": "string", "const": value}}
+            for name, value in FILE_HEADERS
+        }
     if endpoint.shown is not None:
         done["content"] = {"application/json": {"schema": schemas[endpoint.shown, "serialization"]}}
     if endpoint.takes_key:

@@ -6,6 +6,7 @@ from uuid import UUID
 
 from api.management.face import Face
 from api.resources import stored_items
+from api.resources.content import Content
 from api.resources.stored_items import ShownStoredItem, StoredItemPage, StoredItemQuery
 from api.work import Work
 
@@ -22,3 +23,9 @@ def list_stored_items(work: Work, query: StoredItemQuery) -> StoredItemPage:
 def get_stored_item(work: Work, id: UUID) -> ShownStoredItem:
     """One stored item with its value."""
     return stored_items.find(work, work.owner, id)
+
+
+@face.route("GET", "/stored-items/<uuid:id>/content")
+def get_stored_item_content(work: Work, id: UUID) -> Content:
+    """The value of a stored item, byte for byte."""
+    return stored_items.content(work, work.owner, id)

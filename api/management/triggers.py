@@ -6,6 +6,7 @@ from uuid import UUID
 
 from api.management.face import Face
 from api.resources import triggers
+from api.resources.content import Content
 from api.resources.triggers import ShownTrigger, TriggerDetail, TriggerPage, TriggerQuery
 from api.work import Work
 
@@ -22,6 +23,12 @@ def list_triggers(work: Work, query: TriggerQuery) -> TriggerPage:
 def get_trigger(work: Work, id: UUID) -> TriggerDetail:
     """One trigger with the recorded request and its executions in the order of their steps."""
     return triggers.find(work, work.owner, id)
+
+
+@face.route("GET", "/triggers/<uuid:id>/body")
+def get_trigger_body(work: Work, id: UUID) -> Content:
+    """The recorded body, byte for byte as it came."""
+    return triggers.body(work, work.owner, id)
 
 
 @face.route("POST", "/triggers/<uuid:id>/cancel", errors=(409,))

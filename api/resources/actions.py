@@ -2,7 +2,7 @@
 
 Invariants:
 
-- A config, a `retry` or a type that could not run is refused here, with the field and the fix.
+- A config, a `retry` or a type that could not run is refused, with the field and the fix.
 - The same check runs again before each attempt, since rows can change behind the API's back.
 """
 
@@ -16,7 +16,7 @@ from pydantic import AfterValidator, Field, JsonValue
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from api.resources import callbacks
+from api.resources import callbacks, secrecy
 from api.resources.shapes import (
     EXAMPLE_ID,
     EXAMPLE_OTHER_ID,
@@ -29,10 +29,10 @@ from api.resources.shapes import (
     example,
 )
 from api.work import Work
-from shared.action_types import KINDS, parse_config
 from shared.action_types.retry_policy import parse_retry
 from shared.errors import Conflict, NotFound
 from shared.models import Action, ActionType, OnFailure
+from shared.seals import moved_url
 
 # Of one callback: each becomes an execution row at every trigger.
 MAX_ACTIONS = 100
@@ -99,7 +99,10 @@ class ActionChange(Change):
 
 
 class ShownAction(Shown):
-    """An action, secrets masked."""
+    """An action, secrets masked: values of headers but harmless ones, and of a URL's query.
+
+    A mask (`***`) that is written back means «unchanged».
+    """
 
     model_config = example(
         id=EXAMPLE_ID,
@@ -138,7 +141,7 @@ class ActionPage(Page[ShownAction]):
 
 def create(work: Work, owner: UUID, callback_id: UUID, new: NewAction) -> ShownAction:
     """Add an action to a callback. Conflict: it has MAX_ACTIONS."""
-    parse_config(new.type, new.config)
+    config = secrecy.new_config(work, new.type, new.config)
     parse_retry(new.retry)
     # locked, so that two additions do not pass the cap together
     callback = callbacks.own(work.session, owner, callback_id, for_update=True)
@@ -150,19 +153,20 @@ def create(work: Work, owner: UUID, callback_id: UUID, new: NewAction) -> ShownA
             hint="Delete one, or use a second callback.",
         )
     action = Action(
-        **new.model_dump(exclude={"order"}),
+        **new.model_dump(exclude={"order", "config"}),
+        config=config,
         order=last + 1 if new.order is None else new.order,
         callback_id=callback.id,
         user_id=owner,
     )
-    shown = _show(work.fresh(action))
+    shown = _show(work, work.fresh(action))
     work.audit("action_created", action=action.id, callback=callback.id)
     return shown
 
 
 def find(work: Work, owner: UUID, action_id: UUID) -> ShownAction:
     """One action; raises NotFound."""
-    return _show(_own(work.session, owner, action_id))
+    return _show(work, _own(work.session, owner, action_id))
 
 
 def page(work: Work, owner: UUID, callback_id: UUID) -> ActionPage:
@@ -173,32 +177,37 @@ def page(work: Work, owner: UUID, callback_id: UUID) -> ActionPage:
         .where(Action.callback_id == callback.id, Action.deleted_at.is_(None))
         .order_by(Action.order, Action.id)
     )
-    return ActionPage(items=[_show(action) for action in rows])
+    return ActionPage(items=[_show(work, action) for action in rows])
 
 
 def change(work: Work, owner: UUID, action_id: UUID, given: ActionChange) -> ShownAction:
-    """Change what is given; runs under way keep their steps and take the new config."""
+    """Change what is given; runs under way keep their steps and take the new config.
+
+    A mask in the config means «unchanged».
+    """
     changes = given.changes()
     if "retry" in changes:
         parse_retry(changes["retry"])
     action = _own(work.session, owner, action_id)
     if "config" in changes:
-        parse_config(action.type, changes["config"])
+        callback = callbacks.own(work.session, owner, action.callback_id, for_update=True)
+        work.session.refresh(action)
+        changes["config"] = secrecy.changed_config(work, action, callback, changes["config"])
     for name, value in changes.items():
         setattr(action, name, value)
     work.audit("action_changed", action=action.id, fields=sorted(changes))
-    return _show(work.fresh(action))
+    return _show(work, work.fresh(action))
 
 
-def move(work: Work, owner: UUID, callback_id: UUID, old_url: str, new_url: str) -> None:
-    """Let the actions of a callback whose URL begins with old_url go to new_url; the rest of their
-    configs stays.
+def move(work: Work, owner: UUID, callback_id: UUID, old_origin: str, new_origin: str) -> None:
+    """Let the actions of a callback whose URL has old_origin go to new_origin, with their secrets:
+    the installation's own receiver has moved.
     """
     callback = callbacks.own(work.session, owner, callback_id)
     for action in work.session.scalars(select(Action).where(Action.callback_id == callback.id)):
         url = action.config.get("url")
-        if isinstance(url, str) and url.startswith(old_url):
-            action.config = {**action.config, "url": url.replace(old_url, new_url, 1)}
+        if isinstance(url, str) and (moved := moved_url(url, old_origin, new_origin)) != url:
+            action.config = {**action.config, "url": moved}
             work.audit("action_moved", action=action.id)
 
 
@@ -227,15 +236,15 @@ def _own(session: Session, owner: UUID, action_id: UUID) -> Action:
     return found
 
 
-def _show(action: Action) -> ShownAction:
-    kind = KINDS.get(action.type.value)
+def _show(work: Work, action: Action) -> ShownAction:
+    config, summary = secrecy.shown_config(work, action)
     return ShownAction(
         id=action.id,
         callback_id=action.callback_id,
         type=action.type,
         name=action.name,
-        summary=kind.summarize(action.config) if kind else None,
-        config=kind.redact(action.config) if kind else {},
+        summary=summary,
+        config=config,
         order=action.order,
         parallel=action.parallel,
         enabled=action.enabled,

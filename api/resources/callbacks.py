@@ -20,6 +20,7 @@ from sqlalchemy import func, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from api.resources import secrecy
 from api.resources.paging import newest
 from api.resources.shapes import (
     EXAMPLE_ID,
@@ -41,6 +42,7 @@ from shared.clock import database_clock
 from shared.crypto import new_signing_secret
 from shared.errors import Conflict, Invalid, NotFound
 from shared.models import Action, ActionType, Callback
+from shared.seals import moved_url
 
 MAX_TAGS = 20
 MAX_CACHE_SECONDS = 24 * 3600
@@ -73,7 +75,7 @@ class NewCallback(Given):
 
 
 class CallbackChange(Change):
-    """Only what is given changes."""
+    """Only what is given changes. A mask (`***`) in callbackUrl means «unchanged»."""
 
     model_config = example(activeStatus=False)
     NULLABLE = frozenset({"custom_path"})
@@ -111,7 +113,7 @@ class ShownCallback(Shown):
 
     id: UUID
     name: str
-    callback_url: str
+    callback_url: str = Field(description="Values in its query are masked.")
     active_status: bool
     trigger_token: str | None
     trigger_url: str | None
@@ -141,7 +143,8 @@ def create(work: Work, owner: UUID, new: NewCallback) -> CreatedCallback:
     _check_timeout(work, new.timeout_duration)
     secret = new_signing_secret()
     callback = Callback(
-        **new.model_dump(),
+        **new.model_dump(exclude={"callback_url"}),
+        callback_url=secrecy.new_url(work, new.callback_url),
         user_id=owner,
         trigger_token=secrets.token_urlsafe(24),
         signing_secrets=[
@@ -186,17 +189,30 @@ def page(work: Work, owner: UUID, query: PageQuery) -> CallbackPage:
 def change(work: Work, owner: UUID, callback_id: UUID, given: CallbackChange) -> ShownCallback:
     """Change what is given; it holds for calls from a second later.
 
-    Conflict: the custom path is taken.
+    A mask in the URL means «unchanged». Conflict: the custom path is taken.
     """
     changes = given.changes()
     _check_timeout(work, changes.get("timeout_duration"))
-    callback = own(work.session, owner, callback_id)
+    callback = own(work.session, owner, callback_id, for_update="callback_url" in changes)
+    if "callback_url" in changes:
+        changes["callback_url"] = secrecy.changed_url(work, callback, changes["callback_url"])
     for name, value in changes.items():
         setattr(callback, name, value)
     with _unique_path():
         work.session.flush()
     work.audit("callback_changed", callback=callback.id, fields=sorted(changes))
     return ShownCallback(**_fields(work, work.fresh(callback)))
+
+
+def move(work: Work, owner: UUID, callback_id: UUID, old_origin: str, new_origin: str) -> None:
+    """Let a callback whose URL has old_origin go to new_origin, with its secrets: the
+    installation's own receiver has moved.
+    """
+    callback = own(work.session, owner, callback_id)
+    moved = moved_url(callback.callback_url, old_origin, new_origin)
+    if moved != callback.callback_url:
+        callback.callback_url = moved
+        work.audit("callback_moved", callback=callback.id)
 
 
 def delete(work: Work, owner: UUID, callback_id: UUID) -> None:
@@ -212,11 +228,16 @@ def delete(work: Work, owner: UUID, callback_id: UUID) -> None:
 
 
 def own(session: Session, owner: UUID, callback_id: UUID, *, for_update: bool = False) -> Callback:
-    """The row of the owner's callback with this id; raises NotFound."""
+    """The row of the owner's callback with this id; raises NotFound.
+
+    for_update: nobody else changes it until the commit; rows that name it can come meanwhile.
+    """
     statement = select(Callback).where(
         Callback.id == callback_id, Callback.user_id == owner, Callback.deleted_at.is_(None)
     )
-    found = session.scalar(statement.with_for_update() if for_update else statement)
+    if for_update:  # what the session has read of it before may be older than the lock
+        statement = statement.with_for_update(key_share=True).execution_options(populate_existing=True)
+    found = session.scalar(statement)
     if found is None:
         raise NotFound("You have no such callback.")
     return found
@@ -237,7 +258,7 @@ def _fields(work: Work, callback: Callback) -> dict[str, object]:
     return {
         "id": callback.id,
         "name": callback.name,
-        "callback_url": callback.callback_url,
+        "callback_url": secrecy.shown_url(work, callback),
         "active_status": callback.active_status,
         "trigger_token": token,
         "trigger_url": None if token is None else work.urls.by_token(token),

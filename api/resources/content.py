@@ -1,62 +1,59 @@
-"""Bytes as JSON shows them: as JSON if they are JSON, else as text, else in base64.
+"""What came as bytes: the beginning of it as JSON shows it, and all of it as a file.
 
-Invariant: bytes under a Content-Encoding are neither, whatever they look like.
+Invariants:
+
+- Nothing is read as JSON and written again: numbers, double keys and spaces stay what they were,
+  and however deep it is nested, it can be shown.
+- What is shown is bounded. What is given as a file is the bytes that came.
 """
 
 from __future__ import annotations
 
 import base64
+import codecs
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any, Literal
 
-import orjson
+from sqlalchemy import LargeBinary, func
 
-Encoding = Literal["json", "text", "base64"]
+Encoding = Literal["text", "base64"]
 
-# What reads JSON goes deeper than what writes it: deeper than this it is shown as text.
-MAX_DEPTH = 100
+MAX_SHOWN_BYTES = 64 * 1024
 
 
-def shown(content: bytes, *, is_coded: bool = False) -> tuple[Encoding, Any]:
-    """How the value is encoded, and the value. is_coded: it stands under a Content-Encoding."""
+@dataclass(frozen=True, slots=True)
+class Content:
+    """All the bytes, given as a file."""
+
+    data: bytes
+
+
+def beginning(column: Any) -> Any:
+    """Of a column of bytes, what can be shown: PostgreSQL sends no more."""
+    return func.substr(column, 1, MAX_SHOWN_BYTES, type_=LargeBinary)
+
+
+def shown(beginning: bytes, size: int, *, is_coded: bool = False) -> tuple[Encoding, str, bool]:
+    """How the first bytes of `size` are encoded, as what, and whether more follow.
+
+    Text as it came, or base64 where it is no UTF-8, holds a NUL, or stands under a Content-Encoding
+    (is_coded). A character that the cut went through is left out.
+    """
+    truncated = size > len(beginning)
     if is_coded:
-        return _base64(content)
+        return "base64", base64.b64encode(beginning).decode(), truncated
+    decoder = codecs.getincrementaldecoder("utf-8")()
     try:
-        value = orjson.loads(content)
-    except orjson.JSONDecodeError:
-        pass
-    else:
-        if not _is_deep(content, value):
-            return "json", value
-    try:
-        return "text", content.decode()
+        text = decoder.decode(beginning, final=not truncated)
     except UnicodeDecodeError:
-        return _base64(content)
+        text = "\x00"
+    if "\x00" in text:
+        return "base64", base64.b64encode(beginning).decode(), truncated
+    return "text", text, truncated
 
 
 def is_coded(headers: Iterable[tuple[str, str]]) -> bool:
     """Whether recorded headers name a Content-Encoding other than identity."""
     codings = ",".join(value for name, value in headers if name == "content-encoding").split(",")
     return any(coding.strip().lower() not in ("", "identity") for coding in codings)
-
-
-def _base64(content: bytes) -> tuple[Encoding, str]:
-    return "base64", base64.b64encode(content).decode()
-
-
-def _is_deep(content: bytes, value: Any) -> bool:
-    """Whether lists and objects stand more than MAX_DEPTH deep in one another."""
-    if content.count(b"[") + content.count(b"{") <= MAX_DEPTH:
-        return False
-    level = [value]
-    for _ in range(MAX_DEPTH):
-        level = [inner for outer in level for inner in _inside(outer)]
-        if not level:
-            return False
-    return any(isinstance(one, list | dict) for one in level)
-
-
-def _inside(value: Any) -> Iterable[Any]:
-    if isinstance(value, dict):
-        return value.values()
-    return value if isinstance(value, list) else ()

@@ -10,10 +10,11 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Select, func, select
+from sqlalchemy import Row, Select, func, select
+from sqlalchemy.orm import Session
 
 from api.resources import callbacks
-from api.resources.content import Encoding, shown
+from api.resources.content import Content, Encoding, beginning, shown
 from api.resources.history import callback_lives, not_deleted
 from api.resources.paging import Source, Statement, only, walk
 from api.resources.shapes import EXAMPLE_ID, EXAMPLE_OTHER_ID, EXAMPLE_TIME, Page, PageQuery, Shown, example
@@ -57,12 +58,16 @@ class ListedStoredItem(Shown):
 
 
 class ShownStoredItem(ListedStoredItem):
-    """A stored item: its value as JSON if it is JSON, else as text, else in base64."""
+    """A stored item: its value as the text that it is, or in base64 where it is no text.
 
-    model_config = example(**_EXAMPLE, value={"order": 42}, valueEncoding="json")
+    truncated: it is the first 64 KiB; `/stored-items/{id}/content` gives all of it.
+    """
 
-    value: Any
+    model_config = example(**_EXAMPLE, value='{"order": 42}', valueEncoding="text", truncated=False)
+
+    value: str
     value_encoding: Encoding
+    truncated: bool
 
 
 class StoredItemPage(Page[ListedStoredItem]):
@@ -71,16 +76,15 @@ class StoredItemPage(Page[ListedStoredItem]):
 
 def find(work: Work, owner: UUID, item_id: UUID) -> ShownStoredItem:
     """One stored item with its value; raises NotFound."""
-    row = work.session.execute(
-        _select(owner, StoredItem.content).where(
-            StoredItem.id == item_id, callback_lives(StoredItem.callback_id)
-        )
-    ).first()
-    if row is None:
-        raise NotFound("You have no such stored item.")
+    row = _own(work.session, owner, item_id, beginning(StoredItem.content).label("beginning"))
     fields = dict(row._mapping)
-    encoding, value = shown(fields.pop("content"))
-    return ShownStoredItem(**fields, value=value, value_encoding=encoding)
+    encoding, value, truncated = shown(fields.pop("beginning"), row.bytes)
+    return ShownStoredItem(**fields, value=value, value_encoding=encoding, truncated=truncated)
+
+
+def content(work: Work, owner: UUID, item_id: UUID) -> Content:
+    """The value as it was stored; raises NotFound."""
+    return Content(_own(work.session, owner, item_id, StoredItem.content).content)
 
 
 def page(work: Work, owner: UUID, query: StoredItemQuery) -> StoredItemPage:
@@ -92,6 +96,15 @@ def page(work: Work, owner: UUID, query: StoredItemQuery) -> StoredItemPage:
     rows = work.session.execute(mine.order_by(StoredItem.id.desc()))
     items = [ListedStoredItem(**row._mapping) for row in rows]
     return StoredItemPage(items=items, next_cursor=keys.next_cursor, partial=keys.is_partial)
+
+
+def _own(session: Session, owner: UUID, item_id: UUID, column: Any) -> Row[Any]:
+    """The owner's item with this id, and one column more; raises NotFound."""
+    statement = _select(owner, column).where(StoredItem.id == item_id, callback_lives(StoredItem.callback_id))
+    found = session.execute(statement).one_or_none()
+    if found is None:
+        raise NotFound("You have no such stored item.")
+    return found
 
 
 def _source(owner: UUID, query: StoredItemQuery) -> Source:

@@ -11,11 +11,11 @@ from typing import Any, cast
 from uuid import UUID
 
 from pydantic import AwareDatetime, Field, SkipValidation
-from sqlalchemy import Row, Select, and_, case, select
+from sqlalchemy import Row, Select, and_, case, func, select
 from sqlalchemy.orm import Session
 
 from api.resources import callbacks, executions
-from api.resources.content import Encoding, is_coded, shown
+from api.resources.content import Content, Encoding, beginning, is_coded, shown
 from api.resources.history import Past, Status, callback_lives
 from api.resources.paging import walk
 from api.resources.shapes import EXAMPLE_ID, EXAMPLE_OTHER_ID, EXAMPLE_TIME, Page, PageQuery, Shown, example
@@ -25,8 +25,6 @@ from shared.ids import first_id_of
 from shared.models import Log, Run, Trigger
 from shared.postgres.connections import cursor_of
 from shared.runs.settle import cancel as settle_as_cancelled
-
-MAX_SHOWN_BODY_BYTES = 64 * 1024
 
 
 class TriggerQuery(PageQuery):
@@ -72,25 +70,29 @@ class ShownTrigger(Shown):
 
 
 class RecordedRequest(Shown):
-    """The call as it was recorded. A body of more than 64 KiB is left out, its size is not. A body
-    with a Content-Encoding is shown in base64, as it came.
+    """The call as it was recorded: the body as the text that came, in base64 where it is no text.
+
+    A body with a Content-Encoding is no text.
+    truncated: it is the first 64 KiB; `/triggers/{id}/body` gives all of it.
     """
 
     model_config = example(
         query="",
         headers=[["content-type", "application/json"]],
         sourceIp="203.0.113.7",
-        body={"order": 42},
-        bodyEncoding="json",
+        body='{"order": 42}',
+        bodyEncoding="text",
         bodyBytes=13,
+        truncated=False,
     )
 
     query: str
     headers: SkipValidation[list[tuple[str, str]]]
     source_ip: str | None
-    body: Any
-    body_encoding: Encoding | None
+    body: str
+    body_encoding: Encoding
     body_bytes: int
+    truncated: bool
 
 
 class TriggerDetail(ShownTrigger):
@@ -102,9 +104,10 @@ class TriggerDetail(ShownTrigger):
             "query": "",
             "headers": [["content-type", "application/json"]],
             "sourceIp": "203.0.113.7",
-            "body": {"order": 42},
-            "bodyEncoding": "json",
+            "body": '{"order": 42}',
+            "bodyEncoding": "text",
             "bodyBytes": 13,
+            "truncated": False,
         },
         executions=[],
     )
@@ -127,12 +130,17 @@ _status = case(
 def find(work: Work, owner: UUID, trigger_id: UUID) -> TriggerDetail:
     """One trigger with everything; raises NotFound."""
     row = own(work.session, owner, trigger_id)
-    recorded = work.session.scalars(select(Trigger).where(Trigger.id == trigger_id)).one()
     return TriggerDetail(
         **_fields(row),
-        request=_show_request(recorded),
+        request=_request(work.session, trigger_id),
         executions=executions.of_trigger(work, owner, trigger_id),
     )
+
+
+def body(work: Work, owner: UUID, trigger_id: UUID) -> Content:
+    """The body as it came; raises NotFound."""
+    own(work.session, owner, trigger_id)
+    return Content(work.session.scalars(select(Trigger.body).where(Trigger.id == trigger_id)).one())
 
 
 def page(work: Work, owner: UUID, query: TriggerQuery) -> TriggerPage:
@@ -222,16 +230,20 @@ def _fields(row: Row[Any]) -> dict[str, Any]:
     }
 
 
-def _show_request(trigger: Trigger) -> RecordedRequest:
-    headers = cast(list[tuple[str, str]], trigger.headers)
-    encoding, value = None, None
-    if len(trigger.body) <= MAX_SHOWN_BODY_BYTES:
-        encoding, value = shown(trigger.body, is_coded=is_coded(headers))
+def _request(session: Session, trigger_id: UUID) -> RecordedRequest:
+    size = func.octet_length(Trigger.body)
+    columns = (Trigger.query, Trigger.headers, Trigger.source_ip, beginning(Trigger.body), size)
+    query, headers, source_ip, first, body_bytes = session.execute(
+        select(*columns).where(Trigger.id == trigger_id)
+    ).one()
+    named = cast(list[tuple[str, str]], headers)
+    encoding, text, truncated = shown(first, body_bytes, is_coded=is_coded(named))
     return RecordedRequest(
-        query=trigger.query,
-        headers=headers,
-        source_ip=trigger.source_ip,
-        body=value,
+        query=query,
+        headers=named,
+        source_ip=source_ip,
+        body=text,
         body_encoding=encoding,
-        body_bytes=len(trigger.body),
+        body_bytes=body_bytes,
+        truncated=truncated,
     )

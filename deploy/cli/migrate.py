@@ -10,6 +10,10 @@ from shared import config
 
 @click.command()
 def migrate() -> None:
-    """Bring the database of POINTSMAN_DATABASE_URL up to date."""
-    upgrade(config.read().postgres)
+    """Bring the database of POINTSMAN_DATABASE_URL up to date, its secrets sealed with
+    POINTSMAN_SECRET_KEYS.
+    """
+    settings = config.read()
+    keys = settings.secret_keys
+    upgrade(settings.postgres, keys.get_secret_value() if keys else None)
     click.echo("The database is up to date.")

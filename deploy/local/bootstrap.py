@@ -20,7 +20,7 @@ from sqlalchemy.orm import Session
 from api.resources import actions, api_keys, callbacks, users
 from api.resources.actions import ActionChange, NewAction
 from api.resources.api_keys import NewApiKey
-from api.resources.callbacks import CallbackChange, NewCallback
+from api.resources.callbacks import NewCallback
 from api.resources.users import NewUser
 from api.work import Work
 from shared.errors import NotFound
@@ -94,15 +94,9 @@ def ensure_demo(work: Work, owner: UUID, receiver_url: str, known: dict[str, Any
         return None
     old_url = known.get("receiverUrl", receiver_url)
     if old_url != receiver_url:
-        _follow(work, owner, callback, old_url, receiver_url)
+        callbacks.move(work, owner, callback.id, old_url, receiver_url)
+        actions.move(work, owner, callback.id, old_url, receiver_url)
     return Demo(callback_id, callback.trigger_url, known.get("apiKey"))
-
-
-def _follow(work: Work, owner: UUID, callback: callbacks.ShownCallback, old_url: str, new_url: str) -> None:
-    if callback.callback_url.startswith(old_url):
-        moved = callback.callback_url.replace(old_url, new_url, 1)
-        callbacks.change(work, owner, callback.id, CallbackChange(callback_url=moved))
-    actions.move(work, owner, callback.id, old_url, new_url)
 
 
 def _make_demo(work: Work, owner: UUID, receiver_url: str) -> Demo:

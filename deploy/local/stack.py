@@ -82,7 +82,8 @@ class Stack:
         _must_be_free(self.settings.host, self.settings.port)
         self.environment = self._child_environment()
         self._servers()
-        self._step("migrating the database", lambda: upgrade(self.environment[PREFIX + "DATABASE_URL"]))
+        names = (PREFIX + "DATABASE_URL", PREFIX + "SECRET_KEYS")
+        self._step("migrating the database", lambda: upgrade(*(self.environment[name] for name in names)))
         receiver_url = self._receiver() if self.settings.environment == "local" else None
         admin, demo = self._bootstrap(receiver_url)
         if admin.password is not None:  # at once: should the rest of the start fail, it would be lost

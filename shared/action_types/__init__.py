@@ -1,8 +1,10 @@
 """The pure half of each action type: what its config may hold, and how it is shown.
 
-One file per type, each with Config (a pydantic model), redact(config), summarize(config) and
-is_primary(config). A type that is not in KINDS cannot be created yet; worker/actions has the I/O
-half under equal keys.
+One file per type, each with Config (a pydantic model) and functions of a config: redact and unmask
+(shared/masks.py), seal and unseal (shared/seals.py), destination and secret_names (what may go to
+it alone), summarize, is_primary. A row holds a sealed config; all but unseal, destination and
+is_primary take an open one. A type that is not in KINDS cannot be created yet; worker/actions has
+the I/O half under equal keys.
 """
 
 from __future__ import annotations
@@ -39,6 +41,12 @@ def parse_config(kind: str, config: Any) -> BaseModel:
             f"{where}: {first['msg']}.", code="bad_config", hint=f"Fix {where} of the action."
         ) from None
     return model
+
+
+def secret_names(kind: str, config: dict[str, Any]) -> list[str]:
+    """What such a config holds that may go to its destination alone; nothing of an unknown type."""
+    module = KINDS.get(kind)
+    return [] if module is None else list(module.secret_names(config))
 
 
 def is_primary(kind: str, config: dict[str, Any]) -> bool:

@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from shared.http_urls import read_url
+from shared.masks import masked_headers, masked_url, secret_headers, unmasked_headers, unmasked_url
+from shared.seals import Cipher, opened_text, opened_url, sealed_text, sealed_url
 
 MAX_HEADERS = 50
 MAX_HEADER_VALUE_CHARS = 4_096
@@ -45,7 +48,6 @@ FORBIDDEN_HEADERS = frozenset(
         "pointsman-attempt",
     ]
 )
-SECRET_HEADERS = re.compile(r"authorization|token|secret|key|password|cookie", re.IGNORECASE)
 
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _HEADER_VALUE = re.compile(r"[\t\x20-\x7e]*")
@@ -116,12 +118,65 @@ Config = HttpPostConfig
 
 
 def redact(config: dict[str, Any]) -> dict[str, Any]:
-    """The config as it may be shown: values of headers that look like credentials are masked."""
-    headers = {
-        name: "***" if SECRET_HEADERS.search(name) else value
-        for name, value in (config.get("headers") or {}).items()
-    }
-    return {**config, "headers": headers} if headers else config
+    """The config as it may be shown: values of headers and of the URL's query are masked."""
+    return _with(config, masked_url, masked_headers)
+
+
+def unmask(config: dict[str, Any], kept: dict[str, Any]) -> dict[str, Any]:
+    """The config with what its masks stand for in the kept one; raises Invalid for any other."""
+    return _with(
+        config,
+        lambda url: unmasked_url(url, kept.get("url"), "config.url"),
+        lambda headers: unmasked_headers(headers, kept.get("headers") or {}, "config.headers"),
+    )
+
+
+def seal(config: dict[str, Any], encrypt: Cipher) -> dict[str, Any]:
+    """The config as a row has it: header values and all beyond the URL's origin sealed."""
+    return _with(
+        config,
+        lambda url: sealed_url(url, encrypt),
+        lambda headers: {name: sealed_text(value, encrypt) for name, value in headers.items()},
+    )
+
+
+def unseal(config: dict[str, Any], decrypt: Cipher) -> dict[str, Any]:
+    """The config of a row, opened; raises Invalid for what does not decrypt."""
+    return _with(
+        config,
+        lambda url: opened_url(url, decrypt),
+        lambda headers: {name: opened_text(value, decrypt) for name, value in headers.items()},
+    )
+
+
+def destination(config: dict[str, Any]) -> str | None:
+    """The URL that its secrets go to, None for the callback's own."""
+    return config.get("url")
+
+
+def secret_names(config: dict[str, Any]) -> list[str]:
+    """What it holds that may go to its destination alone: headers, by name."""
+    return secret_headers(config.get("headers") or {})
+
+
+def _with(
+    config: dict[str, Any],
+    url: Callable[[str], str],
+    headers: Callable[[dict[str, str]], dict[str, str]],
+) -> dict[str, Any]:
+    """The config with its URL and its headers made into something else.
+
+    What is no URL and no headers, which only a row changed by hand can hold, stays what it is.
+    """
+    old_url, old_headers = config.get("url"), config.get("headers")
+    if not old_url and not old_headers:
+        return config
+    changed = dict(config)
+    if isinstance(old_url, str):
+        changed["url"] = url(old_url)
+    if isinstance(old_headers, dict) and all(isinstance(value, str) for value in old_headers.values()):
+        changed["headers"] = headers(old_headers)
+    return changed
 
 
 def summarize(config: dict[str, Any]) -> str:

@@ -10,6 +10,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from shared.seals import Cipher
+
 MAX_KEY_CHARS = 128
 
 
@@ -36,6 +38,31 @@ Config = StoreConfig
 def redact(config: dict[str, Any]) -> dict[str, Any]:
     """The config as it may be shown: it holds no secret."""
     return config
+
+
+def unmask(config: dict[str, Any], kept: dict[str, Any]) -> dict[str, Any]:  # noqa: ARG001
+    """The config as it came: nothing of it is ever masked."""
+    return config
+
+
+def seal(config: dict[str, Any], encrypt: Cipher) -> dict[str, Any]:  # noqa: ARG001
+    """The config as it stands in a row: it holds no secret."""
+    return config
+
+
+def unseal(config: dict[str, Any], decrypt: Cipher) -> dict[str, Any]:  # noqa: ARG001
+    """The config of a row."""
+    return config
+
+
+def destination(config: dict[str, Any]) -> str | None:  # noqa: ARG001
+    """Where its secrets go: it has none."""
+    return None
+
+
+def secret_names(config: dict[str, Any]) -> list[str]:  # noqa: ARG001
+    """What it holds that may go to its destination alone: nothing."""
+    return []
 
 
 def summarize(config: dict[str, Any]) -> str:

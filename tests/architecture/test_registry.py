@@ -65,6 +65,10 @@ def test_the_pure_half_has_its_functions(kind: str) -> None:
     assert module.Config.model_config.get("hide_input_in_errors")
     assert parameters(module.redact) == parameters(module.summarize) == ["config"]
     assert parameters(module.is_primary) == ["config"]
+    assert parameters(module.destination) == parameters(module.secret_names) == ["config"]
+    assert parameters(module.unmask) == ["config", "kept"]
+    assert parameters(module.seal) == ["config", "encrypt"]
+    assert parameters(module.unseal) == ["config", "decrypt"]
 
 
 @pytest.mark.parametrize("kind", sorted(actions.KINDS))
@@ -91,7 +95,7 @@ def files_in(package: ModuleType, *others: str) -> set[str]:
 FACE_SIDE = {"face", "openapi", "described"}
 
 # What resources share; no nouns.
-RESOURCE_SIDE = {"shapes", "paging", "history", "content", "kept_answers"}
+RESOURCE_SIDE = {"shapes", "paging", "history", "content", "kept_answers", "secrecy"}
 
 # Made by the start-up only.
 WITHOUT_A_ROUTE = {"api_keys"}

@@ -128,8 +128,13 @@ def test_a_job_replays_what_failed(pointsman: Running, receiver: Receiver) -> No
     job = eventually(lambda: _ended(pointsman, job_id), 15, "the end of the job")
     assert (job["state"], job["total"], job["replayed"], job["skipped"]) == ("DONE", 7, 7, 0)
     eventually(lambda: len(receiver.got("/fixed")) == 7, 15, "seven replays")
-    listed = pointsman.api.get("/api/v1/triggers", params={"callbackId": callback["id"], "status": "SUCCESS"})
-    assert {trigger["replayOf"] for trigger in listed.json()["items"]} == set(old)
+    query = {"callbackId": callback["id"], "status": "SUCCESS"}
+
+    def replayed() -> set[str]:
+        listed = pointsman.api.get("/api/v1/triggers", params=query).json()["items"]
+        return {trigger["replayOf"] for trigger in listed}
+
+    eventually(lambda: replayed() == set(old), 5, "the success of each replay")
     assert job_id in {one["id"] for one in pointsman.api.get("/api/v1/replays").json()["items"]}
     refused = post(pointsman, f"/replays/{job_id}/cancel")
     assert (refused.status_code, refused.json()["code"]) == (409, "replay_ended")

@@ -29,7 +29,7 @@ def test_the_tour_works_when_pasted(pointsman: Running, tmp_path: Path) -> None:
         '"statusUrl"',
         '"finishedAt"',
         "answered 405",
-        '"valueEncoding":"json"',
-        '"order":42',
+        '"valueEncoding":"text"',
+        r'"value":"{\"order\": 42}"',
     ):
         assert word in ended.stdout, f"{word} is missing in:\n{ended.stdout}"

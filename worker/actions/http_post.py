@@ -16,8 +16,9 @@ import json
 from typing import NamedTuple
 
 from shared.action_types import parse_config
-from shared.action_types.http_post import Config
+from shared.action_types.http_post import Config, unseal
 from shared.crypto import sign, signing_key
+from shared.seals import opened_url
 from worker.actions.contract import AttemptStamp, ExecutionContext, Outcome
 from worker.actions.http_answers import kept_response, outcome_of_error, retry_after_seconds, shown_location
 from worker.actions.passed_on import passed_on
@@ -60,7 +61,8 @@ def starts_at_claim(action: ActionRecord) -> bool:  # noqa: ARG001
 
 def prepare(action: ActionRecord, context: ExecutionContext) -> Post:
     """Build what is sent. Raises Invalid for a config or a secret that cannot be used."""
-    config = parse_config("HTTP_POST", action.config)
+    decrypt = context.secrets.decrypt
+    config = parse_config("HTTP_POST", unseal(action.config, decrypt))
     assert isinstance(config, Config)
     own = {name.lower(): value for name, value in config.headers.items()}
     body, described, opaque = _body(config, context, own)
@@ -69,9 +71,9 @@ def prepare(action: ActionRecord, context: ExecutionContext) -> Post:
     headers["webhook-id"] = webhook_id
     headers["pointsman-trigger-id"] = str(context.trigger.id)
     headers["pointsman-action-id"] = str(action.id)
-    secrets = map(context.secrets.decrypt, context.callback.signing_secrets)
+    secrets = map(decrypt, context.callback.signing_secrets)
     return Post(
-        url=config.url or context.callback.url,
+        url=config.url or opened_url(context.callback.url, decrypt),
         headers=headers,
         opaque=opaque,
         body=body,

@@ -11,14 +11,17 @@ from sqlalchemy import select
 
 from api.resources import actions, callbacks
 from api.resources.actions import ActionChange, NewAction
+from api.resources.callbacks import CallbackChange
 from api.resources.users import NewUser, create
 from api.work import Workshop
 from deploy.local.bootstrap import Demo, ensure_admin, ensure_demo
+from shared.action_types import http_post
 from shared.config import Settings
 from shared.crypto import SecretBox, new_key
 from shared.errors import Conflict
-from shared.models import Action, ActionType, ApiKey, UserRole
+from shared.models import Action, ActionType, ApiKey, Callback, UserRole
 from shared.postgres.connections import open_database
+from shared.seals import opened_url
 
 OLD, NEW = "http://127.0.0.1:5001", "http://127.0.0.1:5002"
 
@@ -68,14 +71,23 @@ def test_urls_follow_the_receiver_and_secrets_stay_what_they_are(shop: Workshop)
             new = NewAction(type=ActionType.HTTP_POST, name="mine", config=one)
             actions.create(work, owner, demo.callback_id, new)
 
+        mine = CallbackChange(callback_url=f"{OLD}/order?key=s3cret")
+        callbacks.change(work, owner, demo.callback_id, mine)
+        (primary, *_) = actions.page(work, owner, demo.callback_id).items
+        own = {"target": "callback_url", "headers": {"Authorization": "Bearer s3cret"}}
+        actions.change(work, owner, primary.id, ActionChange(config=own))
+
     started(shop, NEW, known_of(demo, OLD))
 
     with shop.open() as work:
-        assert callbacks.find(work, owner, demo.callback_id).callback_url == f"{NEW}/order"
+        (url,) = work.session.scalars(select(Callback.callback_url))
+        assert opened_url(url, work.secrets.decrypt) == f"{NEW}/order?key=s3cret"
+        assert http_post.unseal(work.session.get_one(Action, primary.id).config, work.secrets.decrypt) == own
         configs = work.session.scalars(
             select(Action.config).where(Action.name == "mine").order_by(Action.order)
         )
-        assert list(configs) == [config | {"url": f"{NEW}/mine"}, elsewhere]
+        opened = [http_post.unseal(one, work.secrets.decrypt) for one in configs]
+        assert opened == [config | {"url": f"{NEW}/mine"}, elsewhere]
 
 
 def test_a_demo_that_was_deleted_stays_deleted(shop: Workshop) -> None:

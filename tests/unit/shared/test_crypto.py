@@ -9,12 +9,23 @@ import json
 from datetime import UTC, datetime
 
 import pytest
+from cryptography.fernet import Fernet
 from hypothesis import given
 from hypothesis import strategies as st
 from standardwebhooks import Webhook, WebhookVerificationError
 
 from shared import crypto
-from shared.crypto import SecretBox, new_key, new_signing_secret, new_token, sign, signing_key, token_hash
+from shared.crypto import (
+    SecretBox,
+    is_sealed,
+    key_id,
+    new_key,
+    new_signing_secret,
+    new_token,
+    sign,
+    signing_key,
+    token_hash,
+)
 from shared.errors import ConfigError, Invalid
 
 
@@ -132,6 +143,37 @@ def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     for _ in range(2):
         assert [box.decrypt(token) for token in tokens] == [str(number) for number in range(10)]
         assert len(box._decrypted) <= 3
+
+
+def test_what_is_remembered_is_bounded_in_characters_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(crypto, "CACHE_CHARS", 5_000)
+    box = SecretBox(new_key())
+    tokens = [box.encrypt(str(number) * 500) for number in range(10)]
+    for _ in range(2):
+        assert [box.decrypt(token) for token in tokens] == [str(number) * 500 for number in range(10)]
+        assert sum(len(sealed) + len(plain) for sealed, plain in box._decrypted.items()) <= 5_000
+        assert box._decrypted
+
+
+def test_a_sealed_text_names_the_key_that_opens_it() -> None:
+    old, new, strange = new_key(), new_key(), new_key()
+    sealed = SecretBox(old).encrypt("hidden")
+    assert sealed.startswith(f"sealed:{key_id(old)}:")
+    assert is_sealed(sealed)
+    rotated = SecretBox(f"{new},{old}")
+    assert rotated.decrypt(sealed) == "hidden"
+    assert rotated.encrypt("hidden").startswith(f"sealed:{key_id(new)}:")
+    for other in (new, strange):
+        renamed = sealed.replace(key_id(old), key_id(other))
+        with pytest.raises(Invalid):
+            rotated.decrypt(renamed)
+
+
+def test_a_bare_ciphertext_of_an_earlier_version_is_opened() -> None:
+    old, new = new_key(), new_key()
+    token = Fernet(old.encode()).encrypt(b"hidden").decode()
+    assert not is_sealed(token)
+    assert SecretBox(f"{new},{old}").decrypt(token) == "hidden"
 
 
 @given(st.text())

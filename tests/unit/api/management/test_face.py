@@ -9,6 +9,7 @@ import pytest
 
 from api.auth.policies import READ, WRITE
 from api.management.face import Face
+from api.resources.content import Content
 from api.resources.shapes import Shown
 from api.work import Work
 
@@ -22,6 +23,10 @@ def with_id(work: Work, id: UUID) -> Thing:
 
 
 def without_id(work: Work) -> None:
+    raise NotImplementedError
+
+
+def file(work: Work) -> Content:
     raise NotImplementedError
 
 
@@ -45,6 +50,10 @@ def test_what_a_route_is_unless_it_says_otherwise() -> None:
     face = Face("things", "")
     face.route("GET", "/things/<uuid:id>")(with_id)
     face.route("DELETE", "/things")(without_id)
-    found, gone = face.endpoints
+    face.route("GET", "/things/file")(file)
+    found, gone, given = face.endpoints
     assert (found.policy, found.status, found.shown, found.ids) == (READ, 200, Thing, ["id"])
+    assert (given.policy, given.status, given.shown, given.gives_file) == (READ, 200, None, True)
+    assert not found.gives_file
+    assert not gone.gives_file
     assert (gone.policy, gone.status, gone.shown, gone.ids) == (WRITE, 204, None, [])

@@ -18,10 +18,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from standardwebhooks import Webhook, WebhookVerificationError
 
-from shared.action_types.http_post import FORBIDDEN_HEADERS
+from shared.action_types.http_post import FORBIDDEN_HEADERS, seal
 from shared.crypto import SecretBox, new_key, new_signing_secret
 from shared.errors import Invalid
 from shared.ids import new_id
+from shared.seals import sealed_url
 from tests.unit.worker.engine.test_steps import new_action
 from worker.actions import perform, prepare
 from worker.actions.contract import AttemptStamp, ExecutionContext, Limits, Outcome, Prepared
@@ -92,6 +93,33 @@ def test_every_secret_in_force_signs() -> None:
     request = request_of({"url": "http://x/"}, context(*map(BOX.encrypt, secrets)))
     for secret in secrets:
         assert Webhook(secret).verify(request.body.decode(), dict(request.headers)) == {"a": 1}
+
+
+def test_a_sealed_config_and_a_sealed_url_are_opened() -> None:
+    config = {"url": "http://x/p?key=1", "headers": {"X-Own": "secret"}}
+    request = request_of(seal(config, BOX.encrypt))
+    assert (request.url, request.headers["x-own"]) == ("http://x/p?key=1", "secret")
+    given = context()
+    sealed = replace(given.callback, url=sealed_url("http://callback.example/p?key=2", BOX.encrypt))
+    primary = request_of({"target": "callback_url"}, given._replace(callback=sealed))
+    assert primary.url == "http://callback.example/p?key=2"
+
+
+@pytest.mark.parametrize("place", ["url", "header", "callback"])
+def test_a_secret_that_no_key_opens_ends_the_execution(place: str) -> None:
+    lost = SecretBox(new_key()).encrypt("/lost")
+    configs: dict[str, dict[str, Any]] = {
+        "url": {"url": f"http://x {lost}"},
+        "header": {"url": "http://x/", "headers": {"X-Own": lost}},
+        "callback": {"target": "callback_url"},
+    }
+    given = context()
+    given = given._replace(callback=replace(given.callback, url=f"http://x {lost}"))
+    outcome = prepare(replace(new_action(), config=configs[place]), given)
+    assert isinstance(outcome, Outcome)
+    assert (outcome.code, outcome.retryable) == ("bad_config", False)
+    assert "cannot be decrypted" in str(outcome.error)
+    assert "lost" not in str(outcome.error)
 
 
 def test_what_is_prepared_shows_no_secret_wherever_it_is_logged() -> None:

@@ -1,0 +1,157 @@
+"""Masks: what stands in a secret's place wherever it is shown.
+
+Invariants:
+
+- Every header's value is masked but those of harmless headers, every value in a query, and the
+  fragment: nobody guesses by a name what is a secret.
+- A mask that comes back means «unchanged». A header is matched by its name, a parameter by its
+  name and its position among those of that name.
+- What a mask stands for is never guessed: a mask without a counterpart is refused.
+- What a mask stood for goes to the scheme, host and port that it was set for, and nowhere else.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from urllib.parse import unquote, urlsplit
+
+from shared.errors import Invalid
+
+MASK = "***"
+
+# Their values are what every client says.
+HARMLESS_HEADERS = frozenset(
+    [
+        "accept",
+        "accept-charset",
+        "accept-language",
+        "cache-control",
+        "content-disposition",
+        "content-encoding",
+        "content-language",
+        "content-type",
+        "date",
+        "pragma",
+        "prefer",
+        "user-agent",
+    ]
+)
+DEFAULT_PORTS = {"http": 80, "https": 443}
+
+# The path of a URL of which only the origin is known.
+UNKNOWN_PATH = f"/{MASK}"
+
+
+def masked_headers(headers: dict[str, str]) -> dict[str, str]:
+    """The headers as they are shown."""
+    return {name: MASK if value and _is_secret(name) else value for name, value in headers.items()}
+
+
+def secret_headers(headers: dict[str, str]) -> list[str]:
+    """The names of those whose values are shown as masks."""
+    return [name for name, value in headers.items() if value and _is_secret(name)]
+
+
+def unmasked_headers(given: dict[str, str], kept: dict[str, str], where: str) -> dict[str, str]:
+    """The given headers with what their masks stand for; raises Invalid for a mask in a new one."""
+    known = {name.lower(): value for name, value in kept.items()}
+    return {
+        name: _behind(known.get(name.lower()), f"{where}.{name}") if value == MASK else value
+        for name, value in given.items()
+    }
+
+
+def masked_url(url: str) -> str:
+    """The URL as it is shown."""
+    beginning, parameters, fragment = _parts(url)
+    shown = [name + MASK if value else name for name, value in parameters]
+    return _joined(beginning, shown, "#" + MASK if fragment[1:] else fragment)
+
+
+def unmasked_url(given: str, kept: str | None, where: str) -> str:
+    """The given URL with what its masks stand for; raises Invalid for a mask in something new.
+
+    kept: the URL that was shown with masks, None if there was none.
+    """
+    beginning, parameters, fragment = _parts(given)
+    if unquote(urlsplit(beginning).path) == UNKNOWN_PATH:
+        raise _without_secret(where)
+    _, kept_parameters, kept_fragment = _parts(kept or "")
+    known = dict(_numbered(kept_parameters))
+    written = [
+        name + (_behind(known.get(number), where) if _is_mask(value) else value)
+        for number, (name, value) in zip((n for n, _ in _numbered(parameters)), parameters, strict=True)
+    ]
+    if _is_mask(fragment[1:]):
+        fragment = "#" + _behind(kept_fragment[1:], where)
+    return _joined(beginning, written, fragment)
+
+
+def is_same_destination(one: str, other: str) -> bool:
+    """Whether two URLs have the same scheme, host and port."""
+    return _destination(one) == _destination(other)
+
+
+def secret_needed_again(message: str, hint: str) -> Invalid:
+    """What is raised where a secret would go to another destination than it was set for."""
+    return Invalid(message, code="secret_needed_again", hint=hint)
+
+
+def _is_secret(header: str) -> bool:
+    return header.lower() not in HARMLESS_HEADERS
+
+
+def _is_mask(value: str) -> bool:
+    """Also one that a client's library has percent-encoded."""
+    return unquote(value) == MASK
+
+
+def _behind(value: str | None, where: str) -> str:
+    if not value:
+        raise _without_secret(where)
+    return value
+
+
+def _without_secret(where: str) -> Invalid:
+    return Invalid(
+        f"{where} holds a mask ({MASK}) that stands for nothing.",
+        code="mask_without_secret",
+        hint="A mask means «unchanged», where it was shown. Write the value itself.",
+    )
+
+
+def _parts(url: str) -> tuple[str, list[tuple[str, str]], str]:
+    """What stands before the query, its parameters, and the fragment with its `#`.
+
+    A parameter is its name with its equals sign, and its value. One without an equals sign is a
+    value without a name.
+    """
+    rest, mark, fragment = url.partition("#")
+    fragment = mark + fragment
+    beginning, mark, query = rest.partition("?")
+    parameters = []
+    for part in query.split("&") if mark else []:
+        name, equals, value = part.partition("=")
+        parameters.append((name + equals, value) if equals else ("", part))
+    return beginning, parameters, fragment
+
+
+def _joined(beginning: str, parameters: list[str], fragment: str) -> str:
+    return beginning + ("?" + "&".join(parameters) if parameters else "") + fragment
+
+
+def _numbered(parameters: list[tuple[str, str]]) -> Iterable[tuple[tuple[str, int, int], str]]:
+    """Each value by its parameter's name, its position among those of that name, and how many these
+    are: if one of them goes, nobody knows which.
+    """
+    count = Counter(name for name, _ in parameters)
+    seen: Counter[str] = Counter()
+    for name, value in parameters:
+        yield (name, seen[name], count[name]), value
+        seen[name] += 1
+
+
+def _destination(url: str) -> tuple[str, str | None, int | None]:
+    parts = urlsplit(url)
+    return parts.scheme, parts.hostname, parts.port or DEFAULT_PORTS.get(parts.scheme)

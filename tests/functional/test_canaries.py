@@ -1,0 +1,290 @@
+"""No secret stands anywhere but where it is used: not in a table, a log, an error, a message or an
+answer.
+
+Canaries are set wherever a secret may be set, everything that can be done is done, and then every
+column of every table, everything that Redis was told, the whole log and every answer is searched.
+"""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psycopg2
+import pytest
+import redis
+from psycopg2 import sql
+
+from shared.models.sealed import SEALED
+from tests.peers.receiver import Receiver
+from tests.running import Running, eventually
+
+COLUMNS = """
+SELECT c.relname, a.attname FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
+JOIN pg_type t ON t.oid = a.atttypid
+WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p') AND NOT c.relispartition
+  AND a.attnum > 0 AND NOT a.attisdropped AND t.typname IN ('text', 'varchar', 'jsonb', 'json', 'bytea', '_text')
+"""
+
+# What its owner set and is shown again: no masks stand for these.
+SHOWN = ("callback path", "harmless header")
+
+
+@dataclass
+class Canaries:
+    """Secrets by where they were set. said: everything that was told to somebody."""
+
+    by_place: dict[str, str] = field(default_factory=dict)
+    said: list[str] = field(default_factory=list)
+
+    def new(self, place: str) -> str:
+        found = self.by_place[place] = f"canary-{uuid.uuid4().hex}"
+        return found
+
+    def found_in(self, text: str) -> set[str]:
+        return {place for place, canary in self.by_place.items() if canary in text}
+
+
+@dataclass
+class Done:
+    """A Pointsman with which everything has been done, stopped neither by errors nor by secrets."""
+
+    pointsman: Running
+    canaries: Canaries
+    receiver: Receiver
+    redis_heard: list[str]
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Done]:
+    canaries = Canaries()
+    environment = {"POINTSMAN_LOG_LEVEL": "debug", "POINTSMAN_LOG_FORMAT": "json"}
+    folder = tmp_path_factory.mktemp("canaries")
+    with Running(folder, environment) as pointsman, Receiver() as receiver, Monitor(pointsman) as monitor:
+        pointsman.api.event_hooks["response"] = [lambda answer: canaries.said.append(answer.read().decode())]
+        do_everything(pointsman, receiver, canaries)
+        yield Done(pointsman, canaries, receiver, monitor.heard)
+
+
+class Monitor:
+    """Everything that Redis is told, in a thread of its own."""
+
+    def __init__(self, pointsman: Running) -> None:
+        self.heard: list[str] = []
+        self._client = redis.Redis.from_url(pointsman.redis_url)
+
+    def __enter__(self) -> Monitor:
+        self._monitor = self._client.monitor().__enter__()  # type: ignore[no-untyped-call]
+        self._thread = threading.Thread(target=self._listen, daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._monitor.connection.disconnect()
+        self._client.close()
+        self._thread.join(10)
+
+    def _listen(self) -> None:
+        try:
+            for command in self._monitor.listen():
+                self.heard.append(str(command["command"]))
+        except (redis.RedisError, OSError, ValueError, AttributeError):
+            pass  # it was told to end
+
+
+def do_everything(pointsman: Running, receiver: Receiver, canaries: Canaries) -> None:
+    new = canaries.new
+    callback = pointsman.callback(
+        receiver.url(f"/{new('callback path')}?key={new('callback query')}&{new('bare')}"),
+        [
+            {"type": "HTTP_POST", "config": config(receiver.url("/ok"), canaries)},
+            *(
+                {"type": "HTTP_POST", "config": config(url, canaries), "retry": {"maxAttempts": 1}}
+                for url in failing(receiver)
+            ),
+            {"type": "STORE", "config": {"key": "k"}},
+        ],
+        timeoutDuration=3_000,
+    )
+    canaries.by_place["signing secret"] = callback["signingSecret"]
+    canaries.by_place["session"] = pointsman.api.headers["authorization"].removeprefix("Bearer ")
+    headers = {"Authorization": new("primary header"), "Accept": new("harmless header")}
+    pointsman.primary(callback, config={"target": "callback_url", "headers": headers}, onFailure="CONTINUE")
+    for action in callback["actions"]:
+        pointsman.api.patch(f"/api/v1/actions/{action['id']}", json={"onFailure": "CONTINUE"})
+    fire(pointsman, callback, canaries)
+    refuse(pointsman, callback, canaries)
+    read_all(pointsman, callback)
+    replayed = pointsman.api.get("/api/v1/triggers", params={"callbackId": callback["id"]}).json()["items"]
+    pointsman.ended(
+        pointsman.api.post(f"/api/v1/triggers/{replayed[0]['id']}/replay", json={"from": "start"}).json()[
+            "id"
+        ]
+    )
+    pointsman.api.post("/api/v1/replays", json={"callbackId": callback["id"], "status": "FAILED"})
+
+
+def config(url: str, canaries: Canaries) -> dict[str, Any]:
+    """A config with a canary in each place that is a secret."""
+    new = canaries.new
+    before, _, path = url.partition("//")
+    host, _, path = path.partition("/")
+    tail = f"/{path}?key={new(f'query {url}')}&sig={new(f'second value {url}')}#{new(f'fragment {url}')}"
+    return {"url": f"{before}//{host}{tail}", "headers": {"X-Own": new(f"header {url}")}}
+
+
+def failing(receiver: Receiver) -> list[str]:
+    return [
+        receiver.url("/status/500"),
+        receiver.url("/status/302"),
+        receiver.url("/status/410"),
+        receiver.url("/close"),
+        f"https://127.0.0.1:{receiver.port}/no-tls",
+        "http://10.1.2.3/blocked",
+        "http://127.0.0.1:9/refused",
+        "http://no-such-host.invalid/",
+    ]
+
+
+def fire(pointsman: Running, callback: dict[str, Any], canaries: Canaries) -> None:
+    """Calls that bear credentials of their own, one of them waiting for its outcome."""
+    new = canaries.new
+    headers = {
+        "Authorization": new("inbound authorization"),
+        "cookie": new("inbound cookie"),
+        "Proxy-Authorization": new("inbound proxy-authorization"),
+        "X-Plain": "recorded",
+    }
+    for more in ({}, {"prefer": "wait=10", "idempotency-key": "k-1"}):
+        answer = httpx.post(callback["triggerUrl"], headers=headers | more, content=b"x", trust_env=False)
+        canaries.said.append(answer.text)
+        pointsman.ended(answer.json()["triggerId"])
+
+
+def refuse(pointsman: Running, callback: dict[str, Any], canaries: Canaries) -> None:
+    """What is refused says nothing back."""
+    new = canaries.new
+    actions = f"/api/v1/callbacks/{callback['id']}/actions"
+    for given in (
+        {"url": "http://127.0.0.1/", "headers": {"Host": new("refused header")}},
+        {"url": f"ftp://x/{new('refused url')}"},
+        {"url": "http://127.0.0.1/", "headers": {"X-Own": new("refused value") + "\n"}},
+        {"url": f"http://127.0.0.1/?a=***&b={new('refused query')}"},
+    ):
+        answer = pointsman.api.post(actions, json={"type": "HTTP_POST", "config": given})
+        assert answer.status_code == 422
+    key = {"idempotency-key": "made-once"}
+    made = {"name": "x", "callbackUrl": f"http://127.0.0.1:9/?a={new('kept answer')}"}
+    for _ in range(2):
+        assert pointsman.api.post("/api/v1/callbacks", json=made, headers=key).is_success
+    moved = {"callbackUrl": f"http://127.0.0.2:9/?a={new('refused move')}"}
+    assert pointsman.api.patch(f"/api/v1/callbacks/{callback['id']}", json=moved).status_code == 422
+
+
+def read_all(pointsman: Running, callback: dict[str, Any]) -> None:
+    callback_id = callback["id"]
+    for path in (
+        *("callbacks", "triggers", "executions", "stored-items", "replays", "users/me", "openapi.json"),
+        *(f"callbacks/{callback_id}", f"callbacks/{callback_id}/actions", f"callbacks/{callback_id}/logs"),
+    ):
+        assert pointsman.api.get(f"/api/v1/{path}").is_success
+    for path in ("/readyz", "/metrics", "/healthz"):
+        pointsman.api.get(path)
+
+
+def test_what_is_secret_was_used(done: Done) -> None:
+    """Without it the others would show nothing."""
+    canaries, receiver = done.canaries.by_place, done.receiver
+    received = [receipt.path + str(receipt.headers) for receipt in receiver.receipts]
+    for place in ("callback path", "callback query", "bare", "primary header", "harmless header"):
+        assert any(canaries[place] in one for one in received), place
+    for place in ("query", "second value", "header"):
+        for url in (receiver.url("/ok"), receiver.url("/status/500")):
+            assert any(canaries[f"{place} {url}"] in one for one in received), place
+
+
+def test_a_recorded_call_shows_that_its_caller_had_credentials_and_not_which(done: Done) -> None:
+    """The names stay, since whoever looks for why a call was refused wants to see them."""
+    (trigger, *_) = done.pointsman.api.get("/api/v1/triggers").json()["items"]
+    recorded = dict(done.pointsman.trigger(trigger["id"])["request"]["headers"])
+    shown = {name: recorded[name] for name in ("authorization", "cookie", "proxy-authorization", "x-plain")}
+    assert shown == {
+        "authorization": "***",
+        "cookie": "***",
+        "proxy-authorization": "***",
+        "x-plain": "recorded",
+    }
+
+
+def test_no_column_of_any_table_holds_a_secret(done: Done) -> None:
+    connection = psycopg2.connect(done.pointsman.database_url)
+    found, searched = {}, []
+    with connection, connection.cursor() as cursor:
+        cursor.execute(COLUMNS)
+        searched = cursor.fetchall()
+        for table, column in searched:
+            cursor.execute(
+                sql.SQL("SELECT {column}::text, {column} FROM {table}").format(
+                    column=sql.Identifier(column), table=sql.Identifier(table)
+                )
+            )
+            texts = [
+                bytes(row[1]).decode("latin-1") if column in ("body", "content") else str(row[0])
+                for row in cursor
+            ]
+            if places := done.canaries.found_in("\n".join(texts)):
+                found[table, column] = places
+    connection.close()
+    assert found == {}
+    assert {("actions", "config"), ("triggers", "headers"), ("logs", "details")} <= set(searched)
+
+
+def test_every_sealed_column_is_there_and_what_is_written_to_it_is_sealed(done: Done) -> None:
+    written = {
+        ("callbacks", "callback_url"),
+        ("callbacks", "signing_secrets"),
+        ("actions", "config"),
+        ("kept_answers", "answer"),
+    }
+    assert written <= SEALED.keys()
+    for table, column in SEALED:
+        texts = [row[0] for row in done.pointsman.query(f'SELECT "{column}"::text FROM "{table}"')]
+        if (table, column) in written:
+            assert any("sealed:" in text for text in texts), (table, column)
+
+
+def test_nothing_is_told_to_redis(done: Done) -> None:
+    eventually(lambda: any("LPUSH" in one for one in done.redis_heard), 5, "a hint")
+    assert done.canaries.found_in("\n".join(done.redis_heard)) == set()
+
+
+def test_nothing_is_in_the_log(done: Done) -> None:
+    log = done.pointsman.log()
+    assert '"attempt_ended"' in log
+    assert done.canaries.found_in(log) == set()
+
+
+def test_nothing_is_in_an_answer_but_what_is_shown_once(done: Done) -> None:
+    """The signing secret. Paths and harmless headers are shown to their owner."""
+    once = {"signing secret"}
+    said = done.canaries.said
+    found = [places for text in said if (places := done.canaries.found_in(text))]
+    assert set().union(*found) - once - set(SHOWN) == set(), [text for text in said if "canary" in text][:3]
+    assert sum("signing secret" in places for places in found) == 1
+    assert any("connect_failed" in text for text in said)
+
+
+def test_no_file_of_the_installation_but_its_keys_holds_a_key(done: Done) -> None:
+    data = done.pointsman.folder / "data"
+    key = (data / "secret_keys").read_text()
+    files = [path for path in Path(data).glob("*") if path.is_file() and path.name != "secret_keys"]
+    assert files
+    for path in files:
+        assert key not in path.read_text(errors="replace")
+        assert done.canaries.found_in(path.read_text(errors="replace")) == set()
+    assert key not in done.pointsman.log()
