@@ -13,17 +13,18 @@ from shared.errors import Invalid
 
 MAX_ATTEMPTS = 30
 
-# With the default schedule: over half a day.
+# With the default schedule they take over half a day.
 DEFAULT_ATTEMPTS = 8
 MAX_DELAY_SECONDS = 7 * 24 * 3600
 
-# strict: what is stored is shown as it came, so that a truth value or a text must not pass for a
-# number
+# Strict, since what is stored is shown as it came: no truth value and no text passes for a number.
 Seconds = Annotated[float, Field(ge=0, le=MAX_DELAY_SECONDS, allow_inf_nan=False, strict=True)]
 
 
 class RetryPolicy(BaseModel):
-    """`{"maxAttempts", "schedule": [s…]}` or `{"maxAttempts", "initialSeconds", "factor",
+    """How often an action is attempted, and after which delays.
+
+    `{"maxAttempts", "schedule": [s…]}` or `{"maxAttempts", "initialSeconds", "factor",
     "capSeconds"}`.
 
     The schedule's last delay repeats when there are more attempts than delays. Without either form

@@ -2,10 +2,11 @@
 
 Invariants:
 
-- Perform() makes exactly one request, follows no redirect and returns within the callback's
-  timeout. `webhook-id` is the execution's id, the same on every attempt, so that a receiver can
-  drop doubles. Success is 2xx. Retrying is the engine's decision.
-- Classify() only says whether it could help.
+- An attempt makes exactly one request, follows no redirect and ends within the callback's timeout.
+- `webhook-id` is the execution's id, the same on every attempt, so that a receiver can drop
+  doubles.
+- Success is 2xx.
+- Retrying is the engine's decision; classify() only says whether it could help.
 
 Source: Standard Webhooks 1.0.0.
 """
@@ -29,7 +30,7 @@ DOOR = Egress
 
 USER_AGENT = "Pointsman/0.1"
 
-# Besides every 5xx.
+# These can be tried again, as can every 5xx.
 RETRYABLE_STATUS = frozenset({408, 425, 429})
 
 
