@@ -50,7 +50,7 @@ format: $(VENV)/dev.stamp ## Format the code and fix what the linter can
 	$(BIN)/ruff check --fix .
 
 migration: $(VENV)/dev.stamp ## Make the next file in migrations/versions (NAME=add_something)
-	@exec $(BIN)/python -m migrations.new "$$NAME"
+	@exec $(BIN)/python -m migrations.new $(if $(filter command,$(origin NAME)),"$$NAME")
 
 bench: $(VENV)/bench.stamp ## Measure Pointsman beside a bare Flask + Celery pipeline (BENCH="--quick" for a look)
 	@exec $(BIN)/python -m tests.benchmarks $(BENCH)

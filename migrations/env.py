@@ -1,9 +1,6 @@
 """What Alembic runs: one migration after the other, each in a transaction of its own.
 
-Invariants:
-
-- One process migrates a database at a time.
-- Others wait at the door and then find nothing to do.
+Invariant: one process migrates a database at a time; others wait and then find nothing to do.
 
 The URL comes from `migrations.migrate` (a config attribute) or from `alembic -x database_url=…`.
 There is no offline mode: a script that nobody has run is no migration.
@@ -24,7 +21,7 @@ from shared.models import Base
 from shared.postgres.connections import sqlalchemy_url
 from shared.postgres.partitions import Partition
 
-# A long migration of another process; beyond it somebody should look.
+# So long may a migration of another process take; beyond it somebody should look.
 LOCK_WAIT_SECONDS = 300.0
 POLL_SECONDS = 0.1
 
@@ -47,9 +44,7 @@ def migrate() -> None:
 
 
 def is_ours(name: str | None, type_: str, _parents: Any) -> bool:
-    """Leave partitions out of comparisons: `shared.postgres.partitions` makes them, not the
-    migrations.
-    """
+    """Leave partitions out of comparisons: no migration makes them, `partitions.py` does."""
     return type_ != "table" or name is None or Partition.named(name) is None
 
 

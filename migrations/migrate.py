@@ -20,7 +20,7 @@ from shared.errors import Unavailable
 from shared.postgres.connections import sqlalchemy_url
 from shared.postgres.partitions import ensure_partitions, missing_partitions
 
-# A lock on callbacks or users that somebody holds open.
+# So long may somebody hold a lock on callbacks or users.
 PARTITION_WAIT_SECONDS = 30.0
 
 

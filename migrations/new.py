@@ -42,6 +42,12 @@ def make(name: str, folder: Path = MIGRATIONS) -> Path:
             f"There are {len(newest)} newest migrations: {', '.join(newest)}.",
             hint="Give the later one the next number, and let it revise the other.",
         )
+    if not newest[0].isdecimal():
+        path = Path(script.get_revisions(newest)[0].path)
+        raise ConfigError(
+            f"{newest[0]!r}, the newest migration, is no number.",
+            hint=f"Give {path.name} the number after the one that it revises, in its name and in `revision`.",
+        )
     made = script.generate_revision(f"{int(newest[0]) + 1:04d}", name.replace("_", " ").capitalize())
     assert made is not None, "Alembic gives none only if a hook told it so, and we have no hook"
     return Path(made.path)

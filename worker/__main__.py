@@ -22,8 +22,7 @@ def _make(settings: Settings) -> Celery:
 def main() -> None:
     """Work until SIGTERM."""
     settings, app = begin(_make)
-    # Celery warns root of pickled messages; ours are JSON lists of ids, and nothing else is
-    # accepted
+    # Celery warns root of pickled messages; ours are JSON lists of ids, the only ones accepted
     warnings.filterwarnings("ignore", category=SecurityWarning)
     app.worker_main(
         [

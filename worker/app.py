@@ -28,13 +28,13 @@ from worker.maintenance.purge import Purge
 from worker.maintenance.replays import Replays
 from worker.maintenance.sweep import Sweep, stop_together
 
-# Hints that may wait for room at once; each then holds one message un-acknowledged.
+# So many hints may wait for room at once; each then holds one message un-acknowledged.
 HINT_THREADS = 4
 
-# Far below the visibility timeout of a message.
+# A hint waits so long for room. That is far below the visibility timeout of a message.
 ROOM_WAIT_SECONDS = 60.0
 
-# Beyond the longest way of a batch: the queue, a flush, a new connection, a flush again.
+# Longer than the longest way of a batch: the queue, a flush, a new connection, a flush again.
 PURGE_QUIET_SECONDS = 5.0
 
 log = structlog.get_logger("worker")
@@ -50,9 +50,7 @@ def make_worker_app(settings: Settings) -> Celery:
         engine.also_watch(sweep.thread)
 
     class EngineStep(bootsteps.StartStopStep):  # type: ignore[misc,unused-ignore]
-        """Starts the engine and the sweeps with the worker, and drains them when it is told to
-        stop.
-        """
+        """Starts the engine and the sweeps with the worker, and drains them at its end."""
 
         requires = {"celery.worker.components:Pool"}  # noqa: RUF012 - Celery's name and type
 

@@ -323,8 +323,9 @@ def _callbacks() -> None:
 
 
 def _engine() -> None:
-    """What every trigger writes: no foreign keys, and partitioned, but for the small table of what
-    is in motion.
+    """What every trigger writes: without foreign keys, and partitioned.
+
+    The small table of what is in motion is not partitioned.
     """
     op.create_table(
         "triggers",

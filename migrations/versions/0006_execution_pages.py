@@ -1,8 +1,8 @@
-"""Leave more of each page free for the executions of the days to come (see
-shared/postgres/partitions.py).
+"""Leave more of each page free for the executions of the days to come.
 
 Revises: 0005
 
+See shared/postgres/partitions.py.
 Partitions that exist already were made a week ahead; rows that are on full pages stay where they
 are.
 """

@@ -36,8 +36,7 @@ def upgrade() -> None:
                 continue  # built by an earlier try: partitions that came since have it from their parent
             for partition in _ask(PARTITIONS, table):
                 _build(name.replace(table, partition, 1), partition, where)
-            # queries queue behind a lock that waits: rather fail and be repeated than stall the
-            # ingress
+            # queries queue behind a lock that waits: better fail and repeat than stall the ingress
             op.execute("SET lock_timeout = '3s'")
             op.execute(f"CREATE INDEX {name} ON {table} (user_id, id){where}")
             op.execute("RESET lock_timeout")

@@ -13,7 +13,7 @@ from shared.errors import Invalid
 
 MAX_ATTEMPTS = 30
 
-# With the default schedule: over half a day.
+# With the default schedule they take over half a day.
 DEFAULT_ATTEMPTS = 8
 MAX_DELAY_SECONDS = 7 * 24 * 3600
 
@@ -21,14 +21,15 @@ MAX_DELAY_SECONDS = 7 * 24 * 3600
 PERMANENT_STATUSES = (400, 405, 413, 414, 415, 422, 431, 501, 505, 508)
 MIN_STATUS, MAX_STATUS = 300, 599
 
-# strict: what is stored is shown as it came, so that a truth value or a text must not pass for a
-# number
+# Strict, since what is stored is shown as it came: no truth value and no text passes for a number.
 Seconds = Annotated[float, Field(ge=0, le=MAX_DELAY_SECONDS, allow_inf_nan=False, strict=True)]
 FailureStatus = Annotated[int, Field(ge=MIN_STATUS, le=MAX_STATUS, strict=True)]
 
 
 class RetryPolicy(BaseModel):
-    """`{"maxAttempts", "schedule": [s…]}` or `{"maxAttempts", "initialSeconds", "factor",
+    """How often an action is attempted, and after which delays.
+
+    `{"maxAttempts", "schedule": [s…]}` or `{"maxAttempts", "initialSeconds", "factor",
     "capSeconds"}`, either with `"permanentStatuses": [300…599]`.
 
     The schedule's last delay repeats when there are more attempts than delays. Without either form

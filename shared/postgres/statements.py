@@ -62,7 +62,7 @@ def by_number(parameters: Sequence[Any]) -> dict[str, Any]:
     return {str(number): value for number, value in enumerate(parameters, 1)}
 
 
-def prepare(cursor: Any, statement: Statement) -> None:
+def make_ready(cursor: Any, statement: Statement) -> None:
     """Let PostgreSQL plan this statement, if it has not yet for this connection."""
     connection: WatchedConnection = cursor.connection
     if statement.name not in connection.prepared:
@@ -82,7 +82,7 @@ class Transaction:
 
     def tell(self, statement: Statement, *parameters: Any) -> None:
         """Run a statement whose answer nobody needs, at the latest with COMMIT."""
-        prepare(self._cursor, statement)
+        make_ready(self._cursor, statement)
         self._waiting.append(self._cursor.mogrify(statement.call, parameters))
 
     def ask(self, statement: Statement, *parameters: Any) -> list[tuple[Any, ...]]:

@@ -1,5 +1,6 @@
-"""Everything that moves a run or an execution: a statement that changes `runs` or
-`action_executions` stands here and nowhere else.
+"""Everything that moves a run or an execution.
+
+A statement that changes `runs` or `action_executions` stands here and nowhere else.
 
     run          ──(a) enter──▶ PENDING ──(b) claim──▶ RUNNING ──(g) settle──▶ gone, with a log row
                                  ▲                       │

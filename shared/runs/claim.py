@@ -89,12 +89,13 @@ def lock_pending(statements: Transaction, trigger_id: UUID) -> bool:
 
 
 def insert_executions(statements: Transaction, columns: Sequence[str]) -> None:
-    """Insert the executions of a first claim: arrays of id, trigger, action, callback, user, type,
-    step, status, attempt, claim.
+    """Insert the executions of a first claim.
+
+    columns: arrays of id, trigger, action, callback, user, type, step, status, attempt and claim.
     """
     statements.tell(_INSERT_EXECUTIONS, *columns)
 
 
 def start_again(statements: Transaction, columns: Sequence[str]) -> None:
-    """Let PENDING executions be RUNNING: arrays of id, trigger, attempt, claim."""
+    """Let PENDING executions be RUNNING. columns: arrays of id, trigger, attempt and claim."""
     statements.tell(_START_AGAIN, *columns)

@@ -11,7 +11,7 @@ from typing import Any
 from uuid import UUID
 
 from shared.postgres.arrays import array
-from shared.postgres.statements import Statement, prepare
+from shared.postgres.statements import Statement, make_ready
 
 _ENTER = Statement(
     "enter",
@@ -38,5 +38,5 @@ def enter(cursor: Any, columns: Sequence[str], hint_in_seconds: float, awaited: 
     source_ip and idempotency_key. hint_in_seconds: when the sweep looks at them if their hint is
     lost. awaited: whose end a caller waits for.
     """
-    prepare(cursor, _ENTER)
+    make_ready(cursor, _ENTER)
     cursor.execute(_ENTER.call, (*columns, hint_in_seconds, array(awaited)))

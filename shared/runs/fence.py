@@ -1,8 +1,10 @@
 """The fence: what a worker writes of a run counts only while the run is its own.
 
-Invariant: a transaction that writes executions has locked their runs first, in the order of the
-ids, and goes on with those that come back RUNNING under its worker and claim. A terminal execution
-is never overwritten.
+Invariants:
+
+- A transaction that writes executions has locked their runs first, in the order of the ids, and
+  goes on with those that come back RUNNING under its worker and claim.
+- A terminal execution is never overwritten.
 """
 
 from __future__ import annotations
@@ -42,8 +44,9 @@ WHERE x.trigger_id = e.trigger_id AND x.id = e.id AND x.trigger_id = ANY($2)
 
 
 def lock(statements: Transaction, ids: Iterable[UUID]) -> dict[UUID, tuple[Any, ...]]:
-    """Hold these runs; worker id, claim and status of each, as they are now (FOR UPDATE reads the
-    newest version).
+    """Hold these runs; worker id, claim and status of each, as they are now.
+
+    FOR UPDATE reads the newest version.
     """
     rows = statements.ask(_LOCK, array(sorted(ids)))
     return {row[0]: row[1:] for row in rows}

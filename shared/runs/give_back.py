@@ -1,9 +1,13 @@
-"""Runs go from RUNNING back to PENDING: parked for a retry, released by their worker, or taken from
-one that has died.
+"""Runs go from RUNNING back to PENDING.
 
-Invariant: whoever gives a run back holds its row: by the fence (park, release), or by asking for
-this worker's RUNNING rows in the order of their ids. Runs are locked before executions. An attempt
-under way keeps its number and stands in the history.
+They are parked for a retry, released by their worker, or taken from one that has died.
+
+Invariants:
+
+- Whoever gives a run back holds its row: by the fence (park, release), or by asking for this
+  worker's RUNNING rows in the order of their ids.
+- Runs are locked before executions.
+- An attempt under way keeps its number and stands in the history.
 """
 
 from __future__ import annotations
@@ -71,8 +75,9 @@ def held_by(cursor: Any, worker_id: UUID) -> set[tuple[UUID, int]]:
 
 
 def release_stranded(cursor: Any, worker_id: UUID, held: Sequence[tuple[UUID, int]]) -> None:
-    """Give back runs of a worker that its memory does not know, as long as they stand under these
-    claims.
+    """Give back runs of a worker that its memory does not know.
+
+    held: the runs, each with the claim under which it must still stand.
     """
     ids, claims = array(one for one, _ in held), array(claim for _, claim in held)
     cursor.execute(_RELEASE_STRANDED, (str(worker_id), ids, claims))

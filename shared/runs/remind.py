@@ -40,8 +40,9 @@ UPDATE runs r SET hint_at = now(), hint_count = 0 FROM locked WHERE r.trigger_id
 def take_due(
     cursor: Any, *, look_ahead: int, of_each_user: int, at_most: int, but_of: Collection[UUID]
 ) -> list[tuple[Any, ...]]:
-    """Note that what is due is being hinted: trigger, user, whether it was claimed before, whether
-    it was hinted before.
+    """Note that what is due is being hinted.
+
+    Returns of each: trigger, user, whether it was claimed before, whether it was hinted before.
 
     look_ahead: how many due runs are looked at to find each user's share. but_of: users who have
     had theirs.

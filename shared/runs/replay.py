@@ -1,11 +1,10 @@
 """Replays: a settled trigger is recorded once more, as a new trigger that names the old one.
 
-Invariants:
+Invariant: nothing of the old trigger changes, and the new one is like any other: its run, its
+executions and its steps are resumed from the rows by the code that resumes everything.
 
-- Nothing of the old trigger changes, and the new one is like any other: its run, its executions and
-  its steps are resumed from the rows by the code that resumes everything. From «failed», what
-  succeeded is copied with its response and not run again.
-- The rest begins anew under the steps that it had.
+From «failed», what succeeded is copied with its response and not run again; the rest begins anew
+under the steps that it had.
 """
 
 from __future__ import annotations
@@ -68,9 +67,10 @@ def replay(
 
     Left out is what has not settled, is not kept, or has nothing that could run again, since all
     that failed belongs to deleted actions. (Without executions a new trigger is planned from the
-    actions as they are; that is for those that never had any.) only_action: run this action alone,
-    whatever became of it; what else succeeded is copied. hint_in_seconds: when the sweep looks at
-    the new runs, for a caller that sends a hint itself.
+    actions as they are; that is for those that never had any.)
+
+    only_action: run this action alone, whatever became of it; what else succeeded is copied.
+    hint_in_seconds: when the sweep looks at the new runs, for a caller that sends a hint itself.
     """
     cursor.execute(_SETTLED, {"ids": sorted(str(one) for one in trigger_ids), "user": str(user_id)})
     renewed = {row[0]: new_id() for row in cursor.fetchall()}
@@ -102,9 +102,7 @@ class _Copy(NamedTuple):
 def _plan_copies(
     cursor: Any, renewed: dict[UUID, UUID], only_action: UUID | None
 ) -> tuple[list[_Copy], set[UUID]]:
-    """The executions that the new triggers get, and the old triggers of whose executions none would
-    run again.
-    """
+    """The executions that the new triggers get, and the old triggers that leave nothing to run."""
     cursor.execute(_OLD_EXECUTIONS, ([str(one) for one in renewed],))
     copies: list[_Copy] = []
     seen, fertile = set[UUID](), set[UUID]()

@@ -1,10 +1,8 @@
 """Settles runs: the run's row goes, the log row comes, in one statement.
 
-Invariants:
-
-- A trigger has either a run or a log row. Whoever settles holds the run's row locked, so that the
-  end that is written is the only one.
-- The log row bears the trigger's own id, so a second one could not be written.
+Invariant: a trigger has either a run or a log row. Whoever settles holds the run's row locked, so
+that the end that is written is the only one; the log row bears the trigger's own id, so a second
+one could not be written.
 """
 
 from __future__ import annotations

@@ -16,6 +16,9 @@ from shared.crypto import SecretBox
 from worker.doors import Door
 from worker.records import ActionRecord, CallbackRecord, TriggerRecord
 
+# What a receiver asks for beyond it counts as this.
+MAX_RETRY_AFTER_SECONDS = 24 * 3600.0
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:

@@ -20,11 +20,10 @@ from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 from shared.clock import database_clock
-from worker.actions.contract import Outcome
+from worker.actions.contract import MAX_RETRY_AFTER_SECONDS, Outcome
 from worker.egress.errors import EgressError
 from worker.egress.messages import HttpResponse
 
-MAX_RETRY_AFTER_SECONDS = 24 * 3600
 KEPT_HEADERS = frozenset({"content-type", "location", "retry-after", "server", "x-request-id"})
 MAX_KEPT_HEADER_CHARS = 500
 MAX_SHOWN_LOCATION_CHARS = 200

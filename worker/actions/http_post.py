@@ -2,10 +2,11 @@
 
 Invariants:
 
-- Perform() makes exactly one request, follows no redirect and returns within the callback's
-  timeout. `webhook-id` is the execution's id, the same on every attempt, so that a receiver can
-  drop doubles. Success is 2xx. Retrying is the engine's decision.
-- Classify() only says whether it could help.
+- An attempt makes exactly one request, follows no redirect and ends within the callback's timeout.
+- `webhook-id` is the execution's id, the same on every attempt, so that a receiver can drop
+  doubles.
+- Success is 2xx.
+- Retrying is the engine's decision; classify() only says whether it could help.
 
 Source: Standard Webhooks 1.0.0.
 """

@@ -18,7 +18,7 @@ import structlog
 
 from shared.config import Settings
 
-# For each door to give back what it has. A group commit behind one gives up sooner.
+# Each door has so long to give back what it has. A group commit behind one gives up sooner.
 CLOSE_SECONDS = 7.0
 
 log = structlog.get_logger("doors")

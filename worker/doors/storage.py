@@ -1,8 +1,10 @@
 """STORE's door: a group commit into `stored_items`.
 
-Invariant: a user's items never exceed the cap by more than the rows of one batch, and an item whose
-(trigger_id, action_id) exists is not stored again and counts as stored. It has a thread and a
-connection of its own, so that no attempt blocks the loop.
+Invariants:
+
+- A user's items never exceed the cap by more than the rows of one batch.
+- An item whose (trigger_id, action_id) exists is not stored again and counts as stored.
+- It has a thread and a connection of its own, so that no attempt blocks the loop.
 """
 
 from __future__ import annotations

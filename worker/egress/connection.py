@@ -74,9 +74,7 @@ class Progress:
         return self.connection is not None and not self.dialled and not self.connection.received
 
     def abort_if_closed(self) -> None:
-        """Drop what a closed connection still wants to send; one that went back to the pool lives
-        on.
-        """
+        """Drop what a closed connection still wants to send; one that is in the pool lives on."""
         if self.connection is not None and self.connection.transport is None and self.transport is not None:
             self.transport.abort()
 
@@ -85,9 +83,7 @@ current: ContextVar[Progress | None] = ContextVar("egress_progress", default=Non
 
 
 class GuardedConnection(ResponseHandler):
-    """One connection, which bounds what a response may put on the wire and takes nothing
-    unasked.
-    """
+    """One connection; it bounds what a response may put on the wire and takes nothing unasked."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, connector: GuardedConnector) -> None:
         super().__init__(loop)

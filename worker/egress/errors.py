@@ -2,10 +2,11 @@
 
 Invariants:
 
-- No other exception leaves egress. A message tells a user what happened and names at most host and
-  port: no foreign text goes into it, since that may hold the URL with its credentials, or whatever
-  the receiver chose to send. This module imports no driver.
-- Translate.py knows them.
+- No foreign exception leaves egress.
+- A message tells a user what happened and names at most host and port. No foreign text goes into
+  it, since that may hold the URL with its credentials, or whatever the receiver chose to send.
+
+This module imports no driver; it is translate.py that knows foreign exceptions.
 """
 
 from __future__ import annotations

@@ -1,11 +1,13 @@
 """The door of HTTP.
 
-Invariants: request() puts at most one request on the wire, follows no redirect and returns or
-raises within timeout_ms, which covers the look-up, connecting, TLS, sending and the last byte of
-the response. Every address is checked at the moment when it is dialled. At most max_response_bytes
-of a body are kept, undecoded, and a response's head is bounded too. A connection that is given up
-is aborted: a peer that does not read holds no memory of ours. Whatever fails is raised as
-EgressError.
+Invariants:
+
+- request() puts at most one request on the wire, follows no redirect and returns or raises within
+  timeout_ms, which covers the look-up, connecting, TLS, sending and the last byte of the response.
+- Every address is checked at the moment when it is dialled.
+- At most max_response_bytes of a body are kept, undecoded, and a response's head is bounded too.
+- A connection that is given up is aborted: a peer that does not read holds no memory of ours.
+- Whatever fails is raised as EgressError.
 
 A few names of aiohttp that are not public carry this (_retry_connection, _factory, _acquired,
 _payload, _parser, _drain_helper); tests/security fails if an upgrade changes what they do.
@@ -38,7 +40,7 @@ WHOLE_BODY_BYTES = 64 * 1024
 # About 3 KiB each.
 MAX_KEPT_DESTINATIONS = 1_024
 
-# Aiohttp and the connection decide these; from a caller they could smuggle a second request.
+# The connection and aiohttp decide these; from a caller they could smuggle a second request.
 FRAMING_HEADERS = frozenset(
     (
         "connection",
@@ -106,9 +108,7 @@ class Egress:
 
     @property
     def session(self) -> aiohttp.ClientSession:
-        """The guarded session, for a transport that brings its own deadline, cap and
-        acting_for().
-        """
+        """The guarded session, for a transport that has its own deadline, cap and acting_for()."""
         if self._session is None:
             raise RuntimeError("egress is not open")
         return self._session
@@ -196,9 +196,7 @@ def _read_url(text: str) -> HttpUrl:
 
 
 def _check_message(request: HttpRequest) -> None:
-    """Raise EgressError for a method or header that cannot be sent, or that would change the
-    framing.
-    """
+    """Raise EgressError for a method or header that cannot be sent or would change the framing."""
     if not _TOKEN.fullmatch(request.method) or request.method.upper() == "CONNECT":
         raise bad_request("This is not a method that can be sent.")
     if not _can_be_sent(request.headers):

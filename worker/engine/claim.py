@@ -1,5 +1,4 @@
-"""Claims: PENDING runs become RUNNING under this worker, in one transaction, in a thread of its
-own.
+"""Claims: PENDING runs become RUNNING under this worker, in one transaction.
 
 Invariants:
 
@@ -10,7 +9,7 @@ Invariants:
   effect.
 
 A row that cannot be claimed because of what it holds is isolated by halving and settles FAILED by
-itself.
+itself. Claims are made in a thread of their own.
 """
 
 from __future__ import annotations
@@ -41,7 +40,7 @@ from worker.records import ActionRecord, TriggerRecord
 
 CALL_SECONDS = 10.0
 
-# Workers that die while a run is all they hold: then it is the run that kills them.
+# When so many workers have died while a run was all they held, it is the run that kills them.
 MAX_LOSSES_ALONE = 3
 
 log = structlog.get_logger("claim")
@@ -65,8 +64,9 @@ class Claimer:
         deliver: Callable[[list[HeldRun]], None] = lambda _runs: None,
         max_losses: int = 0,
     ) -> list[HeldRun]:
-        """Claim what is PENDING and due among these ids; deliver is called after each commit with
-        what it claimed.
+        """Claim what is PENDING and due among these ids.
+
+        deliver: called after each commit with what that has claimed.
 
         What was lost with more than max_losses workers is left alone: suspects() names it. (What
         has killed its bound of workers is claimed by anybody, since nothing of it will run.)
@@ -165,7 +165,7 @@ def _assemble(
 
 
 class _Claimed(NamedTuple):
-    """One row of _CLAIM: a run as it is now claimed, and its trigger."""
+    """One row of shared/runs/claim.py: a run as it is now claimed, and its trigger."""
 
     trigger_id: UUID
     callback_id: UUID
@@ -220,8 +220,7 @@ def _equip(run: HeldRun, actions: Sequence[ActionRecord]) -> None:
     elif not run.callback.active:
         run.doom = run.doom or "callback_inactive"
     if run.callback is not None and not run.executions and run.claim == 1:
-        # also when nothing of it will run: should this worker die, another must not find nothing to
-        # do
+        # also when nothing of it will run: should this worker die, another must find what to do
         run.executions = _first_executions(run.trigger, actions)
     by_id = {action.id: action for action in actions}
     for execution in run.executions:
@@ -244,9 +243,7 @@ def _first_executions(trigger: TriggerRecord, actions: Sequence[ActionRecord]) -
 
 
 def _start(statements: Transaction, runs: Sequence[HeldRun], now: datetime) -> None:
-    """Commit what starts now: the due executions of each run's current step, with their attempt
-    number.
-    """
+    """Commit what starts now of each run's current step, with the numbers of the attempts."""
     inserted: list[tuple[HeldRun, Execution]] = []
     restarted: list[tuple[HeldRun, Execution]] = []
     for run in runs:

@@ -1,5 +1,4 @@
-"""The engine of a worker process: one asyncio loop in a thread of its own, and the threads around
-it.
+"""The engine of a worker process: an asyncio loop, and the threads around it.
 
 The loop carries runs and makes no database call; claim, journal, heartbeat and maintenance each own
 a thread and a connection. What action types need to reach the outside is behind their doors: the
@@ -43,10 +42,10 @@ FIRST_FAIL_PAUSE_SECONDS = 1.0
 MAX_FAIL_PAUSE_SECONDS = 60.0
 START_SECONDS = 10.0
 
-# For writing what is released at the end of the grace time.
+# What is released at the end of the grace time has so long to be written.
 RELEASE_SECONDS = 3.0
 
-# For a loop that is busy to answer.
+# A loop that is busy has so long to answer.
 LOOP_SECONDS = 1.0
 
 log = structlog.get_logger("engine")
@@ -114,9 +113,7 @@ class Engine:
 
     @property
     def free(self) -> int:
-        """Runs that fit in now: none without a lease or when draining, since nothing would be
-        claimed.
-        """
+        """Runs that fit in now. None without a lease or when draining: nothing would be claimed."""
         return 0 if self._draining or not self._heartbeat.holds_lease() else self._intake.free
 
     def start(self) -> None:
@@ -134,9 +131,7 @@ class Engine:
         return self._intake.offer(ids, wait_seconds)
 
     def stop(self) -> None:
-        """Drain: claim nothing more, let runs end, release what has not ended by the end of the
-        grace time.
-        """
+        """Drain: claim nothing more, let runs end, release what has not ended in the grace time."""
         if self._draining:
             return
         self._draining = True
@@ -184,8 +179,9 @@ class Engine:
             task.add_done_callback(lambda _task, run_id=run.id: self._forget(run_id))
 
     def _forget(self, run_id: UUID) -> None:
-        """A task's end, however it ended: one cancelled before its first step runs none of its
-        code.
+        """Let go of a task that has ended.
+
+        It may have run none of its code: it was cancelled before its first step.
         """
         self._tasks.pop(run_id, None)
         self._room.leave(run_id)
@@ -213,8 +209,7 @@ class Engine:
             log.warning("release_failed", trigger=str(run.id), error=type(error).__name__)
 
     async def _fail(self, run: HeldRun) -> None:
-        """A fault of ours in a run ends it, so that its side effects are not repeated without
-        bound.
+        """End a run in which we have failed, so that its side effects are not repeated for ever.
 
         While that cannot be written the run is kept here: let go, it would be claimed and sent
         again.

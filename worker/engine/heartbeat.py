@@ -30,7 +30,7 @@ from shared.runs import give_back
 from shared.threads import EX_SOFTWARE, OwnedThread
 from worker.engine.room import Room
 
-# Of the time at most: with a million runs waiting, looking for one's own takes longer.
+# The reconcile takes at most this share of the time. With a million runs it takes longer.
 RECONCILE_SHARE = 0.02
 STOP_SECONDS = 2.0
 
@@ -82,22 +82,19 @@ class Heartbeat:
         return self._worker_id
 
     def holds_lease(self) -> bool:
-        """Whether attempts may start: the last good heartbeat began less than `lease_seconds`
-        ago.
-        """
+        """Whether attempts may start: the last good heartbeat began within `lease_seconds`."""
         return time.monotonic() < self._lease_until
 
     def start(self) -> None:
-        """Beat once, so that the worker may claim at once if PostgreSQL is there, then go on in a
-        thread.
+        """Beat once, then go on in a thread.
+
+        So the worker may claim at once, if PostgreSQL is there.
         """
         self._beat()
         self.thread.start()
 
     def stop(self) -> None:
-        """Stop beating, give back what a claim that ended too late has left, and remove the
-        worker's row.
-        """
+        """Stop beating, give back what a late claim has left, and remove the worker's row."""
         if not self.thread.stop(self._stop.set, STOP_SECONDS):
             return  # in a slow call; the sweep of another worker removes the row
         try:
@@ -172,8 +169,7 @@ class Heartbeat:
         self._on_lost(reason)
 
     def _reconcile(self) -> None:
-        """Release what is ours in PostgreSQL but was in nobody's memory at this heartbeat and the
-        last.
+        """Release what PostgreSQL says is ours and memory did not know at this beat and the last.
 
         In transactions of its own, after the lease was renewed: a slow or failed reconcile costs no
         lease.

@@ -133,9 +133,7 @@ class Intake:
                 return
 
     def _take(self) -> _Portion:
-        """Wait until something may be claimed: a suspect whose turn it is, or as many offered ids
-        as fit.
-        """
+        """Wait until something may be claimed: suspects in their turn, or offered ids that fit."""
         with self._room.changed:
             while not self._stopping:
                 allowance = self._suspects.allowance(bool(self._offers)) if self._may_claim() else Allowance()
@@ -146,8 +144,7 @@ class Intake:
                     return _Portion(allowance.suspects, max_losses=allowance.max_losses)
                 if self._offers and allowance.ordinary > 0:
                     return self._take_offered(min(allowance.ordinary, MAX_CLAIM_IDS))
-                # a turn must end in time although nobody offers anything: nobody can, while it
-                # lasts
+                # a turn must end in time although nobody can offer anything while it lasts
                 if self._offers or self._suspects.wait or self._suspects.in_turn:
                     self._room.wait_for_leave(IDLE_WAIT_SECONDS)
                 else:
@@ -199,8 +196,9 @@ class Intake:
                 self._suspects.found({one: losses for one, losses in found.items() if losses > max_losses})
 
     def _take_in(self, runs: list[HeldRun]) -> None:
-        """Hold what one commit claimed and hand it to the loop, at once: until then reconcile calls
-        it stranded.
+        """Hold what one commit claimed and hand it to the loop.
+
+        It is done at once: until then the reconcile calls it stranded.
         """
         with self._room.changed:
             for run in runs:

@@ -1,10 +1,14 @@
 """The journal: every change of a run's state, in a group commit under the fence.
 
-Invariants: each transaction first locks the runs it touches, in ascending order, and drops the
-entries whose (worker_id, claim) no longer match or whose run is not RUNNING, so a stale worker's
-late write changes nothing. A terminal execution is never overwritten. A row that cannot be stored
-is isolated and comes back to its run as RowRejected. Results outlive an outage of PostgreSQL: the
-journal is patient.
+Invariants:
+
+- Each transaction first locks the runs it touches, in ascending order, and drops the entries whose
+  (worker_id, claim) no longer match or whose run is not RUNNING, so a stale worker's late write
+  changes nothing.
+- A terminal execution is never overwritten.
+- What was prepared from an action that has changed since is not begun.
+- A row that cannot be stored is isolated and comes back to its run as RowRejected.
+- Results outlive an outage of PostgreSQL: the journal is patient.
 """
 
 from __future__ import annotations
@@ -118,8 +122,9 @@ class Journal:
 
 
 def _lock(statements: Transaction, entries: Sequence[Entry]) -> dict[UUID, tuple[Any, ...]]:
-    """Lock the runs of a batch and return what their rows say now (FOR UPDATE reads the newest
-    version).
+    """Lock the runs of a batch and return what their rows say now.
+
+    FOR UPDATE reads the newest version.
     """
     return fence.lock(statements, {entry.run.id for entry in entries})
 
@@ -163,9 +168,7 @@ def _columns(rows: Sequence[ExecutionRow]) -> tuple[str, ...]:
 
 
 def _gone(live: Sequence[Entry]) -> list[tuple[UUID, UUID]]:
-    """Actions whose receiver asked never to be called again, each with the trigger that it said so
-    to.
-    """
+    """Actions whose receiver asked never to be called again, each with the trigger concerned."""
     return [
         (execution.action_id, entry.run.id)
         for entry in live

@@ -13,14 +13,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from shared.action_types.retry_policy import RetryPolicy, parse_retry
-from worker.actions.contract import Outcome
+from worker.actions.contract import MAX_RETRY_AFTER_SECONDS, Outcome
 from worker.records import ActionRecord
 
 DEFAULT_SCHEDULE_SECONDS = (5.0, 30.0, 120.0, 600.0, 3_600.0, 10_800.0, 28_800.0)
 JITTER = 0.2
-MAX_RETRY_AFTER_SECONDS = 24 * 3600.0
 
-
+# A connection that failed sooner is tried again at once.
 IMMEDIATE_WITHIN_MS = 1_000
 
 

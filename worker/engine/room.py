@@ -25,9 +25,7 @@ class Room:
         self.changed = threading.Condition()
 
     def free(self) -> int:
-        """How many more runs may be claimed, even if each had the largest body that there can
-        be.
-        """
+        """How many more runs may be claimed, even if each has the largest body there can be."""
         with self.changed:
             by_bytes = (self._capacity_bytes - self._held_bytes) // self._largest_bytes
             if not self._held:

@@ -18,17 +18,16 @@ from shared.postgres.statements import Statement, Transaction
 from worker.engine.state import Execution, Status
 from worker.records import ActionRecord, CallbackRecord
 
-# Of configs, at most 256 KiB each and mostly below one.
+# So many configs are kept as they were read. Most have less than 1 KiB.
 MAX_KEPT_TEXTS = 1_024
 
-# A longer one is read anew each time.
+# A longer config, of up to 256 KiB, is read anew each time.
 MAX_KEPT_TEXT_CHARS = 4_096
 
 _ACTION = """
 SELECT a.id, a.callback_id, a.type, a.name, a."order", a.parallel, a.enabled, a.on_failure,
   a.config::text, a.retry::text"""
-# the rank counts marked actions too: deleting one must not change the ids that the others'
-# executions get
+# The rank counts marked actions too: deleting one changes no id of the others' executions.
 ACTIONS_OF_CALLBACKS = Statement(
     "actions_of_callbacks",
     "uuid[]",
@@ -64,8 +63,9 @@ FROM action_executions x WHERE x.trigger_id = ANY($1)
 
 
 def read_actions(statements: Transaction, statement: Statement, ids: Iterable[UUID]) -> list[ActionRecord]:
-    """The actions that are not deleted: ACTIONS_OF_CALLBACKS or ACTIONS_BY_ID, of these callbacks
-    or with these ids.
+    """The actions that are not deleted, of these callbacks or with these ids.
+
+    statement: ACTIONS_OF_CALLBACKS or ACTIONS_BY_ID.
     """
     return [_action(row) for row in statements.ask(statement, array(ids))]
 
@@ -74,8 +74,9 @@ def read_actions(statements: Transaction, statement: Statement, ids: Iterable[UU
 def _settings(
     config_text: str, retry_text: str | None
 ) -> tuple[dict[str, Any], dict[str, Any] | None, str | None]:
-    """An action's config and retry, read once for each text and not to be changed, and their flaw,
-    if they have one.
+    """An action's config and retry, and their flaw, if they have one.
+
+    Read once for each text, and so not to be changed.
     """
     try:
         config = json.loads(config_text)
@@ -108,9 +109,7 @@ def _action(row: Sequence[Any]) -> ActionRecord:
 
 
 def read_callbacks(statements: Transaction, ids: Iterable[UUID], now: datetime) -> dict[UUID, CallbackRecord]:
-    """The callbacks that are not deleted, by id, each with the signing secrets in force at
-    `now`.
-    """
+    """The callbacks that are not deleted, by id, with the signing secrets in force at `now`."""
     return {
         row[0]: CallbackRecord(
             id=row[0],
@@ -142,8 +141,9 @@ def _secrets_in_force(text: str, now: datetime) -> tuple[str, ...]:
 
 
 def read_executions(statements: Transaction, trigger_ids: Iterable[UUID]) -> dict[UUID, list[Execution]]:
-    """The executions of these triggers, by trigger id; a retry that is due has no next_attempt_at
-    any more.
+    """The executions of these triggers, by trigger id.
+
+    A retry that is due has no next_attempt_at any more.
     """
     found: dict[UUID, list[Execution]] = {}
     for row in statements.ask(_EXECUTIONS, array(trigger_ids)):

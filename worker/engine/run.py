@@ -21,13 +21,12 @@ from worker.engine.steps import Attempt, Park, Stop, next_move
 # A run that came back before its execution is due would only be parked again.
 PARK_MARGIN_SECONDS = 0.01
 
+# Reasons for which nothing of a run may be attempted any more, and what its executions say then.
 DOOMS = {
     "callback_inactive": "The callback was switched off meanwhile. Switch it on and replay the trigger.",
     "callback_deleted": "The callback was deleted before this trigger ran.",
     "worker_lost": "Its worker process died again and again while this trigger was all that it ran.",
 }
-"""Reasons for which nothing of a run may be attempted any more, and what its executions say then.
-"""
 
 
 async def carry(run: HeldRun, services: RunServices) -> None:

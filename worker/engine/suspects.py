@@ -26,30 +26,31 @@ from worker.engine.room import Room
 
 MAX_OTHERS = 10
 
-# Losses.
+# A run that was lost so often has the process to itself.
 ALONE_FROM = 2
 
-# After a turn, in which the sweep can offer what others wait for: without Redis nobody else does.
+# So long after a turn the sweep can offer what others wait for: without Redis nobody else does.
 QUIET_SECONDS = 2.5
 
-# Suspects remembered; the sweep hints the others again.
+# So many suspects are remembered; the sweep hints the others again.
 MAX_WAITING = 1_000
 
-# Of the first turn.
+# The first turn lasts so long.
 TURN_SECONDS = 10.0
 
-# To 85 minutes, longer than any attempt may last.
+# The longest turn lasts 85 minutes, longer than any attempt may.
 MAX_DOUBLINGS = 9
+
+# As max_losses: however often it was lost.
 NO_BOUND = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class Allowance:
-    """What may be claimed now: so many ordinary runs, or these suspects if they had at most
-    `max_losses`.
+    """What may be claimed now: so many ordinary runs, or these suspects.
 
-    unconfirmed: a turn may begin, once somebody has asked PostgreSQL whether these are suspects
-    still.
+    max_losses: suspects that were lost more often are left out. unconfirmed: a turn may begin, once
+    somebody has asked PostgreSQL whether these are suspects still.
     """
 
     ordinary: int = 0
@@ -95,8 +96,9 @@ class Suspects:
         self._confirmed = True
 
     def forget(self, ids: Iterable[UUID]) -> None:
-        """A claim of these is being tried; what it does not get, another has, or it will be found
-        again.
+        """A claim of these is being tried.
+
+        What it does not get, another has, or it will be found again.
         """
         for trigger_id in ids:
             self._waiting.pop(trigger_id, None)
@@ -129,11 +131,11 @@ class Suspects:
         return nothing_left or now - self._turn_began >= self._longest_turn_seconds()
 
     def _longest_turn_seconds(self) -> float:
-        """Grows with the losses of whoever has the turn and with turns in which the room did not
-        empty in time.
+        """How long a turn lasts at most.
 
-        Without that, a run that kills its worker late in a long attempt would never be lost alone,
-        and runs that hang for long would keep every suspect out.
+        It grows with the losses of whoever has the turn, and with turns in which the room did not
+        empty in time. Without that, a run that kills its worker late in a long attempt would never
+        be lost alone, and runs that hang for long would keep every suspect out.
         """
         worst = max(self._in_room.values(), default=0)
         doublings = max(worst - ALONE_FROM, self._fruitless_turns, 0)

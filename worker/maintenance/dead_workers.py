@@ -23,8 +23,8 @@ from worker.maintenance.duty import is_mine
 
 log = structlog.get_logger("maintenance")
 
+# What the history of an execution says then.
 WORKER_LOST = {"outcome": "worker_lost", "error": "worker_lost: The worker died during this attempt."}
-"""What the history of an execution says then."""
 
 _SEEN = "SELECT id::text, heartbeat_at::text FROM workers"
 _ORPHANED = """
@@ -48,9 +48,8 @@ class DeadWorkers:
         # Worker ids that runs name and `workers` does not, when last looked for.
         self._orphaned: set[str] = set()
         self._looked_for_orphans_at = float("-inf")
-        self._seen: dict[
-            str, tuple[str, float]
-        ] = {}  # worker id → (its heartbeat_at, since when we see that)
+        # By worker id: its heartbeat_at, and since when we have seen that.
+        self._seen: dict[str, tuple[str, float]] = {}
 
     def do(self, connection: OwnedConnection) -> int:
         try:

@@ -1,10 +1,13 @@
 """Hints what is due: lost hints, retries whose time has come, runs that were released or void.
 
-Invariants: hinting moves `hint_at` forward (30 s, doubling up to 10 min) and never `due_at`, so
-that a backlog is not hinted again each pass and a hint finds what it names claimable. No tenant
-takes more than its share of a pass. When Redis takes no hints, or an earlier hint came to nothing,
-the ids are offered to this worker's own engine as far as it has room, so that deliveries go on
-without Redis and without a Celery consumer that has fallen asleep.
+Invariants:
+
+- Hinting moves `hint_at` forward (30 s, doubling up to 10 min) and never `due_at`, so that a
+  backlog is not hinted again each pass and a hint finds what it names claimable.
+- No tenant takes more than its share of a pass.
+- When Redis takes no hints, or an earlier hint came to nothing, the ids are offered to this
+  worker's own engine as far as it has room, so that deliveries go on without Redis and without a
+  Celery consumer that has fallen asleep.
 """
 
 from __future__ import annotations
@@ -23,7 +26,7 @@ from worker.maintenance.duty import is_mine
 MAX_PER_PASS = 1_000
 MAX_PER_TENANT = 200
 
-# Due rows looked at in one pass to find a fair share for each tenant.
+# So many due rows are looked at in one pass, to find a fair share for each tenant.
 LOOK_AHEAD = 5_000
 MAX_PASSES = 20
 
@@ -62,10 +65,10 @@ class Due:
         self._room = room
 
     def do(self, connection: OwnedConnection) -> int:
-        """Pass after pass, until nothing is due. Who has had a share waits until the others have
-        had theirs.
+        """Hint pass after pass, until nothing is due.
 
-        A tenant beside whom nobody waits gets whole passes.
+        Who has had a share waits until the others have had theirs. A tenant beside whom nobody
+        waits gets whole passes.
         """
         hinted = 0
         served: set[UUID] = set()

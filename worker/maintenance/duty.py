@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from shared.postgres.connections import OwnedConnection
 
-# «PM»: keeps our advisory locks apart from those of other programs in the database.
+# «PM» keeps our advisory locks apart from those of other programs in the database.
 _LOCK_SPACE = 0x504D
 
 
@@ -21,9 +21,7 @@ class Duty(Protocol):
 
 
 def is_mine(cursor: Any, name: str) -> bool:
-    """Try to take a duty's lock until the end of the transaction; False when another process has
-    it.
-    """
+    """Take a duty's lock until the end of the transaction; False when another process has it."""
     cursor.execute(
         "SELECT pg_try_advisory_xact_lock(%s, %s)", (_LOCK_SPACE, zlib.crc32(name.encode()) & 0x7FFFFFFF)
     )

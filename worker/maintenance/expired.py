@@ -1,7 +1,7 @@
 """Removes rows whose time is over: idempotency keys, kept answers and sessions.
 
-All are checked against the clock wherever they are used, so this only frees room: in small batches,
-and never in the way of a key that is being taken at the moment.
+All are checked against the clock wherever they are used, so this only frees room. It does so in
+small portions, and never in the way of a key that is being taken at the moment.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ import time
 from shared.postgres.connections import OwnedConnection
 from worker.maintenance.duty import is_mine
 
-BATCH_ROWS = 5_000
+PORTION_ROWS = 5_000
 
-# The other duties wait for this one; what is left waits for the next pass.
+# What is left then waits for the next pass: the other duties wait for this one.
 PASS_SECONDS = 0.5
 
 _REMOVE = (
@@ -55,8 +55,8 @@ class Expired:
             with connection.transaction() as cursor:
                 if not is_mine(cursor, self.name):
                     break
-                cursor.execute(statement, (BATCH_ROWS,))
+                cursor.execute(statement, (PORTION_ROWS,))
                 removed += cursor.rowcount
-                if cursor.rowcount < BATCH_ROWS:
+                if cursor.rowcount < PORTION_ROWS:
                     break
         return removed

@@ -1,4 +1,4 @@
-"""Removes what belongs to a deleted callback, action or user, in small batches.
+"""Removes what belongs to a deleted callback, action or user, in small portions.
 
 Invariants:
 
@@ -6,7 +6,7 @@ Invariants:
 - Rows are removed once nobody can add to them any more, children before parents, runs before
   everything, so that at no moment a trigger has neither a run nor a log row while it exists.
 
-No batch holds locks for long: others' deliveries do not notice.
+No portion holds locks for long: others' deliveries do not notice.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from shared.postgres.connections import OwnedConnection
 from shared.runs import purge
 from worker.maintenance.duty import is_mine
 
-BATCH_ROWS = 5_000
+PORTION_ROWS = 5_000
 
-# The other duties wait for this one.
+# What is left then waits for the next pass: the other duties wait for this one.
 PASS_SECONDS = 0.5
 
 # Ingress snapshots live 1 s and a commit takes at most 3 s: after this nobody adds rows.
@@ -62,14 +62,14 @@ class Purge:
             with connection.transaction() as cursor:
                 if not is_mine(cursor, self.name):
                     break
-                batch = self._remove_some(cursor)
-            if batch == 0:
+                portion = self._remove_some(cursor)
+            if portion == 0:
                 break
-            removed += batch
+            removed += portion
         return removed
 
     def _remove_some(self, cursor: Any) -> int:
-        """Remove one batch of whatever is marked; 0 when nothing is."""
+        """Remove one portion of whatever is marked; 0 when nothing is."""
         cursor.execute(_MARK_OF_DELETED_USERS)
         for find, remove in ((_CALLBACK, _remove_callback), (_ACTION, _remove_action), (_USER, _remove_user)):
             cursor.execute(find, (self._quiet_seconds,))
@@ -100,7 +100,7 @@ def _remove_user(cursor: Any, user_id: str) -> int:
 
 def _first_that_removes(cursor: Any, steps: list[tuple[str, str]]) -> int:
     for statement, key in steps:
-        cursor.execute(statement, (key, BATCH_ROWS))
+        cursor.execute(statement, (key, PORTION_ROWS))
         if cursor.rowcount:
             return int(cursor.rowcount)
     return 0

@@ -1,9 +1,9 @@
-"""Carries replay jobs on, a small batch of each in turn.
+"""Carries replay jobs on, a small portion of each in turn.
 
 Invariants:
 
-- A batch and the job's progress are one transaction, so that whatever is interrupted goes on where
-  it was.
+- A portion and the job's progress are one transaction, so that whatever is interrupted goes on
+  where it was.
 - A job that is cancelled replays nothing more.
 - One that cannot go on ends FAILED with a reason and holds up no other.
 
@@ -28,19 +28,19 @@ from shared.runs.settle import SETTLED_EVENT
 from worker.maintenance.duty import is_mine
 
 # Each may bring a body of 1 MiB along.
-BATCH_TRIGGERS = 50
+PORTION_TRIGGERS = 50
 
-# The other duties wait for this one.
+# What is left then waits for the next pass: the other duties wait for this one.
 PASS_SECONDS = 0.5
 
-# Beyond it a job has no total.
+# A job of more triggers has no total.
 MAX_COUNTED = 1_000_000
 
-# Nor when counting takes longer than this: the other duties wait, and so does who would cancel it.
+# A job that takes longer to count has no total: the other duties wait, and so does who cancels it.
 COUNT_MS = 300
 
-# Finding the next triggers; a job that takes longer ends, rather than stop the others each second.
-BATCH_MS = 5_000
+# A job that takes longer to find its next triggers ends, rather than stop the others each second.
+PORTION_MS = 5_000
 
 log = structlog.get_logger("maintenance")
 
@@ -55,7 +55,7 @@ FROM logs l WHERE l.callback_id = %(callback)s AND l.id > %(after)s AND l.id < %
   AND l.success = %(success)s AND l.event = %(event)s
 """
 _COUNT = f"SELECT count(*) FROM (SELECT 1 {_CHOSEN} LIMIT %(limit)s) counted"  # noqa: S608 - fixed texts
-_BATCH = f"SELECT l.id {_CHOSEN} ORDER BY l.id LIMIT %(limit)s"
+_PORTION = f"SELECT l.id {_CHOSEN} ORDER BY l.id LIMIT %(limit)s"
 _ADVANCE = """
 UPDATE replay_jobs SET last_trigger_id = %s, replayed = replayed + %s, skipped = skipped + %s, total = %s,
   updated_at = now() WHERE id = %s
@@ -74,7 +74,7 @@ class Replays:
 
     def __init__(self, interval_seconds: float = 1.0) -> None:
         self.interval_seconds = interval_seconds
-        self._after = _FIRST  # the job that had the last batch: the next one has the next
+        self._after = _FIRST  # the job that had the last portion: the next one has the next
 
     def do(self, connection: OwnedConnection) -> int:
         replayed = 0
@@ -91,7 +91,7 @@ class Replays:
         return replayed
 
     def _step(self, connection: OwnedConnection) -> int | None:
-        """One batch of the next job; None when no job lies behind the last one."""
+        """One portion of the next job; None when no job lies behind the last one."""
         job: tuple[Any, ...] | None = None
         try:
             with connection.transaction() as cursor:
@@ -114,9 +114,7 @@ class Replays:
 
 
 def _reason_to_end(error: psycopg2.Error) -> str | None:
-    """Why a job cannot go on; None when it is the installation that is in trouble, and the job
-    waits.
-    """
+    """Why a job cannot go on; None when the installation is in trouble, for which a job waits."""
     if isinstance(error, QueryCanceled):
         return "Finding its triggers took too long. Choose a shorter period."
     if isinstance(error, CheckViolation):  # today's partition is missing
@@ -151,15 +149,15 @@ def _advance(cursor: Any, job: tuple[Any, ...]) -> int:
     }
     if total is None and last_id is None:
         total = _count(cursor, chosen)
-    cursor.execute(f"SET LOCAL statement_timeout = {BATCH_MS}")
-    cursor.execute(_BATCH, {**chosen, "limit": BATCH_TRIGGERS})
-    batch = [row[0] for row in cursor.fetchall()]
+    cursor.execute(f"SET LOCAL statement_timeout = {PORTION_MS}")
+    cursor.execute(_PORTION, {**chosen, "limit": PORTION_TRIGGERS})
+    portion = [row[0] for row in cursor.fetchall()]
     cursor.execute("SET LOCAL statement_timeout TO DEFAULT")  # copying large bodies may take its time
-    if not batch:
+    if not portion:
         cursor.execute(_END, ("DONE", None, done, str(job_id)))
         return 0
-    renewed = replay(cursor, user_id, batch, start)
-    progress = (str(batch[-1]), len(renewed), len(batch) - len(renewed), total, str(job_id))
+    renewed = replay(cursor, user_id, portion, start)
+    progress = (str(portion[-1]), len(renewed), len(portion) - len(renewed), total, str(job_id))
     cursor.execute(_ADVANCE, progress)
     return len(renewed)
 

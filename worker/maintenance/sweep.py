@@ -1,11 +1,13 @@
-"""The sweep: threads that do the maintenance duties of one worker process, each duty on its own
-timer.
+"""The sweep: threads that do the maintenance duties of one worker process.
 
 Invariants:
 
+- Each duty has its own timer.
 - A duty that fails is logged and tried again at its next time; it never ends its thread.
-- A duty keeps another of its thread from its turn for no longer than the connection's bound on one
-  call. So a duty that waits for anything but PostgreSQL has a thread of its own.
+
+The other duties of a thread wait for one duty's whole pass. Each call of it is bounded by
+CALL_SECONDS; a pass makes several. So a duty that waits for anything but PostgreSQL has a thread of
+its own.
 """
 
 from __future__ import annotations
@@ -25,10 +27,10 @@ from worker.maintenance.duty import Duty
 
 CALL_SECONDS = 30.0
 
-# A duty in a slow call is left to end with the process.
+# A duty that is in a slow call for longer is left to end with the process.
 STOP_SECONDS = 2.0
 
-# So that the sweeps of many processes do not meet.
+# Each pause is longer by up to this share, so that the sweeps of many processes do not meet.
 JITTER = 0.2
 
 log = structlog.get_logger("maintenance")

@@ -15,7 +15,7 @@ from shared.runs.replay import replay
 from shared.runs.settle import Settlement, settle
 from tests.world import World
 from worker.maintenance import replays as module
-from worker.maintenance.replays import BATCH_TRIGGERS, Replays
+from worker.maintenance.replays import PORTION_TRIGGERS, Replays
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def replayed(world: World) -> set[UUID]:
 
 
 def test_a_job_replays_what_it_names_and_nothing_else(world: World, connection: OwnedConnection) -> None:
-    failed = {settled(world) for _ in range(BATCH_TRIGGERS + 3)}
+    failed = {settled(world) for _ in range(PORTION_TRIGGERS + 3)}
     settled(world, success=True)
     world.trigger()
     job_id = job(world)
@@ -79,7 +79,7 @@ def test_a_job_goes_on_where_it_was(
     """Fails when progress and replays are not one transaction: something is replayed twice, or
     never.
     """
-    monkeypatch.setattr(module, "BATCH_TRIGGERS", 2)
+    monkeypatch.setattr(module, "PORTION_TRIGGERS", 2)
     failed = {settled(world) for _ in range(5)}
     job_id = job(world)
     steps = [Replays()._step(connection) for _ in range(2)]  # each time another process
@@ -88,7 +88,7 @@ def test_a_job_goes_on_where_it_was(
     world.do("ALTER TABLE replay_jobs ADD CONSTRAINT crash CHECK (replayed < 5)")
     with pytest.raises(CheckViolation):
         Replays()._step(connection)
-    assert len(replayed(world)) == 4, "the batch went with its progress"
+    assert len(replayed(world)) == 4, "the portion went with its progress"
     world.do("ALTER TABLE replay_jobs DROP CONSTRAINT crash")
     Replays().do(connection)
     assert replayed(world) == failed
@@ -98,7 +98,7 @@ def test_a_job_goes_on_where_it_was(
 def test_open_jobs_take_turns(
     world: World, connection: OwnedConnection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "BATCH_TRIGGERS", 1)
+    monkeypatch.setattr(module, "PORTION_TRIGGERS", 1)
     for _ in range(4):
         settled(world)
     jobs = [job(world) for _ in range(2)]
@@ -149,8 +149,8 @@ def test_a_job_whose_triggers_cannot_be_found_in_time_says_so(
     """Fails when it is tried again each second: the other duties of that worker would hardly get a
     turn.
     """
-    monkeypatch.setattr(module, "BATCH_MS", 100)
-    monkeypatch.setattr(module, "_BATCH", "SELECT l.id FROM pg_sleep(2), logs l LIMIT %(limit)s")
+    monkeypatch.setattr(module, "PORTION_MS", 100)
+    monkeypatch.setattr(module, "_PORTION", "SELECT l.id FROM pg_sleep(2), logs l LIMIT %(limit)s")
     settled(world)
     job_id = job(world)
     Replays()._step(connection)
@@ -176,7 +176,7 @@ def test_copying_may_take_longer_than_finding(
     """Fails when the bound on the search still holds for the copy: large bodies on a slow disk
     would end the job.
     """
-    monkeypatch.setattr(module, "BATCH_MS", 300)
+    monkeypatch.setattr(module, "PORTION_MS", 300)
     settled(world)
     job_id = job(world)
 

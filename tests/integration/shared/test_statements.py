@@ -13,7 +13,7 @@ from api.ingress import record
 from shared.ids import new_id
 from shared.postgres.connections import OwnedConnection
 from shared.postgres.group_commit import GroupCommit
-from shared.postgres.statements import PLANNED_ONCE, Statement, by_number, prepare, transaction
+from shared.postgres.statements import PLANNED_ONCE, Statement, by_number, make_ready, transaction
 from shared.runs import settle
 from tests.loops import later
 from tests.world import World
@@ -132,7 +132,7 @@ def test_a_plan_made_while_tables_were_empty_reads_none_as_a_whole(owned: OwnedC
         for kind in statement.types.split(", ")
     ]
     with owned.get().cursor() as cursor:
-        prepare(cursor, statement)
+        make_ready(cursor, statement)
         cursor.execute(f"EXPLAIN {statement.call}", samples)
         plan = "\n".join(row[0] for row in cursor.fetchall())
     assert not re.search("Seq Scan", plan), plan

@@ -134,6 +134,18 @@ def test_two_newest_migrations_are_refused(folder: Path) -> None:
         new.make("add_two", folder)
 
 
+def test_a_newest_migration_without_a_number_is_refused_in_a_sentence(folder: Path) -> None:
+    """Fails with a traceback when the number after it is made all the same."""
+    made = new.make("add_one", folder)
+    other = made.with_name("abc_other.py")
+    other.write_text(
+        made.read_text().replace(f'"{NEXT}"', '"abc"').replace(f'"{SCHEMA_REVISION}"', f'"{NEXT}"')
+    )
+    with pytest.raises(ConfigError, match=r"^'abc', the newest migration, is no number") as refused:
+        new.make("add_two", folder)
+    assert "abc_other.py" in refused.value.hint
+
+
 def test_the_reminder_has_the_line_to_change() -> None:
     lines = new.MODELS.read_text().splitlines()
     said = new.reminder(new.MIGRATIONS / "versions" / f"{NEXT}_add_something.py")

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from tests.unit.worker.actions.test_http_post import answer
 from worker.actions.http_answers import kept_response, outcome_of_error, retry_after_seconds, shown_location
-from worker.egress.errors import EgressError
+from worker.egress.errors import EgressError, Phase
 from worker.egress.messages import HttpResponse
 
 
@@ -47,6 +47,29 @@ def test_retry_after_as_a_date() -> None:
     assert found is not None
     assert 55 <= found <= 60
     assert retry_after_seconds(answer(503, retry_after="Mon, 01 Jan 1990 00:00:00 GMT")) == 0
+
+
+@pytest.mark.parametrize(
+    ("phase", "closed", "unsent"),
+    [
+        ("resolve", False, False),
+        ("connect", False, True),
+        ("send", False, False),
+        ("receive", False, False),
+        ("send", True, True),
+        ("receive", True, True),
+    ],
+)
+def test_trying_at_once_makes_sense_if_the_receiver_has_seen_nothing(
+    phase: Phase, closed: bool, unsent: bool
+) -> None:
+    """No connection came about, or a kept one had been closed.
+
+    Fails when a connection that was kept too long costs the schedule's first delay, or when a
+    receiver that has the request gets it again at once.
+    """
+    error = EgressError("connection_closed", "no", phase=phase, reused_connection_closed=closed)
+    assert outcome_of_error(error).unsent is unsent
 
 
 @pytest.mark.parametrize(
