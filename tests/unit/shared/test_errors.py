@@ -48,11 +48,18 @@ def test_the_drawing_shows_every_error() -> None:
 
 
 def test_the_drawing_shows_whose_child_each_is() -> None:
-    under_refused = [line for line in DRAWN.splitlines() if line.strip().startswith("│")]
-    drawn = set(re.findall(r"\w+", " ".join(under_refused)))
-    assert drawn == {name_of(error) for error in Refused.__subclasses__()}
-    others = {name_of(error) for error in PointsmanError.__subclasses__()}
-    assert set(re.findall(r"^ +[├└]── (\w+)", DRAWN, re.MULTILINE)) == others
+    children: dict[str, set[str]] = {}
+    parent = ""
+    for line in DRAWN.splitlines():
+        if top := re.match(r"^ +[├└]── (\w+)", line):
+            parent = top[1]
+            children[parent] = set()
+        elif below := re.match(r"^ +│   [├└]── ([\w ·]+?)(?:  |$)", line):
+            children[parent] |= set(re.findall(r"\w+", below[1]))
+    assert children == {
+        name_of(error): {name_of(child) for child in error.__subclasses__()}
+        for error in PointsmanError.__subclasses__()
+    }
 
 
 def test_only_what_may_succeed_later_is_retryable() -> None:
