@@ -6,10 +6,13 @@ import click
 
 from migrations.migrate import upgrade
 from shared import config
+from shared.startup import wait_for_postgres
 
 
 @click.command()
 def migrate() -> None:
     """Bring the database of POINTSMAN_DATABASE_URL up to date."""
-    upgrade(config.read().postgres)
+    settings = config.read()
+    wait_for_postgres(settings.postgres, settings.start_wait_seconds, lambda text: click.echo(text, err=True))
+    upgrade(settings.postgres)
     click.echo("The database is up to date.")
