@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 
 import structlog
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
@@ -39,7 +40,7 @@ def wait_for_postgres(url: str, seconds: float, say: Say, pause: Pause = time.sl
     ConfigError, at once, if it never will; StartupError if it is still away after these seconds.
     """
     try:
-        _wait(lambda: postgres.examine(url), "PostgreSQL", seconds, say, pause)
+        wait_for("PostgreSQL", partial(postgres.examine, url), seconds, say, pause)
     except Unavailable as error:
         raise StartupError(f"{error.message} Waited {seconds:g} s.", hint=error.hint) from error
 
@@ -50,7 +51,7 @@ def wait_for_redis(url: str, seconds: float, say: Say, pause: Pause = time.sleep
     ConfigError, at once, if it is one that Pointsman cannot use.
     """
     try:
-        _wait(lambda: redis.examine(url), "Redis", min(seconds, REDIS_WAIT_SECONDS), say, pause)
+        wait_for("Redis", partial(redis.examine, url), min(seconds, REDIS_WAIT_SECONDS), say, pause)
     except Unavailable as error:
         say(f"{error.message} Going on without it, slower, until it is there. {error.hint}")
 
@@ -60,17 +61,20 @@ def look(settings: Settings) -> None:
 
     For a process that somebody starts again when it ends.
     """
-    for name, examine, url in (
-        ("postgresql", postgres.examine, settings.postgres),
-        ("redis", redis.examine, settings.redis),
-    ):
-        try:
-            examine(url)
-        except (ServerRefuses, Unavailable) as error:
-            log.warning("server_not_ready", server=name, reason=error.message, hint=error.hint)
+    look_at("PostgreSQL", partial(postgres.examine, settings.postgres))
+    look_at("Redis", partial(redis.examine, settings.redis))
 
 
-def _wait(examine: Callable[[], None], name: str, seconds: float, say: Say, pause: Pause) -> None:
+def look_at(name: str, examine: Callable[[], None]) -> None:
+    """Examine one server; what is raised is of no use to anybody."""
+    try:
+        examine()
+    except (ServerRefuses, Unavailable) as error:
+        log.warning("server_not_ready", server=name, reason=error.message, hint=error.hint)
+
+
+def wait_for(name: str, examine: Callable[[], None], seconds: float, say: Say, pause: Pause) -> None:
+    """Examine one server until it is fit; Unavailable if it is still away after these seconds."""
     said: set[str] = set()
 
     def tell(state: RetryCallState) -> None:
