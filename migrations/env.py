@@ -14,11 +14,11 @@ from contextlib import contextmanager
 from typing import Any
 
 from alembic import context
-from sqlalchemy import Connection, NullPool, create_engine, text
+from sqlalchemy import Connection, text
 
 from shared.errors import ConfigError, Unavailable
 from shared.models import Base
-from shared.postgres.connections import sqlalchemy_url
+from shared.postgres.connections import open_unbounded
 from shared.postgres.partitions import Partition
 
 # So long may a migration of another process take; beyond it somebody should look.
@@ -31,7 +31,7 @@ _UNLOCK = text("SELECT pg_advisory_unlock(hashtextextended('pointsman.migrate', 
 
 def migrate() -> None:
     """Run what Alembic was asked for, alone."""
-    with create_engine(_url(), poolclass=NullPool).connect() as connection, _alone(connection):
+    with open_unbounded(_url(), "migrate").connect() as connection, _alone(connection):
         context.configure(
             connection=connection,
             target_metadata=Base.metadata,
@@ -84,7 +84,7 @@ def _url() -> str:
         raise ConfigError(
             "Alembic was not told which database to migrate.", hint="Add -x database_url=postgresql://…"
         )
-    return sqlalchemy_url(str(given))
+    return str(given)
 
 
 if context.is_offline_mode():

@@ -6,6 +6,7 @@ exist. It can be repeated and run by several processes at once: one migrates, th
 
 from __future__ import annotations
 
+import math
 import time
 from contextlib import closing
 from pathlib import Path
@@ -14,10 +15,10 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import NullPool, create_engine
 
 from shared.errors import Unavailable
-from shared.postgres.connections import sqlalchemy_url
+from shared.postgres.connections import connect, open_unbounded
+from shared.postgres.fitness import explained
 from shared.postgres.partitions import ensure_partitions, missing_partitions
 
 # So long may somebody hold a lock on callbacks or users.
@@ -28,23 +29,24 @@ def upgrade(database_url: str, secret_keys: str | None = None) -> None:
     """Run the migrations that are missing, then make the partitions that are.
 
     secret_keys: as in POINTSMAN_SECRET_KEYS. ConfigError if rows are to be sealed without them.
-    Unavailable if another process migrates for minutes, or if a partition cannot be attached.
+    Unavailable if another process migrates for minutes, or if a partition cannot be attached;
+    ServerRefuses if the role lacks a right.
     """
-    command.upgrade(_config(database_url, secret_keys), "head")
-    _make_partitions(database_url)
+    with explained(database_url):
+        command.upgrade(_config(database_url, secret_keys), "head")
+        _make_partitions(database_url)
 
 
 def current_and_head(database_url: str) -> tuple[str | None, str | None]:
     """Give the revision that a database has (None: never migrated) and the newest there is."""
     head = ScriptDirectory.from_config(_config(database_url)).get_current_head()
-    with create_engine(sqlalchemy_url(database_url), poolclass=NullPool).connect() as connection:
+    with open_unbounded(database_url, "migrate").connect() as connection:
         return MigrationContext.configure(connection).get_current_revision(), head
 
 
 def _make_partitions(database_url: str) -> None:
-    database = create_engine(sqlalchemy_url(database_url), poolclass=NullPool)
     give_up = time.monotonic() + PARTITION_WAIT_SECONDS
-    with closing(database.raw_connection()) as connection:
+    with closing(connect(database_url, "partitions", call_seconds=math.inf)) as connection:
         while True:
             with closing(connection.cursor()) as cursor:
                 ensure_partitions(cursor)

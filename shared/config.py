@@ -45,10 +45,17 @@ class Settings(BaseModel):
     )
     database_url: SecretStr | None = Field(
         None,
-        description="PostgreSQL 15 or newer, postgresql://user:password@host:port/name. Default: embedded.",
+        description="PostgreSQL 15 or newer, postgresql://user:password@host:port/name, or whatever else libpq "
+        "reads: several hosts, the folder of a socket, sslmode, options. Default: embedded.",
     )
     redis_url: SecretStr | None = Field(
-        None, description="Redis 6.2 or newer, or Valkey: redis://:password@host:port/0. Default: embedded."
+        None,
+        description="Redis 6.2 or newer, or Valkey: redis://:password@host:port/0; rediss:// for TLS, "
+        "unix:///path?db=0, sentinel://host:port;host:port/0?master_name=…. TLS is verified unless "
+        "ssl_cert_reqs=none; ssl_ca_certs= names the authority. Not in cluster mode. Default: embedded.",
+    )
+    start_wait_seconds: float = Field(
+        30.0, ge=0, le=3600, description="How long a start waits for a PostgreSQL that is not there yet."
     )
     secret_keys: SecretStr | None = Field(
         None,

@@ -2,19 +2,20 @@
 
     PointsmanError
     ├── Unavailable            PostgreSQL or room is missing; trying again helps (503)
-    │   ├── OutcomeUnknown     a commit was under way: it may have happened
+    │   └── OutcomeUnknown     a commit was under way: it may have happened
     ├── Refused                the caller did something wrong (4xx)
     │   ├── NotFound · Forbidden · Unauthorized · Conflict
-    │   ├── Invalid · TooLarge · TooSlow · Incomplete
+    │   └── Invalid · TooLarge · TooSlow · Incomplete
     ├── RowRejected            PostgreSQL refuses this one row, whatever its neighbours (422)
     ├── ClaimLost              the run's row no longer matches (worker_id, claim): drop the result
     ├── ConfigError            settings are unknown or contradict one another: nothing starts
+    │   └── ServerRefuses      a server lets nobody in, or lacks something that its operator gives
     └── StartupError           the machine lacks something that a server of ours needs
 
 Each carries a stable `code`, a message for people, a `hint` that says how to fix it, and
 `retryable`, which says whether the same call can succeed later. Foreign exceptions are translated
-once, where they arise: PostgreSQL's in `shared/postgres/group_commit.py` and `api/problems.py`, the
-HTTP client's in `worker/egress/translate.py`.
+once, where they arise: PostgreSQL's in `shared/postgres/group_commit.py`, `api/problems.py` and, at
+a start, `shared/postgres/fitness.py`; the HTTP client's in `worker/egress/translate.py`.
 """
 
 
@@ -144,6 +145,14 @@ class ConfigError(PointsmanError):
 
     code = "bad_configuration"
     hint = "See docs/configuration.md."
+
+
+class ServerRefuses(ConfigError):
+    """A server does not let us in, or lacks what only its operator can give: a login, a right, a
+    database.
+    """
+
+    code = "server_refuses"
 
 
 class StartupError(PointsmanError):

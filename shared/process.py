@@ -1,7 +1,8 @@
 """How one of our processes begins: settings, logging, as many sockets as the system allows.
 
 A configuration that cannot be used ends the process with exit code 78 (EX_CONFIG), which tells the
-supervisor that starting it again is of no use.
+supervisor that starting it again is of no use. A server that is away, or lets nobody in, does not:
+the process says so and goes on, since it heals by itself once the server is back.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import sys
 from collections.abc import Callable
 from typing import TypeVar
 
-from shared import config, logs
+from shared import config, logs, startup
 from shared.config import Settings
 from shared.errors import ConfigError
 
@@ -42,6 +43,7 @@ def begin(make: Callable[[Settings], Made]) -> tuple[Settings, Made]:
         logs.configure(settings.log_level, settings.log_format)
         _raise_limit_of_files()
         sys.setswitchinterval(SWITCH_SECONDS)
+        startup.look(settings)
         made = make(settings)
         _collect_less_garbage()
         return settings, made

@@ -70,19 +70,19 @@ def template(server: EmbeddedPostgres) -> str:
 
 @pytest.fixture(scope="module")
 def database_url(server: EmbeddedPostgres, template: str) -> Iterator[str]:
-    with _database(server, template) as url:
+    with database_on(server, template) as url:
         yield url
 
 
 @pytest.fixture
 def own_database_url(server: EmbeddedPostgres, template: str) -> Iterator[str]:
-    with _database(server, template) as url:
+    with database_on(server, template) as url:
         yield url
 
 
 @pytest.fixture
 def empty_database_url(server: EmbeddedPostgres) -> Iterator[str]:
-    with _database(server, "template0") as url:
+    with database_on(server, "template0") as url:
         yield url
 
 
@@ -118,7 +118,7 @@ def rows(cursor: Any) -> Rows:
 
 
 @contextmanager
-def _database(server: EmbeddedPostgres, template: str) -> Iterator[str]:
+def database_on(server: EmbeddedPostgres, template: str) -> Iterator[str]:
     name = f"test_{uuid.uuid4().hex[:12]}"
     with closing(psycopg2.connect(server.url_of("postgres"))) as connection, connection.cursor() as cursor:
         connection.autocommit = True

@@ -97,7 +97,7 @@ class Recorder:
         self, database_url: str, publisher: HintPublisher, *, call_seconds: float, first_hint_seconds: float
     ) -> None:
         self._connection = OwnedConnection(
-            database_url, "record", call_seconds=call_seconds, autocommit=True, options=PLANNED_ONCE
+            database_url, "record", call_seconds=call_seconds, autocommit=True, settings=PLANNED_ONCE
         )
         self._publisher = publisher
         self._first_hint_seconds = first_hint_seconds

@@ -13,6 +13,7 @@ from shared import config, logs
 from shared.config import Settings
 from shared.errors import NotFound, StartupError
 from shared.postgres.connections import open_database
+from shared.postgres.fitness import explained
 
 
 @click.group()
@@ -28,8 +29,9 @@ def password(email: str | None, password: str | None) -> None:
     chosen = password or secrets.token_urlsafe(15)
     settings = config.read()
     logs.configure("warning", settings.log_format)
-    database = open_database(_database_url(settings), "admin", pool_size=1)
-    with Workshop(database, settings).open() as work:
+    url = _database_url(settings)
+    database = open_database(url, "admin", pool_size=1)
+    with explained(url), Workshop(database, settings).open() as work:
         user = users.find_by_email(work, email) if email else users.find_first_admin(work)
         if user is None:
             raise NotFound("There is no admin yet.", hint="Start Pointsman once: it makes the first one.")

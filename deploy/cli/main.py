@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from shared import VERSION
-from shared.errors import PointsmanError
+from shared.errors import ConfigError, PointsmanError
 from shared.process import EX_CONFIG
 
 COMMANDS = {
@@ -43,7 +43,7 @@ class Commands(click.Group):
         except PointsmanError as error:
             click.secho(error.message, fg="red", err=True)
             click.echo(error.hint, err=True)
-            sys.exit(EX_CONFIG if error.code == "bad_configuration" else 1)
+            sys.exit(EX_CONFIG if isinstance(error, ConfigError) else 1)
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})

@@ -6,6 +6,7 @@ import click
 
 from migrations.migrate import upgrade
 from shared import config
+from shared.startup import wait_for_postgres
 
 
 @click.command()
@@ -15,5 +16,6 @@ def migrate() -> None:
     """
     settings = config.read()
     keys = settings.secret_keys
+    wait_for_postgres(settings.postgres, settings.start_wait_seconds, lambda text: click.echo(text, err=True))
     upgrade(settings.postgres, keys.get_secret_value() if keys else None)
     click.echo("The database is up to date.")

@@ -1,8 +1,8 @@
 """`pointsman run`: the whole of Pointsman on one machine, from servers to workers.
 
-In order: take the data folder, start PostgreSQL and Valkey unless settings name others, migrate,
-make the first admin and the demo, start receiver, API and workers, say where everything is, look
-after them, and on Ctrl-C stop them in the opposite order.
+In order: take the data folder, start PostgreSQL and Valkey unless settings name others (for which
+it waits), migrate, make the first admin and the demo, start receiver, API and workers, say where
+everything is, look after them, and on Ctrl-C stop them in the opposite order.
 """
 
 from __future__ import annotations
@@ -31,6 +31,8 @@ from shared.config import PREFIX, Settings
 from shared.crypto import SecretBox
 from shared.errors import StartupError
 from shared.postgres.connections import open_database
+from shared.postgres.fitness import explained
+from shared.startup import wait_for_postgres, wait_for_redis
 
 READY_SECONDS = 30.0
 
@@ -82,6 +84,7 @@ class Stack:
         _must_be_free(self.settings.host, self.settings.port)
         self.environment = self._child_environment()
         self._servers()
+        self._wait_for_servers()
         names = (PREFIX + "DATABASE_URL", PREFIX + "SECRET_KEYS")
         self._step("migrating the database", lambda: upgrade(*(self.environment[name] for name in names)))
         receiver_url = self._receiver() if self.settings.environment == "local" else None
@@ -132,6 +135,15 @@ class Stack:
         child = Child(name, lambda: server.spawn(subprocess.PIPE), server.stop, last=True)
         server.wait_ready(self.supervisor.start(child))
 
+    def _wait_for_servers(self) -> None:
+        seconds = self.settings.start_wait_seconds
+        for wait, name in ((wait_for_postgres, "DATABASE_URL"), (wait_for_redis, "REDIS_URL")):
+            wait(self.environment[PREFIX + name], seconds, self.console.say, self._pause)
+
+    def _pause(self, seconds: float) -> None:
+        if self.supervisor.is_stopping_within(seconds):
+            raise _Stopped
+
     def _receiver(self) -> str:
         port = self.data.read("demo.json").get("receiverPort")
         if not isinstance(port, int) or not _is_free(LOOPBACK, port):
@@ -148,7 +160,7 @@ class Stack:
         workshop = Workshop(database, self.settings, SecretBox(self.environment[PREFIX + "SECRET_KEYS"]))
         password = self.settings.admin_password
         known = self.data.read("demo.json")
-        with workshop.open() as work:
+        with explained(self.environment[PREFIX + "DATABASE_URL"]), workshop.open() as work:
             admin = ensure_admin(
                 work, self.settings.admin_email, password.get_secret_value() if password else None
             )

@@ -10,6 +10,8 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +28,12 @@ class DataFolder:
 
     def take(self) -> None:
         """Make the folder and hold it for this process; raises StartupError when another one has
-        it.
+        it, or another user.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self._lock = os.open(self.folder / "pointsman.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        with self._ours():
+            self.folder.mkdir(parents=True, exist_ok=True)
+            flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
+            self._lock = os.open(self.folder / "pointsman.lock", flags, 0o600)
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -41,28 +45,44 @@ class DataFolder:
     def secret_keys(self) -> str:
         """The encryption keys, made at the first start."""
         path = self.folder / "secret_keys"
-        if not path.exists():
-            self.write("secret_keys", new_key())
-        return path.read_text().strip()
+        with self._ours():
+            if not path.exists():
+                self.write("secret_keys", new_key())
+            return path.read_text().strip()
 
     def write(self, name: str, content: str | dict[str, Any]) -> None:
         """Replace a file, readable by its owner only."""
         text = content if isinstance(content, str) else json.dumps(content, indent=2)
         fresh = self.folder / f"{name}.new"
-        fresh.unlink(missing_ok=True)
-        with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        fresh.rename(self.folder / name)
+        with self._ours():
+            fresh.unlink(missing_ok=True)
+            with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            fresh.rename(self.folder / name)
 
     def read(self, name: str) -> dict[str, Any]:
         """A JSON file of ours; an empty dict when there is none."""
         try:
-            found: dict[str, Any] = json.loads((self.folder / name).read_text())
+            with self._ours():
+                found: dict[str, Any] = json.loads((self.folder / name).read_text())
         except (FileNotFoundError, ValueError):
             return {}
         return found
 
     def remove(self, name: str) -> None:
-        (self.folder / name).unlink(missing_ok=True)
+        with self._ours():
+            (self.folder / name).unlink(missing_ok=True)
+
+    @contextmanager
+    def _ours(self) -> Iterator[None]:
+        """Say what helps where the folder, or a file in it, is another user's or cannot be one."""
+        try:
+            yield
+        except (PermissionError, NotADirectoryError, FileExistsError) as error:
+            raise StartupError(
+                f"{error.filename or self.folder} cannot be used: {error.strerror}.",
+                hint=f"Run `sudo chown -R {os.geteuid()} {self.folder}`,"
+                " or set POINTSMAN_DATA_DIR to a folder of your own.",
+            ) from error

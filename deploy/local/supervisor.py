@@ -96,6 +96,10 @@ class Supervisor:
     def is_stopping(self) -> bool:
         return self._stopping.is_set()
 
+    def is_stopping_within(self, seconds: float) -> bool:
+        """Wait this long for the request to stop; True as soon as it has come."""
+        return self._stopping.wait(seconds)
+
     def start(self, child: Child) -> subprocess.Popen[bytes]:
         """Start a child and keep it from now on.
 

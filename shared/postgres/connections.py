@@ -9,45 +9,38 @@ connection's `call_seconds`, and the call raises OperationalError like any lost 
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any
 
 import psycopg2
 import psycopg2.extensions
 import psycopg2.extras
-from sqlalchemy import Engine, create_engine
+from sqlalchemy import Engine, NullPool, create_engine
 from sqlalchemy.orm import Session
 
-from shared.errors import ConfigError
+from shared.postgres import sessions, urls
+from shared.postgres.sqlstates import is_lost
 
-CONNECT_TIMEOUT_SECONDS = 3
+DEFAULTS = {
+    "connect_timeout": "3",
+    "keepalives_idle": "30",
+    "keepalives_interval": "10",
+    "keepalives_count": "3",
+    "client_encoding": "UTF8",
+}
+"""libpq's parameters, where the URL says nothing else."""
 WATCH_INTERVAL_SECONDS = 0.2
-DRIVER = "postgresql+psycopg2"
+DRIVER = "postgresql+psycopg2://"
 USELESS = (psycopg2.OperationalError, psycopg2.InterfaceError, psycopg2.NotSupportedError)
 """After one of these a connection is dropped: it is lost, or a plan that it has made no longer fits
 its tables.
 """
-
-
-def sqlalchemy_url(url: str) -> str:
-    """Name the driver in a database URL: postgres:// and postgresql:// become
-    postgresql+psycopg2://.
-
-    SQLAlchemy 2.1 would read a bare postgresql:// as psycopg 3. ConfigError for any other kind of
-    database; its message does not show the URL, which holds a password.
-    """
-    scheme, separator, rest = url.partition("://")
-    if not separator or scheme not in ("postgres", "postgresql", DRIVER):
-        raise ConfigError(
-            "The database URL is not one of PostgreSQL.",
-            hint="POINTSMAN_DATABASE_URL looks like postgresql://user:password@host:port/name.",
-        )
-    return f"{DRIVER}://{rest}"
 
 
 class Watchdog:
@@ -106,19 +99,30 @@ watchdog = Watchdog()
 class WatchedCursor(psycopg2.extensions.cursor):
     """A cursor whose statements are watched."""
 
+    connection: WatchedConnection
+
     def execute(self, *args: Any, **kwargs: Any) -> Any:
-        with watchdog.watch(self.connection):
-            return super().execute(*args, **kwargs)
+        try:
+            with watchdog.watch(self.connection):
+                return super().execute(*args, **kwargs)
+        except psycopg2.Error as error:
+            self.connection.close_if_lost(error)
+            raise
 
     def executemany(self, *args: Any, **kwargs: Any) -> Any:
-        with watchdog.watch(self.connection):
-            return super().executemany(*args, **kwargs)
+        try:
+            with watchdog.watch(self.connection):
+                return super().executemany(*args, **kwargs)
+        except psycopg2.Error as error:
+            self.connection.close_if_lost(error)
+            raise
 
 
 class WatchedConnection(psycopg2.extensions.connection):
     """A connection whose every round trip ends within `call_seconds`, or fails.
 
-    prepared: statements it has planned.
+    It closes itself after an error that says that it is lost (`sqlstates.LOST`), whoever uses it:
+    its owner opens another, a pool replaces it. prepared: statements it has planned.
     """
 
     call_seconds = 15.0
@@ -129,62 +133,71 @@ class WatchedConnection(psycopg2.extensions.connection):
         return super().cursor(*args, **kwargs)
 
     def commit(self) -> None:
-        with watchdog.watch(self):
-            super().commit()
+        try:
+            with watchdog.watch(self):
+                super().commit()
+        except psycopg2.Error as error:
+            self.close_if_lost(error)
+            raise
 
     def rollback(self) -> None:
-        with watchdog.watch(self):
-            super().rollback()
+        """Undo what is open. A closed connection has nothing open."""
+        if not self.closed:
+            with watchdog.watch(self):
+                super().rollback()
 
-
-def _options(application: str, call_seconds: float, more: str) -> dict[str, Any]:
-    statement_ms = int(call_seconds * 1000)
-    return {
-        "application_name": f"pointsman {application}",
-        "connect_timeout": CONNECT_TIMEOUT_SECONDS,
-        "keepalives_idle": 30,
-        "keepalives_interval": 10,
-        "keepalives_count": 3,
-        "options": f"-c statement_timeout={statement_ms} -c lock_timeout=3000 -c timezone=UTC"
-        # a process that is stopped in a transaction must not hold rows for longer than a call
-        f" -c idle_in_transaction_session_timeout={statement_ms} -c client_connection_check_interval=10000"
-        f" {more}",
-    }
+    def close_if_lost(self, error: psycopg2.Error) -> None:
+        """Close, if this error says that the connection is of no more use."""
+        if is_lost(error):
+            with contextlib.suppress(psycopg2.Error):
+                self.close()
 
 
 def connect(
-    url: str, application: str, *, call_seconds: float, autocommit: bool = False, options: str = ""
+    url: str,
+    application: str,
+    *,
+    call_seconds: float,
+    autocommit: bool = False,
+    settings: Mapping[str, str] | None = None,
 ) -> WatchedConnection:
     """Open one connection for a thread that owns it. `call_seconds` bounds each round trip; keys
     come as UUIDs.
 
-    options: further ones of the server, as on its command line.
+    settings: further ones of the session, of `sessions.NAMES`.
     """
-    dsn = "postgresql://" + sqlalchemy_url(url).split("://", 1)[1]
-    connection: WatchedConnection = psycopg2.connect(
-        dsn, connection_factory=WatchedConnection, **_options(application, call_seconds, options)
-    )
-    psycopg2.extras.register_uuid(conn_or_curs=connection)
+    parameters = DEFAULTS | urls.read(url) | {"application_name": f"pointsman {application}"}
+    connection: WatchedConnection = psycopg2.connect(connection_factory=WatchedConnection, **parameters)
     connection.call_seconds = call_seconds
     connection.prepared = set()
-    connection.autocommit = autocommit
+    try:
+        sessions.begin(connection, sessions.bounds(call_seconds) | dict(settings or {}))
+        psycopg2.extras.register_uuid(conn_or_curs=connection)
+        connection.autocommit = autocommit
+    except BaseException:
+        connection.close()
+        raise
     return connection
 
 
 def open_database(url: str, application: str, *, pool_size: int, call_seconds: float = 15.0) -> Engine:
     """The database as SQLAlchemy sees it: a small pool of watched connections."""
-
-    def creator() -> WatchedConnection:
-        return connect(url, application, call_seconds=call_seconds)
-
+    urls.read(url)  # what cannot be read is said now
     return create_engine(
-        sqlalchemy_url(url),
-        creator=creator,
+        DRIVER,
+        creator=partial(connect, url, application, call_seconds=call_seconds),
         pool_size=pool_size,
         max_overflow=2,
         pool_timeout=2,
         pool_recycle=1800,
         pool_pre_ping=True,
+    )
+
+
+def open_unbounded(url: str, application: str) -> Engine:
+    """The same for migrations: no pool, and statements may take any time."""
+    return create_engine(
+        DRIVER, creator=partial(connect, url, application, call_seconds=math.inf), poolclass=NullPool
     )
 
 
@@ -203,14 +216,22 @@ class NotConnected(psycopg2.OperationalError):  # type: ignore[misc,unused-ignor
 class OwnedConnection:
     """The connection of one thread, opened when first needed and again after it was lost.
 
-    Not shared between threads. lost() is called by whoever sees one of USELESS on it.
+    Not shared between threads. lost() is called by whoever sees one of USELESS on it; one that has
+    closed itself needs no such call.
     """
 
     def __init__(
-        self, url: str, application: str, *, call_seconds: float, autocommit: bool = False, options: str = ""
+        self,
+        url: str,
+        application: str,
+        *,
+        call_seconds: float,
+        autocommit: bool = False,
+        settings: Mapping[str, str] | None = None,
     ) -> None:
+        urls.read(url)  # what cannot be read is said now
         self._open = partial(
-            connect, url, application, call_seconds=call_seconds, autocommit=autocommit, options=options
+            connect, url, application, call_seconds=call_seconds, autocommit=autocommit, settings=settings
         )
         self._connection: WatchedConnection | None = None
 

@@ -31,6 +31,7 @@ import structlog
 
 from shared.errors import OutcomeUnknown, RowRejected, Unavailable
 from shared.postgres.connections import USELESS, NotConnected
+from shared.postgres.sqlstates import is_lost
 from shared.threads import OwnedThread
 
 Row = TypeVar("Row")
@@ -60,12 +61,12 @@ def concerns_all(error: Exception) -> bool:
 
 
 def is_transient(error: Exception) -> bool:
-    """Whether the same batch can succeed when repeated: lost connection, outdated plan,
-    serialization failure, deadlock.
+    """Whether the same batch can succeed when repeated: lost connection, a server that takes no
+    writes, outdated plan, serialization failure, deadlock.
     """
     if is_content_error(error):  # 54000, a limit exceeded, is an OperationalError too
         return False
-    if isinstance(error, USELESS):
+    if isinstance(error, USELESS) or is_lost(error):
         return True
     return isinstance(error, psycopg2.Error) and (error.pgcode or "")[:2] in {"08", "40", "53", "57", "25"}
 

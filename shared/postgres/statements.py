@@ -23,7 +23,7 @@ import psycopg2
 
 from shared.postgres.connections import USELESS, OwnedConnection, WatchedConnection
 
-PLANNED_ONCE = "-c plan_cache_mode=force_generic_plan -c enable_seqscan=off"
+PLANNED_ONCE = {"plan_cache_mode": "force_generic_plan", "enable_seqscan": "off"}
 
 _PARAMETER = re.compile(r"\$(\d+)")
 

@@ -11,6 +11,7 @@ Every key, all under `pointsman:`:
 | `unacked_mutex` | string | seconds | kombu's own: who restores what was lost |
 | `_kombu.binding.*` | set | – | kombu's own: lanes |
 | `probe` | string | 60 s | written to see whether Redis takes writes |
+| `probe.*` | each of these | – | made and removed at a start, to see whether we may (fitness.py) |
 
 Channel `pointsman:settled`: trigger ids of 16 bytes, one behind another (settlements.py).
 """

@@ -15,10 +15,10 @@ from uuid import UUID
 
 import structlog
 from celery import Celery
-from kombu import Connection, Producer
+from kombu import Producer
 
 from shared import metrics
-from shared.redis.queues import FRESH, HINT_TASK, MAX_HINT_IDS, transport_options
+from shared.redis.queues import FRESH, HINT_TASK, MAX_HINT_IDS, open_broker
 from shared.threads import OwnedThread
 
 MAX_QUEUED_IDS = 50_000
@@ -84,9 +84,7 @@ class HintSender:
 
     def _open(self) -> Producer:
         if self._producer is None:
-            connection = Connection(
-                self._redis_url, transport_options=transport_options(socket_seconds=SOCKET_SECONDS)
-            )
+            connection = open_broker(self._redis_url, socket_seconds=SOCKET_SECONDS)
             # not channel(): that one connects again after a pause of 2 s
             self._producer = Producer(connection.default_channel, auto_declare=False)
         return self._producer

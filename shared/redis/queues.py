@@ -11,14 +11,16 @@ TTL); `unacked`, `unacked_index`, `unacked_mutex` (kombu's own, for messages in 
 from __future__ import annotations
 
 from celery import Celery
-from kombu import Queue
+from kombu import Connection, Queue
 
 from shared.config import VISIBILITY_SECONDS
+from shared.redis.urls import broker_of
 
 FRESH = "fresh"
 RETRY = "retry"
 HINT_TASK = "pointsman.hint"
 MAX_HINT_IDS = 100
+CONSUMER_SOCKET_SECONDS = 10.0
 KEY_PREFIX = "pointsman:"
 
 
@@ -45,12 +47,21 @@ def transport_options(*, socket_seconds: float) -> dict[str, object]:
     }
 
 
+def open_broker(redis_url: str, *, socket_seconds: float) -> Connection:
+    """A connection of kombu's for whoever publishes, made when first used."""
+    broker = broker_of(redis_url, socket_seconds=socket_seconds)
+    options = {**transport_options(socket_seconds=socket_seconds), **broker.options}
+    return Connection(broker.url, ssl=broker.ssl or False, transport_options=options)
+
+
 def make_celery(redis_url: str, lanes: tuple[str, ...] = (FRESH, RETRY)) -> Celery:
     """The Celery application: JSON hints over Redis, no results, no remote control, late
     acknowledgement.
     """
-    app = Celery("pointsman", broker=redis_url, set_as_current=False)
+    broker = broker_of(redis_url, socket_seconds=CONSUMER_SOCKET_SECONDS)
+    app = Celery("pointsman", broker=broker.url, set_as_current=False)
     app.conf.update(
+        broker_use_ssl=broker.ssl,
         task_queues=[Queue(lane, routing_key=lane) for lane in lanes],
         task_default_queue=FRESH,
         task_create_missing_queues=True,
@@ -67,7 +78,10 @@ def make_celery(redis_url: str, lanes: tuple[str, ...] = (FRESH, RETRY)) -> Cele
         worker_cancel_long_running_tasks_on_connection_loss=False,
         worker_hijack_root_logger=False,
         worker_redirect_stdouts=False,
-        broker_transport_options=transport_options(socket_seconds=10),
+        broker_transport_options={
+            **transport_options(socket_seconds=CONSUMER_SOCKET_SECONDS),
+            **broker.options,
+        },
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
         broker_channel_error_retry=True,

@@ -16,6 +16,7 @@ from uuid import UUID
 import redis
 import structlog
 
+from shared.redis import urls
 from shared.redis.queues import KEY_PREFIX
 from shared.threads import OwnedThread
 
@@ -144,8 +145,7 @@ def redis_takes_writes(redis_url: str) -> bool:
 
 
 def _client(redis_url: str) -> redis.Redis:
-    return redis.Redis.from_url(
-        redis_url,
+    return urls.read(redis_url).client(
         socket_timeout=SOCKET_SECONDS,
         socket_connect_timeout=SOCKET_SECONDS,
         health_check_interval=HEALTH_SECONDS,

@@ -10,6 +10,7 @@ becomes ambiguous; hold_at() leaves it hanging there, until the client ends or t
 from __future__ import annotations
 
 import asyncio
+import ssl
 import threading
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -44,10 +45,14 @@ class Cut:
 
 
 class Proxy:
-    """Forwards from a port of its own to a server. Use as a context manager."""
+    """Forwards from a port of its own to a server. Use as a context manager.
 
-    def __init__(self, host: str, port: int) -> None:
+    tls: speaks TLS with the client, and not with the server.
+    """
+
+    def __init__(self, host: str, port: int, tls: ssl.SSLContext | None = None) -> None:
         self._target = (host, port)
+        self._tls = tls
         self._cuts: list[Cut] = []
         self._writers: set[asyncio.StreamWriter] = set()
         self._delay_seconds = 0.0
@@ -109,7 +114,7 @@ class Proxy:
         self._loop = asyncio.get_running_loop()
         self._stop, self._flows = asyncio.Event(), asyncio.Event()
         self._flows.set()
-        server = await asyncio.start_server(self._connect, "127.0.0.1", 0, limit=CHUNK_BYTES)
+        server = await asyncio.start_server(self._connect, "127.0.0.1", 0, limit=CHUNK_BYTES, ssl=self._tls)
         self.port = server.sockets[0].getsockname()[1]
         self._ready.set()
         await self._stop.wait()

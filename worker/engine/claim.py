@@ -29,6 +29,7 @@ from shared.json_text import to_json
 from shared.postgres.arrays import array
 from shared.postgres.connections import USELESS, OwnedConnection
 from shared.postgres.group_commit import is_content_error
+from shared.postgres.sqlstates import is_lost
 from shared.postgres.statements import PLANNED_ONCE, Transaction, transaction
 from shared.runs import claim as moves
 from shared.runs.settle import Settlement, settle
@@ -51,7 +52,7 @@ class Claimer:
 
     def __init__(self, database_url: str) -> None:
         self._connection = OwnedConnection(
-            database_url, "claim", call_seconds=CALL_SECONDS, autocommit=True, options=PLANNED_ONCE
+            database_url, "claim", call_seconds=CALL_SECONDS, autocommit=True, settings=PLANNED_ONCE
         )
 
     def close(self) -> None:
@@ -132,6 +133,8 @@ class Claimer:
 def _concerns_all(error: Exception) -> bool:
     """Whether an error is the installation's and not a row's: then no run may be failed for it."""
     if isinstance(error, psycopg2.errors.CheckViolation):  # no partition for today's executions
+        return True
+    if is_lost(error):
         return True
     return isinstance(error, (*USELESS, psycopg2.ProgrammingError, MemoryError))
 

@@ -66,7 +66,7 @@ class Journal:
 
     def __init__(self, database_url: str) -> None:
         self._connection = OwnedConnection(
-            database_url, "journal", call_seconds=CALL_SECONDS, autocommit=True, options=PLANNED_ONCE
+            database_url, "journal", call_seconds=CALL_SECONDS, autocommit=True, settings=PLANNED_ONCE
         )
         self._commits: GroupCommit[Entry, Fates | ClaimLost] = GroupCommit(
             "journal",

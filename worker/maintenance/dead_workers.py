@@ -4,7 +4,8 @@ Invariants:
 
 - A worker is declared dead only after this process has itself seen the same `heartbeat_at`
   unchanged, through successful reads, for `stale_seconds` of its own monotonic clock.
-- A failed read starts that clock anew.
+- A failed read starts that clock anew, and so does one of a PostgreSQL that takes no writes: no
+  heart can beat there.
 
 After an outage of PostgreSQL every heartbeat looks stale, and nobody has died. Each run counts how
 often it was lost, and how often it was all that the dead worker had.
@@ -18,6 +19,7 @@ from collections.abc import Callable
 import structlog
 
 from shared.postgres.connections import OwnedConnection
+from shared.postgres.sessions import ReadOnlySession
 from shared.runs import give_back
 from worker.maintenance.duty import is_mine
 
@@ -26,7 +28,7 @@ log = structlog.get_logger("maintenance")
 # What the history of an execution says then.
 WORKER_LOST = {"outcome": "worker_lost", "error": "worker_lost: The worker died during this attempt."}
 
-_SEEN = "SELECT id::text, heartbeat_at::text FROM workers"
+_SEEN = "SELECT id::text, heartbeat_at::text, current_setting('transaction_read_only') = 'on' FROM workers"
 _ORPHANED = """
 SELECT DISTINCT worker_id::text FROM runs WHERE status = 'RUNNING' AND worker_id NOT IN (SELECT id FROM workers)
 """
@@ -63,7 +65,10 @@ class DeadWorkers:
         now = self._monotonic()
         with connection.transaction() as cursor:
             cursor.execute(_SEEN)
-            beats: dict[str, str] = dict(cursor.fetchall())
+            seen = cursor.fetchall()
+            if any(read_only for _, _, read_only in seen):
+                raise ReadOnlySession("Heartbeats are not judged while PostgreSQL takes no writes.")
+            beats: dict[str, str] = {worker: beat for worker, beat, _ in seen}
             if now - self._looked_for_orphans_at >= self._stale_seconds / 2:  # it reads all of `runs`
                 cursor.execute(_ORPHANED)
                 self._orphaned = {row[0] for row in cursor.fetchall()}

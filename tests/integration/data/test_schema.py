@@ -16,7 +16,7 @@ import psycopg2
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import NullPool, create_engine, select, text
+from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
 from migrations.migrate import current_and_head, upgrade
@@ -34,7 +34,7 @@ from shared.models import (
     UserRole,
 )
 from shared.models.base import SCHEMA_REVISION
-from shared.postgres.connections import sqlalchemy_url
+from shared.postgres.connections import open_unbounded
 from shared.postgres.partitions import TABLES, Partition
 from tests.rows import REQUIRED
 
@@ -49,7 +49,7 @@ def test_the_models_name_the_newest_migration(own_database_url: str) -> None:
 
 def differences(database_url: str) -> list[Any]:
     """What a migration would have to change, partitions left out."""
-    database = create_engine(sqlalchemy_url(database_url), poolclass=NullPool)
+    database = open_unbounded(database_url, "test")
     with database.connect() as connection:
         context = MigrationContext.configure(
             connection,
@@ -109,7 +109,7 @@ class TestEqualToTheModels:
             assert mapper.class_.__module__ == f"shared.models.{mapper.local_table.description}"
 
     def test_the_models_write_and_read(self, database_url: str) -> None:
-        database = create_engine(sqlalchemy_url(database_url), poolclass=NullPool)
+        database = open_unbounded(database_url, "test")
         with Session(database) as session:
             user = User(email="a@example.com", password="hash")
             session.add(user)
@@ -145,7 +145,7 @@ class TestEqualToTheModels:
             assert session.scalars(select(Run.status)).all() == [RunStatus.PENDING]
 
     def test_a_change_through_the_models_moves_updated_at(self, database_url: str) -> None:
-        database = create_engine(sqlalchemy_url(database_url), poolclass=NullPool)
+        database = open_unbounded(database_url, "test")
         with Session(database) as session:
             user = User(email="b@example.com", password="hash", updated_at=text("now() - interval '1 day'"))
             session.add(user)

@@ -32,7 +32,9 @@ BROKEN = Statement("broken", "int", "SELECT 1 / $1")
 
 @pytest.fixture
 def owned(world: World) -> Iterator[OwnedConnection]:
-    owned = OwnedConnection(world.database_url, "test", call_seconds=5, autocommit=True, options=PLANNED_ONCE)
+    owned = OwnedConnection(
+        world.database_url, "test", call_seconds=5, autocommit=True, settings=PLANNED_ONCE
+    )
     yield owned
     owned.close()
 

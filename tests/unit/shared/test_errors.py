@@ -49,14 +49,17 @@ def test_the_drawing_shows_every_error() -> None:
 
 def test_the_drawing_shows_whose_child_each_is() -> None:
     children: dict[str, set[str]] = {}
+    parent = ""
     for line in DRAWN.splitlines():
-        if found := re.match(r" +[├└]── (\w+)", line):
-            parent = children.setdefault(found[1], set())
-        elif line.strip().startswith("│"):
-            parent |= set(re.findall(r"(?:─ |· )(\w+)", line))
-    assert set(children) == {name_of(error) for error in PointsmanError.__subclasses__()}
-    assert children["Refused"] == {name_of(error) for error in Refused.__subclasses__()}
-    assert children["Unavailable"] == {name_of(error) for error in Unavailable.__subclasses__()}
+        if top := re.match(r"^ +[├└]── (\w+)", line):
+            parent = top[1]
+            children[parent] = set()
+        elif below := re.match(r"^ +│   [├└]── ([\w ·]+?)(?:  |$)", line):
+            children[parent] |= set(re.findall(r"\w+", below[1]))
+    assert children == {
+        name_of(error): {name_of(child) for child in error.__subclasses__()}
+        for error in PointsmanError.__subclasses__()
+    }
 
 
 def test_only_what_may_succeed_later_is_retryable() -> None:

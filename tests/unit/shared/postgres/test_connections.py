@@ -1,4 +1,4 @@
-"""The watchdog of database calls, and URLs."""
+"""The watchdog of database calls."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from typing import Any, cast
 
 import pytest
 
-from shared.errors import ConfigError
-from shared.postgres.connections import Watchdog, WatchedConnection, sqlalchemy_url
+from shared.postgres.connections import Watchdog, WatchedConnection
 
 
 class Call:
@@ -49,18 +48,6 @@ def test_a_call_that_ended_in_time_is_not_cut(pair: tuple[socket.socket, socket.
         ours.recv(1)
     theirs.send(b"x")
     assert ours.recv(1) == b"x"
-
-
-@pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+psycopg2"])
-def test_a_url_names_its_driver(scheme: str) -> None:
-    assert sqlalchemy_url(f"{scheme}://u:p@h/x") == "postgresql+psycopg2://u:p@h/x"
-
-
-@pytest.mark.parametrize("url", ["mysql://u:canary@h/x", "canary", ""])
-def test_another_kind_of_url_is_refused_without_showing_it(url: str) -> None:
-    with pytest.raises(ConfigError) as error:
-        sqlalchemy_url(url)
-    assert "canary" not in error.value.message + error.value.hint
 
 
 def test_only_the_overdue_one_of_two_calls_is_cut(pair: tuple[socket.socket, socket.socket]) -> None:
@@ -136,16 +123,3 @@ def test_one_thread_watches_for_a_whole_process(pair: tuple[socket.socket, socke
         with watchdog.watch(cast(WatchedConnection, Call(pair[0], 60))):
             pass
     assert sum(thread.name == "db-watchdog" for thread in threading.enumerate()) == before + 1
-
-
-@pytest.mark.parametrize("rest", ["", "/x", "u:p%40w@h:1/x?sslmode=require", "u@[::1]:5432/x"])
-def test_a_url_keeps_everything_but_its_scheme(rest: str) -> None:
-    assert sqlalchemy_url(f"postgres://{rest}") == f"postgresql+psycopg2://{rest}"
-
-
-@pytest.mark.parametrize(
-    "url", ["postgresql+asyncpg://h/x", "postgresql:/h/x", "POSTGRES", " postgresql://h"]
-)
-def test_another_driver_or_half_a_url_is_refused(url: str) -> None:
-    with pytest.raises(ConfigError):
-        sqlalchemy_url(url)
