@@ -51,7 +51,7 @@ def changed_config(work: Work, action: Action, callback: Callback, given: dict[s
             hint=SET_AGAIN,
         )
     parse_config(action.type, config)
-    if config == kept:
+    if config == kept != action.config:  # it is sealed already
         return action.config
     sealed: dict[str, Any] = kind.seal(config, work.secrets.encrypt)
     return sealed
@@ -77,7 +77,7 @@ def changed_url(work: Work, callback: Callback, given: str) -> str:
     """A new URL of this callback, to be stored; raises Invalid."""
     kept = _open_url(work, callback)
     url = unmasked_url(given, kept, URL_FIELD)
-    if url == kept:
+    if url == kept != callback.callback_url:  # it is sealed already
         return callback.callback_url
     try:
         check_url(url)

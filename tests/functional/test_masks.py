@@ -146,6 +146,32 @@ class TestWrittenBack:
         assert pointsman.api.patch(path, json={"callbackUrl": moved}).is_success
         assert delivered(pointsman, callback, receiver).path == "/q?key=s3cret-1&more=1"
 
+    def test_what_was_never_sealed_is_sealed_when_it_is_written_back(
+        self, pointsman: Running, receiver: Receiver
+    ) -> None:
+        """As a process of an earlier version leaves it that still ran while this one migrated."""
+        config = {"url": receiver.url("/p?key=s3cret-1"), "headers": {"X-Own": "s3cret-2"}}
+        callback, path = with_action(pointsman, receiver, {"url": receiver.url("/p")})
+        of_callback = f"/api/v1/callbacks/{callback['id']}"
+        action_id = callback["actions"][0]["id"]
+        rows = (
+            ("actions", "config", json.dumps(config), action_id),
+            ("callbacks", "callback_url", receiver.url("/q?key=s3cret-3"), callback["id"]),
+        )
+        for table, column, value, row_id in rows:
+            pointsman.query(f"UPDATE {table} SET {column} = %s WHERE id = %s RETURNING 1", value, row_id)
+        shown = pointsman.api.get(path).json()["config"]
+        url = pointsman.api.get(of_callback).json()["callbackUrl"]
+
+        assert pointsman.api.patch(path, json={"config": shown}).is_success
+        assert pointsman.api.patch(of_callback, json={"callbackUrl": url}).is_success
+
+        for table, column, _, row_id in rows:
+            ((text,),) = pointsman.query(f"SELECT {column}::text FROM {table} WHERE id = %s", row_id)
+            assert "s3cret" not in text
+        got = delivered(pointsman, callback, receiver)
+        assert (got.path, got.headers["x-own"]) == ("/p?key=s3cret-1", "s3cret-2")
+
     @pytest.mark.parametrize(
         "config",
         [
