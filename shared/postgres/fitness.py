@@ -50,7 +50,8 @@ _REFUSALS = (
 """What a server says when it lets nobody in (the driver gives no SQLSTATE then), and what helps."""
 
 _WRONG_URL = re.compile(
-    r"^(invalid |could not match |sslmode value|(root )?certificate|private key)|unsupported startup parameter"
+    r"(^|failed: )(invalid |could not match |sslmode value|root certificate file|certificate present|private key)"
+    r"|unsupported startup parameter"
 )
 
 

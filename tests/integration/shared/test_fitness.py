@@ -25,6 +25,7 @@ from shared.postgres.connections import OwnedConnection, connect, open_database
 from shared.postgres.sessions import SharedSession
 from shared.postgres.statements import PLANNED_ONCE
 from shared.redis import fitness as redis_fitness
+from tests.benchmarks.certificates import Identity, make_identity
 from tests.peers.pgbouncer import pgbouncer
 
 POOLS = [
@@ -263,6 +264,50 @@ class TestAddresses:
         with pool.connect() as pooled:
             assert pooled.scalar(text("SHOW work_mem")) == ("9MB" if "work_mem" in url else "4MB")
         pool.dispose()
+
+
+@pytest.fixture(scope="module")
+def by_tls(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[EmbeddedPostgres, Identity]]:
+    """Another PostgreSQL: the embedded one is built without TLS."""
+    programs = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
+    if not programs:
+        pytest.skip("NOT TESTED: TLS needs a PostgreSQL of the system's (Debian's postgresql)")
+    folder = tmp_path_factory.mktemp("tls")
+    identity = make_identity(folder)
+    identity.key.chmod(0o600)
+    options = {"ssl": "on", "ssl_cert_file": str(identity.certificate), "ssl_key_file": str(identity.key)}
+    made = EmbeddedPostgres(folder / "server", options=options, binaries=programs[-1].parent)
+    made.prepare()
+    process = made.spawn(subprocess.DEVNULL)
+    try:
+        made.wait_ready(process)
+        made.ensure_database()
+        yield made, identity
+    finally:
+        made.stop(process)
+
+
+def test_tls_is_spoken_as_the_url_says(by_tls: tuple[EmbeddedPostgres, Identity], tmp_path: Path) -> None:
+    server, identity = by_tls
+    verified = f"{server.url}?sslmode=verify-full&sslrootcert={identity.authority}"
+    for url in (verified, f"{server.url}?sslmode=require"):
+        fitness.examine(url)
+        upgrade(url)
+        pool = open_database(url, "test", pool_size=1)
+        with pool.connect() as pooled:
+            asked = text("SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()")
+            assert pooled.scalar(asked) is True
+        pool.dispose()
+    (tmp_path / "another").mkdir()
+    another = make_identity(tmp_path / "another")
+    for wrong in (
+        verified.replace("127.0.0.1", "localhost"),
+        verified.replace(str(identity.authority), str(another.authority)),
+    ):
+        with pytest.raises(Unavailable):
+            fitness.examine(wrong)
+    with pytest.raises(ConfigError, match="root certificate file"):
+        fitness.examine(verified.replace("authority.pem", "none.pem"))
 
 
 def command(url: str, text: str) -> None:
