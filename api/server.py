@@ -39,7 +39,7 @@ from api.patience import Patience, outcome_unknown
 from api.problems import of_error, translate
 from api.services import Services, make_services
 from api.threads import Threads
-from api.urls import TRIGGER_PREFIXES
+from api.urls import LOOKS, TRIGGER_PREFIXES
 from shared import metrics
 from shared.config import Settings
 from shared.errors import Incomplete, PointsmanError, TooLarge, TooSlow, Unavailable
@@ -103,7 +103,7 @@ class Shell:
         try:
             return await self._read_body(scope, receive)
         except PointsmanError as error:
-            if scope["path"].startswith(TRIGGER_PREFIXES):
+            if scope["path"].startswith(TRIGGER_PREFIXES) and scope["method"] not in LOOKS:
                 metrics.triggers_refused.labels(error.code).inc()
             raise
 
