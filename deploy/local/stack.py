@@ -57,6 +57,7 @@ class Stack:
 
     def run(self) -> int:
         """Run until a stop is requested; the exit code of the command."""
+        self.data.take(_local_url(self.settings))
         self._stop_on_signals()
         started = time.monotonic()
         try:
@@ -78,7 +79,6 @@ class Stack:
             signal.signal(number, lambda _number, _frame: self.supervisor.request_stop())
 
     def _start(self) -> None:
-        self.data.take()
         _must_be_free(self.settings.host, self.settings.port)
         self.environment = self._child_environment()
         self._servers()
