@@ -17,7 +17,6 @@ from typing import Any
 from shared.crypto import new_key
 from shared.errors import StartupError
 
-
 LOCK = "pointsman.lock"
 
 

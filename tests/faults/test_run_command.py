@@ -121,16 +121,26 @@ def test_a_wrong_setting_stops_the_start_and_names_the_variable(tmp_path: Path) 
         assert "Traceback" not in ended.stderr
 
 
-def test_the_demo_command_shows_the_steps(tmp_path: Path) -> None:
+def test_the_demo_command_shows_each_step_on_one_line_of_80_columns(tmp_path: Path) -> None:
     with Running(tmp_path) as running:
         demo = subprocess.run(
             [sys.executable, "-m", "deploy.cli", "demo"],
-            env=running.environment,
+            env={**running.environment, "COLUMNS": "80"},
             capture_output=True,
             text=True,
             timeout=60,
             check=False,
         )
     assert demo.returncode == 0, demo.stderr
-    for word in ("202", "primary", "audit", "confirm", "keep", "SUCCESS"):
-        assert word in demo.stdout
+    assert "202" in demo.stdout
+    lines = demo.stdout.splitlines()
+    for step, result in (
+        ("primary", "HTTP 200"),
+        ("audit", "HTTP 200"),
+        ("confirm", "HTTP 200"),
+        ("keep", "bytes stored"),
+    ):
+        (row,) = (line for line in lines if step in line.split())
+        assert "SUCCESS" in row
+        assert row.rstrip().endswith(result)
+        assert len(row) <= 80

@@ -14,7 +14,6 @@ from deploy.local.state import DataFolder
 from shared.crypto import SecretBox
 from shared.errors import StartupError
 
-
 URL = "http://127.0.0.1:8080"
 
 
