@@ -12,6 +12,7 @@ from flask.json.provider import JSONProvider
 from werkzeug.routing import MapAdapter
 
 from api import environ, problems
+from api.front_page import make_front_page
 from api.health import make_health
 from api.ingress.parts import EXTENSION as INGRESS
 from api.ingress.routes import ingress
@@ -62,6 +63,7 @@ def make_app(services: Services) -> Flask:
     problems.install(app)
     _number_requests(app)
     app.register_blueprint(ingress)
+    app.register_blueprint(make_front_page(services.settings.base_url))
     app.register_blueprint(make_health(services.database, services.settings.redis, services.dead_thread))
     for face in FACES:
         app.register_blueprint(face.blueprint)

@@ -11,13 +11,13 @@ Invariants:
 - Everything else runs Flask in a bounded pool of threads, beyond whose queue the answer is 503 at
   once. A call that has no answer in time (`management_timeout_seconds`, for others
   `accept_timeout_seconds`) gets 503, and its thread commits nothing any more (api/patience.py).
+- From a stop on, each answer ends its connection (api/leaving.py).
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import io
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, MutableMapping
@@ -35,12 +35,14 @@ from granian.server.embed import Server
 from api import environ as keys
 from api.app import make_app
 from api.awaited import Answer
+from api.connections import Client, SlowHeads
 from api.deadlines import Deadlines
+from api.leaving import STOP_SECONDS, answer_the_last, let_clients_go
 from api.patience import Patience, outcome_unknown
 from api.problems import of_error, translate
 from api.services import Services, make_services
 from api.threads import Threads
-from api.urls import TRIGGER_PREFIXES
+from api.urls import LOOKS, TRIGGER_PREFIXES
 from shared import metrics
 from shared.config import Settings
 from shared.errors import Incomplete, PointsmanError, TooLarge, TooSlow, Unavailable
@@ -48,7 +50,6 @@ from shared.process import begin
 from shared.threads import EX_SOFTWARE
 
 MANAGEMENT_PREFIX = "/api/"
-HEADER_READ_TIMEOUT_MS = 10_000
 
 # Of bodies, from their first byte to their answer. What a few slow clients send is far below.
 MAX_HELD_BYTES = 256 * 1024 * 1024
@@ -56,7 +57,6 @@ MAX_HELD_BYTES = 256 * 1024 * 1024
 # Requests that a thread of Flask's has or that wait for one.
 MAX_FLASK_CALLS = 2_000
 
-STOP_SECONDS = 5.0
 
 # How often a loop that has died is looked for.
 WATCH_SECONDS = 1.0
@@ -82,23 +82,27 @@ class Shell:
         self._threads = Threads("flask", settings.api_threads, MAX_FLASK_CALLS)
         self._held_bytes = 0
         self._reading = Deadlines(settings.body_timeout_seconds)
+        self.in_hand: set[Client] = set()
+        self.is_leaving = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request (ASGI 3)."""
         if scope["type"] != "http":
             return
-        request_id = uuid4().hex
-        body = b""
+        client, request_id, is_last, body = scope["client"], uuid4().hex, False, b""
+        self.in_hand.add(client)
         try:
             body = await self._body_of(scope, receive)
             status, headers, answer = await self._answer(scope, body, request_id)
         except Exception as error:  # noqa: BLE001 - none is swallowed: each becomes an answer
             status, headers, answer = of_error(translate(error, scope["path"]), request_id)
-            if isinstance(error, (TooLarge, TooSlow, Incomplete)):
-                headers.append(("connection", "close"))
+            is_last = isinstance(error, (TooLarge, TooSlow, Incomplete))
             _forget_frames(error)
         finally:
+            self.in_hand.discard(client)
             self._held_bytes -= len(body)
+        if is_last or self.is_leaving:
+            headers.append(("connection", "close"))
         if scope["method"] == "HEAD":
             answer = b""
         encoded = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers]
@@ -109,7 +113,7 @@ class Shell:
         try:
             return await self._read_body(scope, receive)
         except PointsmanError as error:
-            if scope["path"].startswith(TRIGGER_PREFIXES):
+            if scope["path"].startswith(TRIGGER_PREFIXES) and scope["method"] not in LOOKS:
                 metrics.triggers_refused.labels(error.code).inc()
             raise
 
@@ -154,7 +158,7 @@ class Shell:
 
     async def _answer(self, scope: Scope, body: bytes, request_id: str) -> Answer:
         coroutines: list[Coroutine[Any, Any, Answer]] = []
-        environ = _environ(scope, body, request_id, coroutines)
+        environ = keys.environ_of(scope, body, request_id, coroutines)
         # the views of trigger URLs only read the request; what they wait for is awaited
         is_trigger = scope["path"].startswith(TRIGGER_PREFIXES)
         answer = self._run_flask(environ) if is_trigger else await self._in_thread(environ, scope["path"])
@@ -198,7 +202,6 @@ class Shell:
         self._threads.stop()
 
 
-# Undone by the shell, which has the whole body.
 def _forget_frames(error: BaseException | None) -> None:
     """Let an error go of the frames that it came through: they hold bodies, and often the error.
 
@@ -209,49 +212,6 @@ def _forget_frames(error: BaseException | None) -> None:
         seen.add(id(error))
         error.__traceback__ = None
         error = error.__cause__ or error.__context__
-
-
-FRAMING = frozenset({"CONTENT_LENGTH", "TRANSFER_ENCODING"})
-
-
-def _environ(
-    scope: Scope, body: bytes, request_id: str, coroutines: list[Coroutine[Any, Any, Answer]]
-) -> dict[str, Any]:
-    """The WSGI environment of a request (PEP 3333): text is latin-1, the path's bytes in
-    disguise.
-    """
-    host, port = scope.get("server") or ("", 0)
-    client = scope.get("client") or ("", 0)
-    environ: dict[str, Any] = {
-        "REQUEST_METHOD": scope["method"],
-        "SCRIPT_NAME": "",
-        "PATH_INFO": scope["path"].encode("utf-8", "surrogateescape").decode("latin-1"),
-        "QUERY_STRING": scope["query_string"].decode("latin-1"),
-        "SERVER_NAME": host,
-        "SERVER_PORT": str(port),
-        "SERVER_PROTOCOL": f"HTTP/{scope['http_version']}",
-        "REMOTE_ADDR": client[0],
-        "CONTENT_LENGTH": str(len(body)),
-        "wsgi.version": (1, 0),
-        "wsgi.url_scheme": scope["scheme"],
-        "wsgi.input": io.BytesIO(body),
-        "wsgi.errors": sys.stderr,
-        "wsgi.multithread": True,
-        "wsgi.multiprocess": True,
-        "wsgi.run_once": False,
-        keys.REQUEST_ID: request_id,
-        keys.AWAITED: coroutines,
-        keys.BODY: body,
-        keys.HEADERS: scope["headers"],
-    }
-    for raw_name, raw_value in scope["headers"]:
-        name, value = raw_name.decode("latin-1").upper().replace("-", "_"), raw_value.decode("latin-1")
-        if name == "CONTENT_TYPE":
-            environ[name] = value
-        elif name not in FRAMING:
-            key = "HTTP_" + name
-            environ[key] = f"{environ[key]},{value}" if key in environ else value
-    return environ
 
 
 async def serve(settings: Settings, services: Services) -> None:
@@ -265,7 +225,8 @@ async def serve(settings: Settings, services: Services) -> None:
         backlog=1024,
         backpressure=settings.max_connections,
         http=HTTPModes.http1,
-        http1_settings=HTTP1Settings(header_read_timeout=HEADER_READ_TIMEOUT_MS),
+        # from the end of an answer to the end of the next head; SlowHeads bounds the head itself
+        http1_settings=HTTP1Settings(header_read_timeout=round(settings.keep_alive_seconds * 1000)),
         websockets=False,
         log_enabled=False,
     )
@@ -277,18 +238,14 @@ async def serve(settings: Settings, services: Services) -> None:
     serving = asyncio.create_task(server.serve())
     waiting = asyncio.create_task(stopping.wait())
     watching = asyncio.create_task(_dead_thread(services))
+    heads = asyncio.create_task(SlowHeads(settings.port, shell.in_hand).watch())
     log.info("api_listens", url=settings.base_url)
     await asyncio.wait({serving, waiting, watching}, return_when=asyncio.FIRST_COMPLETED)
     dead = watching.result() if watching.done() else None
     watching.cancel()
-    await asyncio.to_thread(
-        services.ingress.outcomes.stop
-    )  # who waits for an end would keep the server from its own
-    if not serving.done():
-        server.stop()
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(serving, STOP_SECONDS)
     waiting.cancel()
+    await _leave(server, serving, shell, services)
+    heads.cancel()
     await asyncio.to_thread(services.stop)
     await asyncio.to_thread(shell.stop)
     log.info("api_stopped")
@@ -297,6 +254,21 @@ async def serve(settings: Settings, services: Services) -> None:
         sys.exit(EX_SOFTWARE)
     if serving.done() and not serving.cancelled():
         serving.result()
+
+
+async def _leave(server: Server, serving: asyncio.Task[None], shell: Shell, services: Services) -> None:
+    """Stop serving. Whoever can still be answered well is."""
+    port, shell.is_leaving = services.settings.port, True
+    if not serving.done() and services.dead_thread() is None:
+        log.info("api_leaves")
+        await let_clients_go(port)
+    # who waits for an end would keep the server from its own
+    await asyncio.to_thread(services.ingress.outcomes.stop)
+    if not serving.done():
+        await answer_the_last(port, shell.in_hand)
+        server.stop()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(serving, STOP_SECONDS)
 
 
 async def _dead_thread(services: Services) -> str:

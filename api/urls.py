@@ -13,6 +13,8 @@ from uuid import UUID
 TOKEN_PREFIX = "/t/"  # noqa: S105 - a path, no secret
 CUSTOM_PREFIX = "/c/"
 TRIGGER_PREFIXES = (TOKEN_PREFIX, CUSTOM_PREFIX)
+LOOKS = frozenset({"HEAD", "OPTIONS"})
+"""Methods that look at a trigger URL and are no trigger."""
 NAME = re.compile(r"[A-Za-z0-9._~-]{1,200}")
 """What a trigger token or a custom path is made of: characters that no URL has to escape (RFC 3986,
 section 2.3).

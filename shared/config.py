@@ -89,6 +89,14 @@ class Settings(BaseModel):
     body_timeout_seconds: float = Field(
         10.0, gt=0, le=300, description="Time in which a request's body must have arrived; beyond it 408."
     )
+    keep_alive_seconds: float = Field(
+        75.0,
+        ge=1,
+        le=3600,
+        description="How long a connection may be idle between two requests. Keep it longer than the load balancer "
+        "in front does (60 s with most, 600 s with Google's), so that it ends connections first. Off Linux a "
+        "request's head may take as long; on Linux 10 s.",
+    )
     max_connections: int = Field(
         10_000,
         ge=100,

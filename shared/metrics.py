@@ -13,6 +13,7 @@ log = structlog.get_logger("metrics")
 
 triggers_accepted = Counter("pointsman_triggers_accepted_total", "Triggers committed and answered with 2xx")
 triggers_refused = Counter("pointsman_triggers_refused_total", "Calls of trigger URLs refused", ["code"])
+heads_cut = Counter("pointsman_heads_cut_total", "Connections ended because a request's head took too long")
 record_seconds = Histogram(
     "pointsman_record_seconds",
     "Time that the commit of one batch of triggers took",

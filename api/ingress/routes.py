@@ -1,6 +1,6 @@
 """The public trigger URLs.
 
-A view only reads the request; what follows is awaited (accept.py, status.py).
+A view only reads the request; what follows is awaited (accept.py, look.py, status.py).
 """
 
 from __future__ import annotations
@@ -15,12 +15,14 @@ from api import environ
 from api.awaited import awaited
 from api.ingress.accept import accept
 from api.ingress.call import Call
+from api.ingress.look import look
 from api.ingress.parts import parts
 from api.ingress.status import status_of
-from api.urls import CUSTOM_PREFIX, TOKEN_PREFIX
+from api.urls import CUSTOM_PREFIX, LOOKS, TOKEN_PREFIX
 from shared.masks import MASK
 
-METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
+METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"]
+STATUS_METHODS = ["GET", "HEAD", "OPTIONS"]
 
 # These belong to the connection and not to the message, so that they are not stored.
 HOP_HEADERS = frozenset({b"connection", b"transfer-encoding"})
@@ -33,7 +35,9 @@ ingress = Blueprint("ingress", __name__)
 
 @ingress.route(TOKEN_PREFIX + "<token>", methods=METHODS, provide_automatic_options=False)
 def by_token(token: str) -> Response:
-    """ANY /t/{triggerToken}: record a call of a callback's trigger URL."""
+    """ANY /t/{triggerToken}: record a call of a callback's trigger URL; HEAD and OPTIONS only
+    look at it.
+    """
     return _accept(TOKEN_PREFIX + token)
 
 
@@ -43,13 +47,13 @@ def by_path(path: str) -> Response:
     return _accept(CUSTOM_PREFIX + path)
 
 
-@ingress.get(TOKEN_PREFIX + "<token>/<trigger_id>")
+@ingress.route(TOKEN_PREFIX + "<token>/<trigger_id>", methods=STATUS_METHODS, provide_automatic_options=False)
 def status_by_token(token: str, trigger_id: str) -> Response:
     """GET /t/{triggerToken}/{triggerId}: status and times of one trigger, nothing else."""
     return _status(TOKEN_PREFIX + token, trigger_id)
 
 
-@ingress.get(CUSTOM_PREFIX + "<path>/<trigger_id>")
+@ingress.route(CUSTOM_PREFIX + "<path>/<trigger_id>", methods=STATUS_METHODS, provide_automatic_options=False)
 def status_by_path(path: str, trigger_id: str) -> Response:
     """GET /c/{customPath}/{triggerId}: the same, by the custom path."""
     return _status(CUSTOM_PREFIX + path, trigger_id)
@@ -59,11 +63,29 @@ def _accept(address: str) -> Response:
     own = parts()
     # past Flask's proxies, of which each look costs as much as a small function
     called: Request = request._get_current_object()  # type: ignore[attr-defined]
+    if called.environ["REQUEST_METHOD"] in LOOKS:
+        return _look(called, address)
     return awaited(accept(_call(called, address, own.urls.base + address), own))
 
 
+def _look(called: Request, address: str) -> Response:
+    if called.method == "OPTIONS":
+        return _allowing(METHODS)
+    return awaited(look(address, called.environ[environ.REQUEST_ID], parts()))
+
+
 def _status(address: str, trigger_id: str) -> Response:
+    if request.method == "OPTIONS":
+        return _allowing(STATUS_METHODS)
     return awaited(status_of(address, trigger_id, request.environ[environ.REQUEST_ID], parts()))
+
+
+def _allowing(methods: list[str]) -> Response:
+    """What OPTIONS hears, a browser's preflight too: without CORS headers it lets no page call."""
+    response = Response(status=204)
+    response.headers.clear()
+    response.headers["allow"] = ", ".join(methods)
+    return response
 
 
 def _call(called: Request, address: str, trigger_url: str) -> Call:

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 import httpx
-from rich.console import Console
+from rich.console import Console, JustifyMethod
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
@@ -21,6 +21,9 @@ REQUEST_SECONDS = 5.0
 STYLES = {"PENDING": "dim", "RUNNING": "bold yellow", "SUCCESS": "bold green", "FAILED": "bold red"}
 SIGNS = {"PENDING": "·", "RUNNING": "▶", "SUCCESS": "✓", "FAILED": "✗"}
 ENDED = ("SUCCESS", "FAILED")
+
+# Columns that give way in a narrow terminal.
+MAY_BE_LONG = ("action", "result")
 
 
 @click.command()
@@ -76,20 +79,22 @@ def _watch(
 ) -> dict[str, Any]:
     while True:
         trigger: dict[str, Any] = client.get(f"/api/v1/triggers/{trigger_id}").raise_for_status().json()
-        live.update(_table(trigger, time.monotonic() - started))
+        live.update(table_of(trigger, time.monotonic() - started))
         if trigger["status"] in ENDED or time.monotonic() > deadline:
             return trigger
         time.sleep(POLL_SECONDS)
 
 
-def _table(trigger: dict[str, Any], seconds: float) -> Table:
+def table_of(trigger: dict[str, Any], seconds: float) -> Table:
+    """A trigger's executions, each on one line of a terminal of 80 columns or more."""
     status = trigger["status"]
     title = Text.assemble(
         "trigger ", (trigger["id"], "cyan"), "  ", (status, STYLES[status]), f"  {seconds:.2f} s"
     )
-    table = Table(title=title, title_justify="left", box=None, padding=(0, 2))
+    table = Table(title=title, title_justify="left", box=None, padding=(0, 1), pad_edge=False)
     for column in ("step", "action", "type", "status", "attempt", "took", "result"):
-        table.add_column(column, justify="right" if column in ("attempt", "took") else "left")
+        side: JustifyMethod = "right" if column in ("attempt", "took") else "left"
+        table.add_column(column, justify=side, no_wrap=column not in MAY_BE_LONG)
     for execution in trigger["executions"]:
         table.add_row(*_cells(execution))
     return table
@@ -102,10 +107,15 @@ def _cells(execution: dict[str, Any]) -> tuple[str | Text, ...]:
     result = execution["error"] or (f"HTTP {response['statusCode']}" if "statusCode" in response else "")
     return (
         str(execution["step"] + 1),
-        execution["actionName"] or "",
+        _line(execution["actionName"] or ""),
         execution["type"],
         Text(f"{SIGNS[status]} {status}", STYLES[status]),
         str(execution["attempt"]),
         took,
-        result or (f"{response['storedBytes']} bytes stored" if "storedBytes" in response else ""),
+        _line(result or (f"{response['storedBytes']} bytes stored" if "storedBytes" in response else "")),
     )
+
+
+def _line(text: str) -> Text:
+    """Any text on one line, cut where the room ends."""
+    return Text(" ".join(text.split()), no_wrap=True, overflow="ellipsis")

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 
 import httpx
 
+from api.leaving import LEFT_SECONDS
 from api.work import Workshop
 from deploy.local.bootstrap import Admin, Demo, ensure_admin, ensure_demo
 from deploy.local.console import Console
@@ -24,7 +25,7 @@ from deploy.local.ports import free_port
 from deploy.local.postgres import EmbeddedPostgres
 from deploy.local.server import EmbeddedServer
 from deploy.local.state import DataFolder
-from deploy.local.supervisor import STOP_SECONDS, Child, Supervisor, python_module
+from deploy.local.supervisor import Child, Supervisor, python_module
 from deploy.local.valkey import EmbeddedValkey
 from migrations.migrate import upgrade
 from shared.config import PREFIX, Settings
@@ -38,6 +39,9 @@ READY_SECONDS = 30.0
 
 # Beyond its grace time, in which a worker writes what it gives back.
 RELEASE_SECONDS = 4.0
+
+# Beyond its leaving, in which an API process commits what is queued.
+CLOSE_SECONDS = 2.0
 
 # So that Ctrl-C is over within 10 s.
 LOCAL_DRAIN_SECONDS = "4"
@@ -59,6 +63,7 @@ class Stack:
 
     def run(self) -> int:
         """Run until a stop is requested; the exit code of the command."""
+        self.data.take(_local_url(self.settings))
         self._stop_on_signals()
         started = time.monotonic()
         try:
@@ -80,7 +85,6 @@ class Stack:
             signal.signal(number, lambda _number, _frame: self.supervisor.request_stop())
 
     def _start(self) -> None:
-        self.data.take()
         _must_be_free(self.settings.host, self.settings.port)
         self.environment = self._child_environment()
         self._servers()
@@ -184,7 +188,7 @@ class Stack:
             raise _Stopped
         drain_seconds = float(self.environment.get(PREFIX + "DRAIN_SECONDS", self.settings.drain_seconds))
         for module, name, count, stop_seconds in (
-            ("api.server", "api", self.settings.api_processes, STOP_SECONDS),
+            ("api.server", "api", self.settings.api_processes, LEFT_SECONDS + CLOSE_SECONDS),
             ("worker", "worker", self.settings.workers, drain_seconds + RELEASE_SECONDS),
         ):
             for number in range(1, count + 1):

@@ -2,7 +2,8 @@
 
 `secret_keys` (the encryption keys), `demo.json` (the demo callback and a read-only key to watch it)
 and `run.json` (where a running Pointsman is found) are readable by their owner only. Files are
-replaced whole.
+replaced whole. The lock says who holds the folder, from the start on; `run.json` comes when all is
+ready.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from typing import Any
 from shared.crypto import new_key
 from shared.errors import StartupError
 
+LOCK = "pointsman.lock"
+
 
 class DataFolder:
     """The data folder of one installation."""
@@ -26,21 +29,28 @@ class DataFolder:
         self.folder = folder.absolute()
         self._lock: int | None = None
 
-    def take(self) -> None:
-        """Make the folder and hold it for this process; raises StartupError when another one has
-        it, or another user.
+    def take(self, url: str) -> None:
+        """Make the folder and hold it for this process, which will be found at `url`.
+
+        Raises StartupError when another one has it, and leaves everything of that one alone; also
+        when it is another user's.
         """
         with self._ours():
             self.folder.mkdir(parents=True, exist_ok=True)
             flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
-            self._lock = os.open(self.folder / "pointsman.lock", flags, 0o600)
+            self._lock = os.open(self.folder / LOCK, flags, 0o600)
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
+            holder = self.read(LOCK)
+            where = f" (pid {holder['pid']}, {holder['url']})" if holder else ""
             raise StartupError(
-                f"Another Pointsman is running on {self.folder}.",
-                hint="Stop it first, or set POINTSMAN_DATA_DIR to another folder.",
+                f"Pointsman runs on {self.folder} already{where}.",
+                hint="Use that one or stop it first, or set POINTSMAN_DATA_DIR to another folder.",
             ) from None
+        os.truncate(self._lock, 0)
+        os.write(self._lock, json.dumps({"pid": os.getpid(), "url": url}).encode())
+        self.remove("run.json")  # of a run that was killed
 
     def secret_keys(self) -> str:
         """The encryption keys, made at the first start."""

@@ -55,33 +55,53 @@ def test_a_killed_supervisor_takes_everything_along_and_the_next_run_recovers(
         nothing_was_lost(running, receiver, trigger_ids, 30)
 
 
-def test_a_second_run_on_the_same_folder_or_port_is_refused_with_the_mend(tmp_path: Path) -> None:
+def test_a_second_run_on_the_same_folder_is_told_of_the_first_and_leaves_it_alone(tmp_path: Path) -> None:
+    """Fails when who is refused cleans up behind the one that runs."""
     with Running(tmp_path) as running:
-        second = subprocess.run(
-            [sys.executable, "-m", "deploy.cli", "run"],
+        before = (tmp_path / "data" / "run.json").read_text()
+        second = run_with(running.environment)
+        assert second.returncode == 1
+        assert running.process is not None
+        for word in (f"Pointsman runs on {tmp_path / 'data'} already", str(running.process.pid), running.url):
+            assert word in second.stderr
+        assert "POINTSMAN_DATA_DIR" in second.stderr
+        assert second.stdout == "", "it has started nothing and stops nothing"
+        assert (tmp_path / "data" / "run.json").read_text() == before
+        demo = subprocess.run(
+            [sys.executable, "-m", "deploy.cli", "demo"],
             env=running.environment,
             capture_output=True,
             text=True,
-            timeout=30,
+            timeout=60,
             check=False,
         )
-        assert second.returncode == 1
-        assert "Another Pointsman is running" in second.stderr
-        assert "POINTSMAN_DATA_DIR" in second.stderr
+        assert demo.returncode == 0, demo.stderr
+    assert not (tmp_path / "data" / "run.json").exists()
+
+
+def test_a_run_on_a_port_that_is_taken_is_refused(tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
-        environment = {**running.environment, "POINTSMAN_PORT": str(taken.getsockname()[1])}
-        third = subprocess.run(
-            [sys.executable, "-m", "deploy.cli", "run"],
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=30,
-            check=False,
+        port = str(taken.getsockname()[1])
+        refused = run_with(
+            {**Running(tmp_path).environment, "POINTSMAN_PORT": port},
         )
-    assert third.returncode == 1
-    assert "is taken" in third.stderr
+    assert refused.returncode == 1
+    assert "is taken" in refused.stderr
+    assert "POINTSMAN_PORT" in refused.stderr
+
+
+def run_with(environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    """A `pointsman run` that is expected to end by itself."""
+    return subprocess.run(
+        [sys.executable, "-m", "deploy.cli", "run"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
 
 
 def test_a_wrong_setting_stops_the_start_and_names_the_variable(tmp_path: Path) -> None:
@@ -101,16 +121,26 @@ def test_a_wrong_setting_stops_the_start_and_names_the_variable(tmp_path: Path) 
         assert "Traceback" not in ended.stderr
 
 
-def test_the_demo_command_shows_the_steps(tmp_path: Path) -> None:
+def test_the_demo_command_shows_each_step_on_one_line_of_80_columns(tmp_path: Path) -> None:
     with Running(tmp_path) as running:
         demo = subprocess.run(
             [sys.executable, "-m", "deploy.cli", "demo"],
-            env=running.environment,
+            env={**running.environment, "COLUMNS": "80"},
             capture_output=True,
             text=True,
             timeout=60,
             check=False,
         )
     assert demo.returncode == 0, demo.stderr
-    for word in ("202", "primary", "audit", "confirm", "keep", "SUCCESS"):
-        assert word in demo.stdout
+    assert "202" in demo.stdout
+    lines = demo.stdout.splitlines()
+    for step, result in (
+        ("primary", "HTTP 200"),
+        ("audit", "HTTP 200"),
+        ("confirm", "HTTP 200"),
+        ("keep", "bytes stored"),
+    ):
+        (row,) = (line for line in lines if step in line.split())
+        assert "SUCCESS" in row
+        assert row.rstrip().endswith(result)
+        assert len(row) <= 80

@@ -33,6 +33,7 @@ PUBLIC = {
     *(("/c/<path>", method) for method in ANY),
     ("/t/<token>/<trigger_id>", "GET"),
     ("/c/<path>/<trigger_id>", "GET"),
+    ("/", "GET"),
     ("/healthz", "GET"),
     ("/readyz", "GET"),
     ("/metrics", "GET"),

@@ -111,8 +111,10 @@ def test_the_recorded_request_can_be_read_back(pointsman: Running, receiver: Rec
     assert ["x-mine", "v"] in request["headers"]
 
 
-@pytest.mark.parametrize("method", ["GET", "PUT", "PATCH", "DELETE", "OPTIONS"])
-def test_any_method_triggers(pointsman: Running, receiver: Receiver, method: str) -> None:
+@pytest.mark.parametrize("method", ["GET", "PUT", "PATCH", "DELETE"])
+def test_any_method_but_head_and_options_triggers(
+    pointsman: Running, receiver: Receiver, method: str
+) -> None:
     callback = pointsman.callback(receiver.url("/ok"), customPath=f"any-{method}")
 
     answer = httpx.request(method, callback["customUrl"] + "?a=1&b=%00", trust_env=False)

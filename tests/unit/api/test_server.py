@@ -200,6 +200,34 @@ def test_an_answer_that_was_awaited_has_no_body_for_head_either(shell: Shell) ->
     assert (answer.status, answer.body, answer.headers["x-a"]) == (202, b"", "b")
 
 
+def test_who_has_a_request_in_hand_is_known() -> None:
+    """Fails when a caller that waits for its answer is taken for a head that does not come."""
+    app, seen = Flask("test"), list[set[tuple[str, str]]]()
+
+    async def look() -> Answer:
+        seen.append(set(looking.in_hand))
+        return 200, [], b""
+
+    app.add_url_rule("/t/x", "look", lambda: awaited(look()))
+    looking = Shell(app, SETTINGS)
+    call(looking, "GET", "/t/x")
+    call(looking, "POST", "/t/x", [b"part"], 0.0, False, content_length="9")
+    looking.stop()
+    assert seen == [{scope_of("GET", "/t/x", [])["client"]}]
+    assert looking.in_hand == set(), "also after a request that was refused"
+
+
+@pytest.mark.parametrize(("path", "status"), [("/x", 200), ("/t/later", 202), ("/t/refused", 409)])
+def test_a_shell_that_leaves_ends_each_connection_with_its_answer(
+    shell: Shell, path: str, status: int
+) -> None:
+    stays = call(shell, "POST", path)
+    assert (stays.status, "connection" in stays.headers) == (status, False)
+    shell.is_leaving = True
+    last = call(shell, "POST", path)
+    assert (last.status, last.headers["connection"]) == (status, "close")
+
+
 @pytest.mark.parametrize("headers", [{"content_length": "1024"}, {"transfer_encoding": "chunked"}])
 def test_a_body_of_exactly_the_cap_is_taken_whole(shell: Shell, headers: dict[str, str]) -> None:
     """Fails when Flask is shown a framing that the shell has undone: it takes a chunked body for an

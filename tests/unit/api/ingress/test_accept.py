@@ -19,6 +19,7 @@ from api.deadlines import Deadlines
 from api.ingress import routes
 from api.ingress.accept import accept
 from api.ingress.call import Call
+from api.ingress.look import look
 from api.ingress.outcomes import Outcomes, TriggerOutcome
 from api.ingress.parts import EXTENSION, IngressParts
 from api.ingress.record import Decided, NewTrigger, Recorded
@@ -202,6 +203,8 @@ def test_a_look_up_that_does_not_end_is_503_in_time_and_nothing_was_recorded() -
     assert "Nothing was accepted" in raised.value.hint
     with pytest.raises(Unavailable):
         asyncio.run(status_of(CALL.address, str(UUID(int=1)), "r", ingress.parts))
+    with pytest.raises(Unavailable):
+        asyncio.run(look(CALL.address, "r", ingress.parts))
 
 
 def test_a_fault_in_recording_is_an_internal_error_and_gives_the_place_of_a_waiter_back() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 import subprocess
 import sys
@@ -13,26 +14,53 @@ from deploy.local.state import DataFolder
 from shared.crypto import SecretBox
 from shared.errors import StartupError
 
+URL = "http://127.0.0.1:8080"
+
 
 @pytest.fixture
 def data(tmp_path: Path) -> DataFolder:
     data = DataFolder(tmp_path / "deep" / "data")
-    data.take()
+    data.take(URL)
     return data
 
 
 def test_a_folder_is_held_by_one_process_and_the_other_hears_why(data: DataFolder) -> None:
     """Fails without the lock: two embedded servers on one folder destroy it."""
     with pytest.raises(StartupError) as error:
-        DataFolder(data.folder).take()
+        DataFolder(data.folder).take("http://second")
     assert str(data.folder) in error.value.message
+    assert f"(pid {os.getpid()}, {URL})" in error.value.message
     assert "POINTSMAN_DATA_DIR" in error.value.hint
 
 
+def test_who_is_refused_touches_nothing(data: DataFolder) -> None:
+    data.write("run.json", {"url": URL})
+    for _ in range(2):
+        with pytest.raises(StartupError, match=URL):
+            DataFolder(data.folder).take("http://second")
+    assert data.read("run.json") == {"url": URL}
+
+
+def test_a_folder_that_is_held_by_nobody_known_is_refused_all_the_same(data: DataFolder) -> None:
+    """Its holder has the lock and has not yet said who it is."""
+    (data.folder / "pointsman.lock").write_text("")
+    with pytest.raises(StartupError, match=r"already\."):
+        DataFolder(data.folder).take(URL)
+
+
+def test_where_a_killed_run_was_found_is_forgotten(tmp_path: Path) -> None:
+    (tmp_path / "run.json").write_text('{"url": "http://gone"}')
+    (tmp_path / "pointsman.lock").write_text('{"pid": 1, "url": "http://gone/and/longer/than/the/next"}')
+    data = DataFolder(tmp_path)
+    data.take(URL)
+    assert data.read("run.json") == {}
+    assert data.read("pointsman.lock") == {"pid": os.getpid(), "url": URL}
+
+
 def test_a_folder_is_free_again_when_its_process_is_gone(tmp_path: Path) -> None:
-    code = f"from pathlib import Path; from deploy.local.state import DataFolder; DataFolder(Path({str(tmp_path)!r})).take()"
+    code = f"from pathlib import Path; from deploy.local.state import DataFolder; DataFolder(Path({str(tmp_path)!r})).take('x')"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[4])
-    DataFolder(tmp_path).take()
+    DataFolder(tmp_path).take(URL)
 
 
 def test_keys_are_made_once_and_can_be_used(data: DataFolder) -> None:

@@ -1,0 +1,214 @@
+"""The connections that this process has accepted, as the kernel sees them.
+
+The server in front of the shell holds them and says nothing about them. The kernel tells of each
+when it last sent and received. A request pays nothing for that.
+
+Invariants:
+
+- Only what was accepted on the port of the API is touched, through a duplicate of its descriptor,
+  and looked at once more before: the server may have closed it meanwhile, and its number may be
+  another's.
+- A connection whose client has a request in hand is never ended here, nor one that is idle.
+- Where the kernel does not tell (another system than Linux, or one that imitates it), nobody is
+  ended and newcomers are not kept out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import os
+import socket
+import struct
+import sys
+import time
+from collections.abc import Container, Iterator
+from contextlib import contextmanager, suppress
+from typing import NamedTuple
+
+import structlog
+
+from shared import metrics
+
+Client = tuple[str, str]
+"""Host and port of the other side, as Granian's scopes have them."""
+
+HEAD_SECONDS = 10.0
+LOOK_SECONDS = 2.0
+
+# So many descriptors are looked at in one go: a millisecond of the loop.
+CHUNK = 200
+
+# From <linux/tcp.h>: state, ms since data was last sent and received, bytes received, segments of
+# data sent.
+TCP_INFO = struct.Struct("=B43xI4xI72xQ20xI")
+ESTABLISHED = 1
+LISTENING = 10
+
+# From <linux/filter.h>: a program that drops segments with SYN and without ACK, as in tcpdump's
+# «tcp[13] & 0x12 = 2», with the offset counted from the TCP header.
+SO_ATTACH_FILTER = 26
+DROP_NEWCOMERS = struct.pack(
+    "=HBBIHBBIHBBIHBBIHBBI",
+    *(0x30, 0, 0, 13),  # load the byte of the flags
+    *(0x54, 0, 0, 0x12),  # keep SYN and ACK of it
+    *(0x15, 0, 1, 0x02),  # SYN alone: go on, otherwise pass over the next
+    *(0x06, 0, 0, 0),  # drop
+    *(0x06, 0, 0, 0x7FFFFFFF),  # take it whole
+)
+INSTRUCTIONS = 5
+
+log = structlog.get_logger("connections")
+
+
+class Seen(NamedTuple):
+    """What the kernel tells of a connection. sent_ms, received_ms: how long ago."""
+
+    state: int
+    sent_ms: int
+    received_ms: int
+    bytes_received: int
+    data_segments_sent: int
+
+    @property
+    def is_heard(self) -> bool:
+        """Whether its client has sent something since it last got something."""
+        if self.state != ESTABLISHED or not self.bytes_received:
+            return False
+        return not self.data_segments_sent or self.received_ms < self.sent_ms
+
+
+class SlowHeads:
+    """Ends connections whose next request has begun and does not get on.
+
+    Granian has one limit from the end of an answer to the end of the next head, that of idle
+    connections; it holds for what this does not see: a part that came within the same tick of the
+    kernel's clock (10 ms at most) as the answer before it, and nothing more. in_hand: the clients
+    whose head has come whole.
+    """
+
+    def __init__(self, port: int, in_hand: Container[Client], seconds: float = HEAD_SECONDS) -> None:
+        self._port = port
+        self._in_hand = in_hand
+        self._seconds = seconds
+        self._since: dict[Client, float] = {}
+
+    async def watch(self) -> None:
+        """Look again and again; ends only where the kernel does not tell."""
+        while sys.platform == "linux":
+            await asyncio.sleep(LOOK_SECONDS)
+            await self.look()
+
+    async def look(self) -> None:
+        """End the heads that have taken too long, and note when those under way began."""
+        since: dict[Client, float] = {}
+        for number, descriptor in enumerate(_descriptors()):
+            if number % CHUNK == CHUNK - 1:
+                await asyncio.sleep(0)
+            seen = _seen(descriptor)
+            if seen is None or not seen.is_heard:
+                continue
+            with _accepted(descriptor, self._port) as connection:
+                seen = None if connection is None else _seen(connection.fileno())
+                if connection is not None and seen is not None and seen.is_heard:
+                    self._judge(connection, seen, since)
+        self._since = since
+
+    def _judge(self, connection: socket.socket, seen: Seen, since: dict[Client, float]) -> None:
+        host, port, *_ = connection.getpeername()
+        client = (host, str(port))
+        if client in self._in_hand:
+            return
+        now = time.monotonic()
+        began = self._since.get(client, now)
+        if now - began > seen.sent_ms / 1000:  # that was an earlier head, answered meanwhile
+            began = now
+        if now - began < self._seconds:
+            since[client] = began
+            return
+        metrics.heads_cut.inc()
+        with suppress(OSError):
+            connection.shutdown(socket.SHUT_RDWR)
+
+
+def is_anybody_connected(port: int) -> bool:
+    """Whether a connection that was accepted on this port is open."""
+    for descriptor in _descriptors():
+        with _accepted(descriptor, port) as connection:
+            if connection is not None:
+                return True
+    return False
+
+
+def keep_newcomers_out(port: int) -> None:
+    """Let the kernel drop what would open a connection to this port of ours.
+
+    A connection that is being opened when a port is closed is cut, and its caller cannot know
+    whether it was heard. One that is not answered is tried again a second later, and finds another
+    process or a closed port.
+    """
+    if sys.platform != "linux":
+        return
+    program = ctypes.create_string_buffer(DROP_NEWCOMERS, len(DROP_NEWCOMERS))
+    attached = struct.pack("HP", INSTRUCTIONS, ctypes.addressof(program))
+    for descriptor in _descriptors():
+        seen = _seen(descriptor)
+        if seen is None or seen.state != LISTENING:
+            continue
+        with _ours(descriptor, port) as listening, suppress(OSError):
+            if listening is not None:
+                listening.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, attached)
+
+
+def _descriptors() -> list[int]:
+    try:
+        with os.scandir("/dev/fd") as entries:
+            return [int(entry.name) for entry in entries]
+    except OSError as error:  # no descriptor is free for the look itself
+        log.warning("connections_not_seen", error=str(error))
+        return []
+
+
+def _seen(descriptor: int) -> Seen | None:
+    """What the kernel tells of a TCP connection; None of anything else."""
+    try:
+        borrowed = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, fileno=descriptor)
+    except OSError:  # no socket, or closed meanwhile
+        return None
+    try:
+        told = borrowed.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, TCP_INFO.size)
+    except OSError:  # of another kind
+        return None
+    finally:
+        borrowed.detach()
+    return Seen(*TCP_INFO.unpack(told)) if len(told) == TCP_INFO.size else None
+
+
+@contextmanager
+def _ours(descriptor: int, port: int) -> Iterator[socket.socket | None]:
+    """A duplicate of a socket of ours on this port; None for any other descriptor."""
+    try:
+        duplicate = os.dup(descriptor)
+    except OSError:  # closed meanwhile
+        yield None
+        return
+    try:
+        found = socket.socket(fileno=duplicate)
+    except OSError:  # no socket
+        os.close(duplicate)
+        yield None
+        return
+    with found:
+        is_ours = found.family in (socket.AF_INET, socket.AF_INET6) and found.getsockname()[1] == port
+        yield found if is_ours else None
+
+
+@contextmanager
+def _accepted(descriptor: int, port: int) -> Iterator[socket.socket | None]:
+    with _ours(descriptor, port) as found:
+        try:
+            if found is not None:
+                found.getpeername()
+        except OSError:  # it listens, or has ended
+            found = None
+        yield found

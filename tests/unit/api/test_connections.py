@@ -1,0 +1,172 @@
+"""What the kernel tells of connections on loopback, and what is made of it."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import sys
+import time
+from collections.abc import Container, Iterator
+
+import pytest
+
+from api.connections import Client, SlowHeads, is_anybody_connected, keep_newcomers_out
+from shared import metrics
+from tests.running import eventually
+
+LINUX = pytest.mark.skipif(sys.platform != "linux", reason="the kernel tells nothing elsewhere")
+SECONDS = 0.3
+
+# Longer than a tick of the kernel's clock.
+TICK_SECONDS = 0.03
+
+
+class Listening:
+    """A port, and what was accepted on it."""
+
+    def __init__(self) -> None:
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        self._opened = [self._socket]
+        self.port: int = self._socket.getsockname()[1]
+
+    def pair(self) -> tuple[socket.socket, socket.socket]:
+        """A client's end and ours."""
+        client = socket.create_connection(("127.0.0.1", self.port), timeout=5)
+        accepted, _ = self._socket.accept()
+        accepted.settimeout(5)
+        self._opened += [client, accepted]
+        return client, accepted
+
+    def close(self) -> None:
+        for one in self._opened:
+            one.close()
+
+
+@pytest.fixture
+def listening() -> Iterator[Listening]:
+    listening = Listening()
+    yield listening
+    listening.close()
+
+
+def said(client: socket.socket, accepted: socket.socket, data: bytes) -> None:
+    """The client says something, and the server has read it."""
+    client.sendall(data)
+    assert accepted.recv(100) == data
+
+
+def tick() -> None:
+    began = time.monotonic()
+    eventually(lambda: time.monotonic() - began > TICK_SECONDS, 1, "a tick of the kernel's clock")
+
+
+def is_open(client: socket.socket) -> bool:
+    client.setblocking(False)
+    try:
+        return client.recv(100, socket.MSG_PEEK) != b""
+    except BlockingIOError:
+        return True
+    finally:
+        client.settimeout(5)
+
+
+def looked(port: int, in_hand: Container[Client] = (), *, seconds: float = SECONDS) -> SlowHeads:
+    """Look until a head that has begun before is over, twice as long."""
+    heads = SlowHeads(port, in_hand, seconds)
+    began = time.monotonic()
+
+    def look() -> bool:
+        asyncio.run(heads.look())
+        return time.monotonic() - began > 2 * seconds
+
+    eventually(look, 10, "the end of a head")
+    return heads
+
+
+@LINUX
+@pytest.mark.parametrize("answered_before", [False, True])
+def test_a_head_that_does_not_get_on_is_ended(listening: Listening, answered_before: bool) -> None:
+    client, accepted = listening.pair()
+    if answered_before:
+        said(client, accepted, b"a request")
+        accepted.sendall(b"an answer")
+        assert client.recv(100) == b"an answer"
+        tick()
+    said(client, accepted, b"a part")
+    counted = metrics.heads_cut._value.get()
+    looked(listening.port)
+    assert not is_open(client)
+    assert accepted.recv(100) == b"", "who holds it hears of its end"
+    assert metrics.heads_cut._value.get() == counted + 1
+
+
+@LINUX
+def test_who_is_idle_or_in_hand_or_none_of_ours_is_left_alone(listening: Listening) -> None:
+    other = Listening()
+    silent, idle, in_hand = (listening.pair() for _ in range(3))
+    elsewhere = other.pair()
+    said(*idle, b"a request")
+    tick()
+    idle[1].sendall(b"an answer")
+    for client, accepted in (in_hand, elsewhere):
+        said(client, accepted, b"a part")
+    name, port = in_hand[0].getsockname()
+    looked(listening.port, {(name, str(port))})
+    assert [is_open(client) for client, _ in (silent, idle, in_hand, elsewhere)] == [True] * 4
+    other.close()
+
+
+@LINUX
+def test_each_head_has_its_whole_time(listening: Listening) -> None:
+    """Fails when the time of a head that was answered counts for the next one."""
+    client, accepted = listening.pair()
+    heads = SlowHeads(listening.port, (), 1.0)
+    began = time.monotonic()
+
+    def look() -> bool:
+        said(client, accepted, b"a part")
+        asyncio.run(heads.look())
+        accepted.sendall(b"an answer")
+        client.recv(100)
+        tick()
+        return time.monotonic() - began > 1.5
+
+    eventually(look, 10, "more than the time of one head")
+    assert is_open(client)
+
+
+@LINUX
+def test_a_head_that_drips_is_ended_as_well(listening: Listening) -> None:
+    client, accepted = listening.pair()
+    heads = SlowHeads(listening.port, (), SECONDS)
+
+    def look() -> bool:
+        if is_open(client):
+            said(client, accepted, b"x")
+        asyncio.run(heads.look())
+        return not is_open(client)
+
+    eventually(look, 5, "the end of a head that drips")
+
+
+def test_who_is_connected_is_seen(listening: Listening) -> None:
+    assert not is_anybody_connected(listening.port)
+    client, accepted = listening.pair()
+    assert is_anybody_connected(listening.port)
+    accepted.close()
+    assert not is_anybody_connected(listening.port)
+    assert client.recv(1) == b"", "looking keeps nothing open"
+
+
+@LINUX
+def test_newcomers_are_kept_out_and_who_is_there_is_served(listening: Listening) -> None:
+    client, accepted = listening.pair()
+    keep_newcomers_out(listening.port)
+    with pytest.raises(TimeoutError):
+        socket.create_connection(("127.0.0.1", listening.port), timeout=0.3)
+    said(client, accepted, b"a request")
+    accepted.sendall(b"an answer")
+    assert client.recv(100) == b"an answer"
+    another = Listening()
+    assert another.pair(), "other ports are as they were"
+    another.close()
