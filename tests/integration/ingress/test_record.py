@@ -164,9 +164,7 @@ def test_equal_keys_of_one_batch_share_one_trigger(world: World, recorder: Recor
 
 
 def test_fifty_equal_requests_in_several_processes_become_one_trigger(world: World, redis_url: str) -> None:
-    """Fails when the key is looked up before it is inserted, and deadlocks when keys are not
-    sorted.
-    """
+    """Fails when the key is looked up before it is inserted."""
     publisher = HintPublisher(HintSender(make_celery(redis_url), redis_url))
     recorders = [
         Recorder(world.database_url, publisher, call_seconds=3, first_hint_seconds=5) for _ in range(5)

@@ -78,13 +78,11 @@ def test_a_replay_repeats_the_whole_call(world: World, settled: UUID, start: Sta
     old = [settled]
     for number in range(3):
         names = {"callback_id": world.callback_id, "user_id": world.user_id}
-        call = {
+        call: dict[str, Any] = {
             "method": "PUT",
             "path": f"/t/{number}",
             "query": f"n={number}",
             "source_ip": f"10.0.0.{number}",
-        }
-        call |= {
             "headers": f'[["n", "{number}"]]',
             "content_type": f"text/{number}",
             "body": b"\x00%d" % number,
