@@ -138,6 +138,12 @@ def world(own_database_url: str, connect: Callable[..., Any]) -> World:
 
 
 @pytest.fixture
+def stranger(world: World) -> World:
+    """Another tenant, with a callback of its own, in the same database."""
+    return World(world.database_url, world.cursor)
+
+
+@pytest.fixture
 def receiver() -> Iterator[Receiver]:
     with Receiver() as receiver:
         yield receiver

@@ -8,20 +8,30 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from urllib.parse import urlsplit
 
 import aiohttp
+
+from tests.sent import Sent, unlike_any_other
 
 
 @dataclass
 class Load:
     """What came back.
 
-    accepted: the ids of every 202. refused: status (0: no answer) → how often.
+    accepted: what was sent, by the id of every 202. refused: status (0: no answer) → how often.
+    begun: how many calls were begun; each of them is counted in one of the two.
     """
 
-    accepted: list[str] = field(default_factory=list)
+    begun: int = 0
+    accepted: dict[str, Sent] = field(default_factory=dict)
     refused: Counter[int] = field(default_factory=Counter)
     seconds: list[float] = field(default_factory=list)
+
+    @property
+    def nobody_was_refused(self) -> bool:
+        """Whether every call that was begun was answered 202."""
+        return not self.refused and len(self.accepted) == self.begun > 0
 
     def percentile(self, share: float) -> float:
         """The answer time, in seconds, that this share of the answers did not exceed."""
@@ -62,10 +72,14 @@ async def send(
 
 async def _send_one(session: aiohttp.ClientSession, url: str, number: int, load: Load) -> None:
     started = time.monotonic()
+    load.begun += 1
+    path = urlsplit(url).path
+    made = unlike_any_other(f"{path[-8:]}-{number}")
     try:
-        async with session.post(url, json={"n": number}) as answer:
+        async with session.post(url, data=made["content"], headers=made["headers"]) as answer:
             if answer.status == 202:
-                load.accepted.append((await answer.json())["triggerId"])
+                sent = Sent(path, made["content"].encode(), made["headers"]["content-type"])
+                load.accepted[(await answer.json())["triggerId"]] = sent
             else:
                 load.refused[answer.status] += 1
                 await asyncio.sleep(0.02)
@@ -95,3 +109,4 @@ class BackgroundLoad:
     def __exit__(self, *_error: object) -> None:
         self._stop.set()
         self._thread.join(30)
+        assert not self._thread.is_alive(), "calls without an answer"

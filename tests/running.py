@@ -15,12 +15,14 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import psycopg2
 
 from deploy.local.ports import free_port
 from deploy.local.state import DataFolder
+from tests.sent import Sent
 
 ADMIN = ("admin@example.com", "correct horse battery staple")
 START_SECONDS = 60.0
@@ -75,6 +77,9 @@ class Running:
 
     intervals: of repair; {} for those that Pointsman has by default. checkout: the folder of the
     code that is to run, interpreter: what runs it; by default those of the tests.
+
+    sent: what was sent for a trigger that was accepted, by its id. calls: by the path of a
+    callback's trigger URL, what its actions are to call: action id → path with query.
     """
 
     def __init__(
@@ -106,6 +111,8 @@ class Running:
         self.log_path = folder / "run.log"
         self.process: subprocess.Popen[bytes] | None = None
         self._api: httpx.Client | None = None
+        self.sent: dict[str, Sent] = {}
+        self.calls: dict[str, dict[str, str]] = {}
 
     def __enter__(self) -> Running:
         self.start()
@@ -230,22 +237,43 @@ class Running:
             connection.close()
 
     def callback(
-        self, url: str, actions: list[dict[str, Any]] | None = None, **fields: Any
+        self,
+        url: str,
+        actions: list[dict[str, Any]] | None = None,
+        *,
+        api: httpx.Client | None = None,
+        **fields: Any,
     ) -> dict[str, Any]:
-        """Create a callback that delivers to `url`, with further actions behind the primary one."""
+        """Create a callback that delivers to `url`, with further actions behind the primary one.
+
+        api: of the tenant whose it is; the admin's, if none is given.
+        """
+        api = api or self.api
         body = {"name": "test", "callbackUrl": url, **fields}
-        made: dict[str, Any] = _ok(self.api.post("/api/v1/callbacks", json=body))
-        made["actions"] = [
-            _ok(self.api.post(f"/api/v1/callbacks/{made['id']}/actions", json=action))
-            for action in actions or []
-        ]
+        made: dict[str, Any] = _ok(api.post("/api/v1/callbacks", json=body))
+        path = f"/api/v1/callbacks/{made['id']}/actions"
+        (primary,) = _ok(api.get(path))["items"]
+        made["actions"] = [_ok(api.post(path, json=action)) for action in actions or []]
+        urls = {primary["id"]: url}
+        for one, action in zip(made["actions"], actions or [], strict=True):
+            urls[one["id"]] = action["config"].get("url", "")
+        self.calls[urlsplit(made["triggerUrl"]).path] = {
+            action_id: urlsplit(called)._replace(scheme="", netloc="").geturl()
+            for action_id, called in urls.items()
+        }
         return made
 
     def primary(self, callback: dict[str, Any], **changes: Any) -> dict[str, Any]:
         """Change a callback's primary action."""
-        listed = _ok(self.api.get(f"/api/v1/callbacks/{callback['id']}/actions"))["items"]
+        return self.primary_as(self.api, callback, changes)
+
+    def primary_as(
+        self, api: httpx.Client, callback: dict[str, Any], changes: dict[str, Any]
+    ) -> dict[str, Any]:
+        """The same as another tenant."""
+        listed = _ok(api.get(f"/api/v1/callbacks/{callback['id']}/actions"))["items"]
         primary = next(a for a in listed if a["config"].get("target") == "callback_url")
-        return _ok(self.api.patch(f"/api/v1/actions/{primary['id']}", json=changes))
+        return _ok(api.patch(f"/api/v1/actions/{primary['id']}", json=changes))
 
     def fire(self, callback: dict[str, Any], **request: Any) -> str:
         """Call a trigger URL; the id of the accepted trigger."""
@@ -253,7 +281,14 @@ class Running:
             request.pop("method", "POST"), callback["triggerUrl"], trust_env=False, **request
         )
         assert answer.status_code == 202, answer.text
-        return str(answer.json()["triggerId"])
+        return self.note(answer)
+
+    def note(self, answer: httpx.Response) -> str:
+        """Keep what was sent for a trigger that was accepted; its id."""
+        trigger_id, request = str(answer.json()["triggerId"]), answer.request
+        content_type = request.headers.get("content-type")
+        self.sent[trigger_id] = Sent(request.url.path, request.content, content_type)
+        return trigger_id
 
     def trigger(self, trigger_id: str) -> dict[str, Any]:
         """A trigger with its executions."""

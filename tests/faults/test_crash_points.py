@@ -27,6 +27,7 @@ from tests.faults.oracle import (
 )
 from tests.peers.receiver import Receiver
 from tests.running import QUICKER, Running, eventually
+from tests.sent import unlike_any_other
 
 RECORD, CLAIM, JOURNAL = b"pointsman record", b"pointsman claim", b"pointsman journal"
 COMMIT = b"COMMIT"
@@ -47,10 +48,15 @@ def behind(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OnOutsideServer
 
 
 def call(callback: dict[str, Any], key: str | None = None) -> httpx.Response | None:
-    """Call a trigger URL; None when the connection ended without an answer."""
-    headers = {} if key is None else {"idempotency-key": key}
+    """Call a trigger URL; None when the connection ended without an answer.
+
+    No two calls are alike but those with one key.
+    """
+    made = unlike_any_other(key)
+    headers = made["headers"] | ({} if key is None else {"idempotency-key": key})
+    url, content = callback["triggerUrl"], made["content"]
     try:
-        return httpx.post(callback["triggerUrl"], json={}, headers=headers, trust_env=False, timeout=20)
+        return httpx.post(url, content=content, headers=headers, trust_env=False, timeout=20)
     except httpx.TransportError:
         return None
 
@@ -80,7 +86,7 @@ def test_a_connection_cut_at_a_commit_loses_and_doubles_nothing(
 
     assert cut.happened.wait(10), "the connection was never cut"
     assert [answer.status_code for answer in answers if answer] == [202] * 8
-    accepted = [answer.json()["triggerId"] for answer in answers if answer]
+    accepted = [behind.running.note(answer) for answer in answers if answer]
     nothing_was_lost(behind.running, receiver, accepted)
     assert recorded(behind.running, callback) == sorted(accepted), "none was recorded twice"
     assert len(receiver.receipts) == 8, "none was delivered twice"
@@ -106,7 +112,7 @@ def test_a_call_that_was_told_503_is_repeated_by_its_key(
 
     assert again is not None
     assert again.status_code == 202
-    nothing_was_lost(behind.running, receiver, [again.json()["triggerId"]])
+    nothing_was_lost(behind.running, receiver, [behind.running.note(again)])
     assert recorded(behind.running, callback) == [again.json()["triggerId"]]
     assert len(receiver.receipts) == 1
 
@@ -134,7 +140,7 @@ def test_the_api_killed_at_the_commit(
 
     assert again is not None
     assert again.status_code == 202
-    nothing_was_lost(behind.running, receiver, [again.json()["triggerId"]])
+    nothing_was_lost(behind.running, receiver, [behind.running.note(again)])
     assert recorded(behind.running, callback) == [again.json()["triggerId"]]
 
 
@@ -151,7 +157,7 @@ def test_the_api_killed_after_the_answer_before_the_hint(
     """Guards: the sweep of lost hints. Redis lets nothing through, so no hint can have left."""
     callback = behind.running.callback(receiver.url("/ok"))
     behind.valkey_proxy.stall()
-    accepted = [behind.running.fire(callback) for _ in range(10)]
+    accepted = [behind.running.fire(callback, **unlike_any_other()) for _ in range(10)]
     behind.running.kill("api")
     behind.valkey_proxy.cut()
     behind.valkey_proxy.resume()
@@ -218,7 +224,7 @@ def test_a_waiting_caller_whose_worker_dies_behind_the_commit_is_told(
     caller.join(5)
     assert not caller.is_alive(), "it was told long before its time was over"
     assert [(a.status_code, a.json()["status"]) for a in answers] == [(200, "SUCCESS")]
-    nothing_was_lost(behind.running, receiver, [answers[0].json()["triggerId"]])
+    nothing_was_lost(behind.running, receiver, [behind.running.note(answers[0])])
     assert len(receiver.receipts) == 1
 
 

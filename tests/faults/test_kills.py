@@ -8,6 +8,7 @@ import pytest
 
 from tests.faults.oracle import nothing_was_lost, wait_for
 from tests.faults.sizes import progress, size
+from tests.faults.tenants import two_tenants
 from tests.load import BackgroundLoad
 from tests.peers.receiver import Receiver
 from tests.running import Running, eventually
@@ -20,6 +21,9 @@ BETWEEN = 200
 # Triggers a second: what gathers while a worker is away drains until the next kill.
 RATE = 40.0
 
+REFUSED = {"worker": set[int](), "valkey": set[int](), "api": {0}, "postgres": {503}}
+"""What callers may be told meanwhile instead of 202; 0: nothing, since nobody listens."""
+
 
 @pytest.mark.load
 @pytest.mark.timeout(120 + 20 * KILLS)
@@ -31,9 +35,11 @@ def test_every_accepted_trigger_ends_although_a_process_is_killed(
     lost hints.
 
     postgres: commit on disk, the patient journal, connections that open again.
+
+    No caller notices the end of a worker or of Valkey.
     """
-    callback = pointsman.callback(receiver.url("/delay/200"))  # so that calls are under way at each kill
-    with BackgroundLoad(callback["triggerUrl"], per_second=RATE) as load:
+    urls = two_tenants(pointsman, receiver, "/delay/200", "/ok")  # so that calls are under way at each kill
+    with BackgroundLoad(urls, per_second=RATE) as load:
         for number in range(KILLS):
             wait_for(load.accepted, BETWEEN)
             before = pointsman.pid_of(victim)
@@ -41,6 +47,9 @@ def test_every_accepted_trigger_ends_although_a_process_is_killed(
             eventually(partial(_has_changed, pointsman, victim, before), 20, f"a new {victim}")
             progress(f"kill {number + 1} of {KILLS}, {len(load.accepted)} accepted")
         wait_for(load.accepted, BETWEEN)
+    if victim in ("worker", "valkey"):
+        assert load.nobody_was_refused, (load.refused, load.begun)
+    assert set(load.refused) <= REFUSED[victim], load.refused
     nothing_was_lost(pointsman, receiver, load.accepted)
 
 

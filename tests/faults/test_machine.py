@@ -16,6 +16,7 @@ from tests.faults.conftest import on_outside_servers
 from tests.faults.oracle import nobody_was_lost_with_a_worker, nothing_was_lost
 from tests.peers.receiver import Receiver
 from tests.running import Running, eventually
+from tests.sent import unlike_any_other
 
 ROOT = Path(__file__).parents[2]
 
@@ -34,7 +35,8 @@ def test_a_full_disk_under_the_log_stops_nothing(tmp_path: Path, receiver: Recei
     os.close(full)
     try:
         eventually(lambda: _is_ready(running), 60, "readiness")
-        accepted = [running.fire(running.callback(receiver.url("/ok"))) for _ in range(10)]
+        callback = running.callback(receiver.url("/ok"))
+        accepted = [running.fire(callback, **unlike_any_other()) for _ in range(10)]
         nothing_was_lost(running, receiver, accepted)
         running.kill("worker")
         after = running.fire(running.callback(receiver.url("/ok")))
@@ -51,12 +53,25 @@ def _is_ready(running: Running) -> bool:
 
 
 CLOCK = """
-import os, time
+import os, pathlib, sys, time
 _time, _time_ns, _skew = time.time, time.time_ns, int(os.environ["SKEW_SECONDS"])
 _from = time.monotonic() + float(os.environ["SET_AFTER_SECONDS"])
-time.time = lambda: _time() + (_skew if time.monotonic() >= _from else 0)
-time.time_ns = lambda: _time_ns() + (_skew * 1_000_000_000 if time.monotonic() >= _from else 0)
+_noted = []
+
+def _ahead():
+    if time.monotonic() < _from:
+        return 0
+    if not _noted:
+        _noted.append(True)
+        told = time.time() - _time()
+        (pathlib.Path(__file__).parent / str(os.getpid())).write_text(f"{told:.0f}")
+    return _skew
+
+time.time = lambda: _time() + _ahead()
+time.time_ns = lambda: _time_ns() + _ahead() * 1_000_000_000
 """
+"""Another clock for a process. Who is told a wrong time first is noted: a file, named by the pid,
+that holds by how many seconds."""
 
 # Of a process's life: long enough to start and to deliver something.
 SET_AFTER_SECONDS = 15.0
@@ -85,16 +100,26 @@ def test_a_clock_that_is_wrong_by_hours_changes_nothing(
         callback = running.callback(receiver.url("/flaky/1"))
         running.primary(callback, retry={"maxAttempts": 3, "schedule": [2]})
         _deliver_on_time(running, receiver, callback)
-        if set_after_seconds:
-            time.sleep(set_after_seconds)  # every process is older than that now
-            _deliver_on_time(running, receiver, callback)
+        everybody = dict.fromkeys((running.pid_of("api"), running.pid_of("worker")), skew_seconds)
+        eventually(
+            lambda: everybody.items() <= _who_was_told(tmp_path).items(),
+            set_after_seconds + 10,
+            "the API and the worker to be told a wrong time",
+        )
+        _deliver_on_time(running, receiver, callback)
+
+
+def _who_was_told(folder: Path) -> dict[int, int]:
+    """The processes whose clock was asked since it is wrong: pid → by how many seconds."""
+    notes = [path for path in (folder / "clock").iterdir() if path.name.isdigit()]
+    return {int(path.name): int(path.read_text() or 0) for path in notes}
 
 
 def _deliver_on_time(running: Running, receiver: Receiver, callback: dict[str, Any]) -> None:
     """Twenty triggers whose first attempt fails, and whatever bears a time."""
     receiver.receipts.clear()
     started = time.monotonic()
-    accepted = [running.fire(callback) for _ in range(20)]
+    accepted = [running.fire(callback, **unlike_any_other()) for _ in range(20)]
     nothing_was_lost(running, receiver, accepted, 30)
     assert 2 <= time.monotonic() - started < 10, "the retry came when it was due"
     assert len(receiver.receipts) == 40, "no storm of retries"

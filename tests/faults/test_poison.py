@@ -7,8 +7,10 @@ import contextlib
 import pytest
 
 from tests.faults.oracle import everything_ended, nothing_was_lost
+from tests.faults.tenants import two_tenants
 from tests.peers.receiver import Receiver
 from tests.running import Running
+from tests.sent import unlike_any_other
 
 NEIGHBOURS = 60
 POISON = "/delay/50?poison"
@@ -21,19 +23,20 @@ def test_a_payload_that_kills_its_worker_fails_and_nobody_else_does(
 ) -> None:
     """Guards: suspects take turns, and only losses suffered alone count."""
     deadly = pointsman.callback(receiver.url(POISON))
-    harmless = pointsman.callback(
-        receiver.url("/delay/300"), [{"type": "HTTP_POST", "config": {"url": receiver.url("/delay/100")}}]
-    )
+    harmless = two_tenants(pointsman, receiver, "/delay/300", "/delay/100")
 
     def kill_whoever_sends_poison(path: str) -> None:
         if path == POISON:
-            with contextlib.suppress(AssertionError, ProcessLookupError):
-                pointsman.kill("worker")
+            worker = pointsman.pids().get("worker")  # None: the one that sent it has ended meanwhile
+            if worker is not None:
+                with contextlib.suppress(ProcessLookupError):
+                    pointsman.signal_pid(worker, "SIGKILL")
 
     receiver.before_answer = kill_whoever_sends_poison
-    neighbours = [pointsman.fire(harmless) for _ in range(NEIGHBOURS // 2)]
+    calls = [({"triggerUrl": harmless[n % 2]}, unlike_any_other()) for n in range(NEIGHBOURS)]
+    neighbours = [pointsman.fire(callback, **made) for callback, made in calls[: NEIGHBOURS // 2]]
     poison = pointsman.fire(deadly)
-    neighbours += [pointsman.fire(harmless) for _ in range(NEIGHBOURS // 2)]
+    neighbours += [pointsman.fire(callback, **made) for callback, made in calls[NEIGHBOURS // 2 :]]
     everything_ended(pointsman, 150)
 
     ended = pointsman.trigger(poison)

@@ -16,9 +16,11 @@ import pytest
 from tests.faults.conftest import OnOutsideServers, on_outside_servers
 from tests.faults.oracle import nothing_was_lost, wait_for
 from tests.faults.sizes import progress, size
+from tests.faults.tenants import two_tenants
 from tests.load import BackgroundLoad
 from tests.peers.receiver import Receiver
 from tests.running import eventually
+from tests.sent import unlike_any_other
 
 RESTARTS = size(2, 20)
 
@@ -71,7 +73,7 @@ def test_without_postgres_the_answer_is_503_until_it_is_back(
 ) -> None:
     """Guards: the bound on every wait for a commit, connecting again."""
     callback = outside.running.callback(receiver.url("/ok"))
-    first = outside.running.fire(callback)
+    first = outside.running.fire(callback, **unlike_any_other())
     assert outside.running.ended(first)["status"] == "SUCCESS"
     (stop if how == "stopped" else freeze)(outside)
 
@@ -98,11 +100,11 @@ def test_connections_that_fell_silent_are_made_anew(outside: OnOutsideServers, r
     Guards: the watchdog of every call.
     """
     callback = outside.running.callback(receiver.url("/ok"))
-    first = outside.running.fire(callback)
+    first = outside.running.fire(callback, **unlike_any_other())
     outside.running.ended(first)
     outside.postgres_proxy.strand()
     is_accepted_again(callback)
-    second = outside.running.fire(callback)
+    second = outside.running.fire(callback, **unlike_any_other())
     nothing_was_lost(outside.running, receiver, [first, second], 60)
 
 
@@ -111,9 +113,9 @@ def test_postgres_restarted_at_once_under_load(outside: OnOutsideServers, receiv
 
     Guards: commit on disk, the patient journal, pools that heal.
     """
-    callback = outside.running.callback(receiver.url("/ok"))
+    urls = two_tenants(outside.running, receiver, "/ok", "/ok")
     before = {name: pid for name, pid in outside.running.pids().items() if name in ("api", "worker")}
-    with BackgroundLoad(callback["triggerUrl"]) as load:
+    with BackgroundLoad(urls) as load:
         for number in range(RESTARTS):
             wait_for(load.accepted, BETWEEN)
             outside.postgres_process.send_signal(signal.SIGQUIT)
@@ -166,6 +168,6 @@ def test_with_its_disk_full_nothing_is_accepted_and_nothing_lost(
     if small_disk.postgres_process.poll() is not None:  # without room for its log it panics
         small_disk.start_postgres()
     is_accepted_again(callback)
-    accepted = [answer.json()["triggerId"] for answer in answers if answer.status_code == 202]
+    accepted = [small_disk.running.note(answer) for answer in answers if answer.status_code == 202]
     assert accepted
     nothing_was_lost(small_disk.running, receiver, accepted)

@@ -12,6 +12,7 @@ from pathlib import Path
 from tests.faults.oracle import nothing_was_lost
 from tests.peers.receiver import Receiver
 from tests.running import Running, eventually, is_alive
+from tests.sent import unlike_any_other
 
 NAMES = {"api", "worker", "receiver", "postgres", "valkey"}
 
@@ -42,7 +43,7 @@ def test_a_killed_supervisor_takes_everything_along_and_the_next_run_recovers(
     running = Running(tmp_path)
     running.start()
     callback = running.callback(receiver.url("/delay/300"))
-    trigger_ids = [running.fire(callback) for _ in range(20)]
+    trigger_ids = [running.fire(callback, **unlike_any_other()) for _ in range(20)]
     eventually(lambda: receiver.receipts, 5, "deliveries under way")
     pids = running.pids()
     assert running.process is not None

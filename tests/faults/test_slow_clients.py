@@ -18,28 +18,23 @@ from tests.running import Running
 SLOW_CLIENTS = 200
 BYTE_SECONDS = 0.2
 CALLS = 400
-ROUNDS = 4
+
+# 99 of 100, on a busy machine. Behind a thread that reads a slow body nobody is answered at all.
+WORST_ANSWER_SECONDS = 1.0
 
 
 @pytest.mark.load
 def test_200_slow_bodies_do_not_slow_another_caller(pointsman: Running, receiver: Receiver) -> None:
-    """Guards: bodies are read asynchronously by the shell. Fails when a thread reads them: then
-    nobody is served.
+    """Guards: bodies are read asynchronously by the shell.
 
-    Both halves are measured in one run; the best of a few rounds, since the machine has other work
-    too.
+    Fails when a thread reads them: then nobody is served.
     """
     callback = pointsman.callback(receiver.url("/ok"))
     pointsman.primary(callback, enabled=False)
-    ratios = []
-    for _ in range(ROUNDS):
-        alone = asyncio.run(send(callback["triggerUrl"], CALLS, 1, Load()))
-        among_slow = asyncio.run(_among_slow_clients(callback["triggerUrl"]))
-        assert (len(alone.accepted), len(among_slow.accepted)) == (CALLS, CALLS)
-        ratios.append(among_slow.percentile(0.99) / alone.percentile(0.99))
-        if ratios[-1] <= 2:
-            return
-    raise AssertionError(f"p99 with slow clients against without, in {ROUNDS} rounds: {ratios}")
+    among_slow = asyncio.run(_among_slow_clients(callback["triggerUrl"]))
+    assert among_slow.nobody_was_refused, (among_slow.refused, among_slow.begun)
+    assert len(among_slow.accepted) == CALLS
+    assert among_slow.percentile(0.99) < WORST_ANSWER_SECONDS
 
 
 async def _among_slow_clients(url: str) -> Load:

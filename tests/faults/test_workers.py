@@ -20,9 +20,11 @@ from tests.faults.oracle import (
     watch_terminal_states,
 )
 from tests.faults.sizes import progress, size
+from tests.faults.tenants import two_tenants
 from tests.load import BackgroundLoad
 from tests.peers.receiver import Receiver
 from tests.running import Running, eventually
+from tests.sent import unlike_any_other
 
 STOPS = size(2, 20)
 SLEEPS = size(1, 5)
@@ -43,10 +45,8 @@ def test_workers_told_to_stop_under_load_lose_nothing(two_workers: Running, rece
 
     No attempt of a drained worker is worker_lost.
     """
-    callback = two_workers.callback(
-        receiver.url("/delay/200"), [{"type": "HTTP_POST", "config": {"url": receiver.url("/ok")}}]
-    )
-    with BackgroundLoad(callback["triggerUrl"], connections=8, per_second=60) as load:
+    urls = two_tenants(two_workers, receiver, "/delay/200", "/ok")
+    with BackgroundLoad(urls, connections=8, per_second=60) as load:
         for number in range(STOPS):
             wait_for(load.accepted, BETWEEN)
             before = two_workers.pid_of("worker")
@@ -57,7 +57,7 @@ def test_workers_told_to_stop_under_load_lose_nothing(two_workers: Running, rece
             eventually(lambda: len(two_workers.all_pids("worker")) == 2, 20, "a new worker")
             progress(f"stop {number + 1} of {STOPS}")
         wait_for(load.accepted, BETWEEN)
-    assert not load.refused, load.refused
+    assert load.nobody_was_refused, (load.refused, load.begun)
     nothing_was_lost(two_workers, receiver, load.accepted)
     nobody_was_lost_with_a_worker(two_workers, load.accepted)
     no_terminal_state_was_left(two_workers)
@@ -69,10 +69,8 @@ def test_a_worker_that_slept_past_its_lease_beside_another(two_workers: Running,
     Guards: the new id of a worker that was declared dead, duties that any number of processes may
     do.
     """
-    callback = two_workers.callback(
-        receiver.url("/delay/100"), [{"type": "HTTP_POST", "config": {"url": receiver.url("/ok")}}]
-    )
-    with BackgroundLoad(callback["triggerUrl"], connections=8, per_second=60) as load:
+    urls = two_tenants(two_workers, receiver, "/delay/100", "/ok")
+    with BackgroundLoad(urls, connections=8, per_second=60) as load:
         for number in range(SLEEPS):
             wait_for(load.accepted, BETWEEN)
             asleep = two_workers.pid_of("worker")
@@ -83,7 +81,7 @@ def test_a_worker_that_slept_past_its_lease_beside_another(two_workers: Running,
             eventually(lambda: _registered(two_workers) == 2, 30, "its return under a new id")
             progress(f"sleep {number + 1} of {SLEEPS}")
         wait_for(load.accepted, BETWEEN)
-    assert not load.refused, load.refused
+    assert load.nobody_was_refused, (load.refused, load.begun)
     nothing_was_lost(two_workers, receiver, load.accepted)
     no_terminal_state_was_left(two_workers)
 
@@ -96,7 +94,7 @@ def test_the_same_hint_a_hundred_times_is_one_attempt(two_workers: Running, rece
     """Guards: claims that take only what is PENDING, under SKIP LOCKED."""
     callback = two_workers.callback(receiver.url("/delay/300"))
     redis_url = two_workers.redis_url
-    trigger_ids = [two_workers.fire(callback) for _ in range(5)]
+    trigger_ids = [two_workers.fire(callback, **unlike_any_other()) for _ in range(5)]
 
     def hint() -> None:
         with closing(HintSender(make_celery(redis_url), redis_url)) as sender:

@@ -34,14 +34,16 @@ def test_the_answer_is_the_outcome_of_each_execution(pointsman: Running, receive
 
 
 def test_a_caller_that_waits_is_told_at_once(pointsman: Running, receiver: Receiver) -> None:
-    """Fails when only the look of each second tells."""
+    """Each time. Fails when only the look of each second tells: it comes a second after the
+    waiter.
+    """
     callback = pointsman.callback(receiver.url("/delay/50"))
     took = []
-    for _ in range(5):
+    for _ in range(3):
         started = time.monotonic()
         assert call(callback, 10).status_code == 200
         took.append(time.monotonic() - started)
-    assert min(took) < 0.5
+    assert max(took) < 0.9
 
 
 def test_a_failure_is_an_outcome_too(pointsman: Running, receiver: Receiver) -> None:

@@ -1,9 +1,9 @@
 """A webhook receiver that keeps what it got, in a thread of its own.
 
-The path says how it behaves: /ok, /status/<code>, /delay/<ms>, /hang, /close, /drip, /nul (a body
-with NUL bytes), /big (1 MiB), /flaky/<n> (503 up to attempt n, 200 from the next). Everything else
-answers 200. `before_answer` is called with each path. Speaks raw HTTP/1.1 with keep-alive, so that
-it keeps up with thousands of deliveries.
+The path, without its query, says how it behaves: /ok, /status/<code>, /delay/<ms>, /hang, /close,
+/drip, /nul (a body with NUL bytes), /big (1 MiB), /flaky/<n> (503 up to attempt n, 200 from the
+next). Everything else answers 200. `before_answer` is called with each path. Speaks raw HTTP/1.1
+with keep-alive, so that it keeps up with thousands of deliveries.
 """
 
 from __future__ import annotations
@@ -19,14 +19,18 @@ from types import TracebackType
 import uvloop
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Receipt:
-    """One request that came in whole."""
+    """One request that came in whole.
+
+    at, answered_at: by the receiver's clock; None: it was not answered. path: with its query.
+    """
 
     at: float
     path: str
     headers: dict[str, str]
     body: bytes
+    answered_at: float | None = None
 
     @property
     def webhook_id(self) -> str:
@@ -35,6 +39,14 @@ class Receipt:
     @property
     def trigger_id(self) -> str:
         return self.headers["pointsman-trigger-id"]
+
+    @property
+    def action_id(self) -> str:
+        return self.headers["pointsman-action-id"]
+
+    @property
+    def attempt(self) -> int:
+        return int(self.headers["pointsman-attempt"])
 
 
 @dataclass
@@ -108,34 +120,39 @@ class Receiver:
         return await self._behave(receipt, writer)
 
     async def _behave(self, receipt: Receipt, writer: asyncio.StreamWriter) -> bool:
-        kind, _, argument = receipt.path.strip("/").partition("/")
+        kind, _, argument = receipt.path.partition("?")[0].strip("/").partition("/")
+        status, body = 200, b'{"ok": true}'
         match kind:
             case "status":
-                _write(writer, int(argument), b"as you asked")
+                status, body = int(argument), b"as you asked"
             case "flaky":
-                attempt = int(receipt.headers["pointsman-attempt"])
-                _write(writer, 503 if attempt <= int(argument) else 200, b"flaky")
+                status, body = 503 if receipt.attempt <= int(argument) else 200, b"flaky"
             case "delay":
                 await asyncio.sleep(int(argument) / 1000)
-                _write(writer, 200, b"late")
+                body = b"late"
             case "hang":
                 await asyncio.sleep(3600)
             case "close":
                 return False
             case "drip":
-                writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n")
-                while True:
-                    writer.write(b".")
-                    await writer.drain()
-                    await asyncio.sleep(0.1)
+                await _drip(writer)
             case "nul":
-                _write(writer, 200, b"a\x00b")
+                body = b"a\x00b"
             case "big":
-                _write(writer, 200, b"x" * 1024 * 1024)
-            case _:
-                _write(writer, 200, b'{"ok": true}')
+                body = b"x" * 1024 * 1024
+        receipt.answered_at = time.monotonic()  # before the answer leaves: what follows it comes later
+        _write(writer, status, body)
         await writer.drain()
         return True
+
+
+async def _drip(writer: asyncio.StreamWriter) -> None:
+    """Answer bit by bit until the peer has gone."""
+    writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n")
+    while True:
+        writer.write(b".")
+        await writer.drain()
+        await asyncio.sleep(0.1)
 
 
 def _write(writer: asyncio.StreamWriter, status: int, body: bytes) -> None:

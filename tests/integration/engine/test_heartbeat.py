@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -17,6 +18,9 @@ from worker.engine.heartbeat import Heartbeat
 from worker.engine.room import Room
 
 SETTINGS = Settings(heartbeat_seconds=0.1, lease_seconds=1.0, stale_seconds=2.0)
+
+# Less than a call may take: half of the lease.
+HELD_UP_SECONDS = 0.6
 
 
 class Loop:
@@ -103,6 +107,76 @@ def test_a_claim_that_memory_does_not_know_is_released_after_two_heartbeats(
     assert row["status"] == "RUNNING"
     (execution,) = world.executions(stranded)
     assert (execution["status"], [h["outcome"] for h in execution["history"]]) == ("PENDING", ["released"])
+
+
+@pytest.fixture
+def by_hand(world: World, loop: Loop, lost: list[str], room: Room) -> Iterator[Heartbeat]:
+    """A heartbeat that beats at its start and then only when a test says so."""
+    settings = SETTINGS.model_copy(update={"heartbeat_seconds": 3600.0})
+    heartbeat = Heartbeat(settings, world.database_url, room, loop.ticked_at, lost.append)
+    heartbeat.start()
+    yield heartbeat
+    heartbeat.stop()
+
+
+def test_one_heartbeat_alone_releases_nothing(world: World, by_hand: Heartbeat, room: Room) -> None:
+    """Fails when reconcile acts at first sight: a claim that is on its way into memory would be
+    given away, and its attempt made twice.
+    """
+    mine = {"status": "RUNNING", "worker_id": by_hand.worker_id, "claim": 1}
+    stranded, late = world.trigger(**mine), world.trigger(**mine)
+
+    by_hand._beat()
+
+    assert world.ask("SELECT status, worker_id FROM runs") == [("RUNNING", by_hand.worker_id)] * 2
+    room.take(late, 1)
+    by_hand._beat()
+    assert world.ask("SELECT trigger_id, status FROM runs ORDER BY trigger_id") == sorted(
+        [(stranded, "PENDING"), (late, "RUNNING")]
+    )
+
+
+def test_a_run_that_was_unknown_once_and_then_again_later_is_seen_anew(
+    world: World, by_hand: Heartbeat, room: Room
+) -> None:
+    """Fails when any two heartbeats count, and not two in a row."""
+    mine = {"status": "RUNNING", "worker_id": by_hand.worker_id, "claim": 1}
+    trigger_id = world.trigger(**mine)
+    by_hand._beat()
+    room.take(trigger_id, 1)
+    by_hand._beat()
+    room.leave(trigger_id)
+    by_hand._beat()
+    assert world.ask("SELECT status FROM runs") == [("RUNNING",)]
+    by_hand._beat()
+    assert world.ask("SELECT status FROM runs") == [("PENDING",)]
+
+
+def test_the_lease_counts_from_the_beginning_of_the_heartbeat(
+    world: World, loop: Loop, lost: list[str], room: Room, connect: Callable[..., Any]
+) -> None:
+    """Fails when it counts from the end: the others count from when the row was written, and would
+    declare dead who still delivers.
+    """
+    settings = SETTINGS.model_copy(update={"heartbeat_seconds": 3600.0, "lease_seconds": 2.0})
+    heartbeat = Heartbeat(settings, world.database_url, room, loop.ticked_at, lost.append)
+    other = connect(autocommit=False)
+    with other.cursor() as cursor:
+        cursor.execute("LOCK TABLE workers IN SHARE MODE")
+        starting = threading.Thread(target=heartbeat.start)
+        starting.start()
+        waits = "SELECT 1 FROM pg_locks WHERE relation = 'workers'::regclass AND NOT granted"
+        eventually(lambda: world.ask(waits), 5, "a heartbeat that is held up")
+        held_up_at = time.monotonic()
+        eventually(lambda: time.monotonic() > held_up_at + HELD_UP_SECONDS, 5, "some time to pass")
+    other.rollback()
+    starting.join(5)
+
+    assert heartbeat.holds_lease()
+    over = held_up_at + settings.lease_seconds  # it began before that
+    eventually(lambda: time.monotonic() > over, 5, "the lease to be over")
+    assert not heartbeat.holds_lease()
+    heartbeat.stop()
 
 
 def test_a_locked_row_in_reconcile_costs_no_lease(

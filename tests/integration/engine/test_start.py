@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable
+from contextlib import closing
 from typing import Any
 from uuid import UUID
 
@@ -13,6 +14,8 @@ from structlog.testing import capture_logs
 
 from shared.crypto import SecretBox, new_key
 from shared.ids import new_id
+from shared.postgres.connections import OwnedConnection
+from shared.runs import give_back
 from tests.made_kind import MADE_TYPE, Megaphone, Saying, register
 from tests.world import World
 from worker import actions
@@ -20,9 +23,11 @@ from worker.actions.contract import Limits
 from worker.doors import Doors
 from worker.engine.claim import Claimer
 from worker.engine.journal import Journal
+from worker.engine.retry import Tries
 from worker.engine.run import carry
 from worker.engine.services import RunServices
 from worker.engine.state import HeldRun
+from worker.maintenance.dead_workers import DeadWorkers
 from worker.records import ActionRecord
 
 
@@ -219,3 +224,64 @@ def test_a_kind_that_does_not_know_whether_it_may_start_is_started_by_its_run(
         run_to_its_end(run, journal, megaphone)
     assert megaphone.said == [("hello", 1), ("hello", 1)]
     assert [states(world, one) for one in triggers] == [[("SUCCESS", 1)]] * 2
+
+
+def pending_again(world: World, run: HeldRun) -> None:
+    """An attempt has failed and its retry is due."""
+    world.do(
+        "UPDATE action_executions SET status = 'PENDING', next_attempt_at = now() WHERE trigger_id = %s",
+        run.id,
+    )
+    world.do("UPDATE runs SET status = 'PENDING', worker_id = NULL WHERE trigger_id = %s", run.id)
+
+
+def test_a_retry_of_an_action_that_was_disabled_meanwhile_does_not_start(
+    world: World, stranger: World, journal: Journal, claim: Callable[[UUID], HeldRun]
+) -> None:
+    """Fails when a claim starts it: the receiver would be called by an action that is switched
+    off.
+    """
+    action, other = world.action(), stranger.action()
+    runs = [claim(world.trigger()), claim(stranger.trigger())]
+    for run in runs:
+        pending_again(world, run)
+    world.do("UPDATE actions SET enabled = false WHERE id = %s", action)
+
+    mine, theirs = (claim(run.id) for run in runs)
+
+    assert states(world, mine.id) == [("PENDING", 1)], "it has spent no attempt"
+    assert states(stranger, theirs.id) == [("RUNNING", 2)], f"{other} is another's and enabled"
+    run_to_its_end(mine, journal, Megaphone())
+    (row,) = world.executions(mine.id)
+    assert (row["status"], row["attempt"]) == ("FAILED", 1)
+    assert row["error"].startswith("action_disabled: ")
+
+
+def lost(world: World, run: HeldRun) -> None:
+    """Its worker has died, as the sweep of another sees it."""
+    with closing(OwnedConnection(world.database_url, "test", call_seconds=10)) as connection:
+        assert DeadWorkers(stale_seconds=0, interval_seconds=1).do(connection) == 1
+    world.do("UPDATE runs SET losses = 0, losses_alone = 0")  # else it waits for its turn as a suspect
+
+
+def released(world: World, run: HeldRun) -> None:
+    give_back.release(world.cursor, [run.id], "released")
+
+
+@pytest.mark.parametrize("ended_early", [lost, released])
+def test_an_attempt_that_did_not_end_by_itself_uses_up_nothing_of_the_schedule(
+    world: World, claim: Callable[[UUID], HeldRun], ended_early: Callable[[World, HeldRun], None]
+) -> None:
+    """Fails when it counts: workers that come and go would end a delivery before its receiver was
+    asked often enough.
+    """
+    world.action()
+    run = claim(world.trigger())
+    for number in range(3):
+        ended_early(world, run)
+        run = claim(run.id)
+        (execution,) = run.executions
+        assert (execution.attempt, execution.tries) == (number + 2, Tries(made=1))
+    (row,) = world.executions(run.id)
+    outcomes = {"lost": "worker_lost", "released": "released"}
+    assert [entry["outcome"] for entry in row["history"]] == [outcomes[ended_early.__name__]] * 3

@@ -68,7 +68,7 @@ def test_an_outcome_tells_of_each_execution_and_of_no_secrets(world: World, outc
 
 
 def test_a_waiter_is_told_as_soon_as_redis_tells(world: World, redis_url: str, outcomes: Outcomes) -> None:
-    """Fails without the announcement: the waiter would be told a second later."""
+    """Each time. Fails without the announcement: the waiter would be told a second later."""
     announcer, listener = Announcer(redis_url), Listener(redis_url, outcomes.settled)
     announcer.start()
     listener.start()
@@ -84,7 +84,7 @@ def test_a_waiter_is_told_as_soon_as_redis_tells(world: World, redis_url: str, o
         took.append(time.monotonic() - started)
     announcer.stop()
     listener.stop()
-    assert min(took) < module.LOOK_SECONDS / 4
+    assert max(took) < module.LOOK_SECONDS / 2
 
 
 def test_without_redis_the_rows_tell(world: World, outcomes: Outcomes) -> None:

@@ -67,14 +67,25 @@ def test_a_recorded_trigger_has_a_run_that_the_sweep_looks_at_later(world: World
     assert bytes(world.ask("SELECT body FROM triggers")[0][0]) == b"\x00\xff"
 
 
+NESTED = "[" * 100_000 + "]" * 100_000
+"""What PostgreSQL refuses as too complex: SQLSTATE class 54, which psycopg2 takes for an outage."""
+
+
 @pytest.mark.parametrize(
     "poison",
-    [{"path": "a\x00b"}, {"id": UUID("00000000-0000-7000-8000-000000000000")}, {"headers": "no json"}],
+    [
+        pytest.param({"path": "a\x00b"}, id="a NUL"),
+        pytest.param(
+            {"id": UUID("00000000-0000-7000-8000-000000000000")}, id="a key outside every partition"
+        ),
+        pytest.param({"headers": "no json"}, id="a value that is no JSON"),
+        pytest.param({"headers": NESTED}, id="beyond a limit of PostgreSQL"),
+    ],
 )
 def test_one_poisoned_row_among_fifty_fails_alone(
     world: World, recorder: Recorder, poison: dict[str, Any]
 ) -> None:
-    """Fails without the halving: a NUL, a key outside every partition, a value that is no JSON."""
+    """Fails without the halving."""
     triggers = [new_trigger(world, **(poison if n == 25 else {})) for n in range(51)]
     answers = [later(recorder.record, trigger) for trigger in triggers]
     recorder.start()
@@ -153,9 +164,7 @@ def test_equal_keys_of_one_batch_share_one_trigger(world: World, recorder: Recor
 
 
 def test_fifty_equal_requests_in_several_processes_become_one_trigger(world: World, redis_url: str) -> None:
-    """Fails when the key is looked up before it is inserted, and deadlocks when keys are not
-    sorted.
-    """
+    """Fails when the key is looked up before it is inserted."""
     publisher = HintPublisher(HintSender(make_celery(redis_url), redis_url))
     recorders = [
         Recorder(world.database_url, publisher, call_seconds=3, first_hint_seconds=5) for _ in range(5)
@@ -202,6 +211,16 @@ def test_an_expired_key_is_free_again(world: World, recorder: Recorder) -> None:
     world.do("UPDATE idempotency_keys SET expires_at = now()")
     assert recorder.flush([new]) == [Recorded(new.id)]
     assert isinstance(recorder.flush([old])[0], Conflict)
+
+
+def test_a_key_lasts_exactly_as_long_as_it_was_taken_for(world: World, recorder: Recorder) -> None:
+    """Fails when it is forgotten early: a caller that repeats late would run it twice."""
+    first, again = new_trigger(world, key=made_of(lifetime_seconds=3_600)), new_trigger(world, key=made_of())
+    recorder.flush([first])
+    assert world.ask("SELECT expires_at - created_at = interval '1 hour' FROM idempotency_keys") == [(True,)]
+    world.do("UPDATE idempotency_keys SET expires_at = now() + interval '20 s'")
+    assert recorder.flush([again]) == [Recorded(first.id, repeated=True)]
+    assert world.ask("SELECT expires_at < now() + interval '21 s' FROM idempotency_keys") == [(True,)]
 
 
 def test_a_keyed_batch_repeated_after_an_ambiguous_commit_gives_the_same_answers(

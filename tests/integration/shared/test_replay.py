@@ -66,6 +66,38 @@ def test_a_replay_from_what_failed_keeps_what_succeeded(
     }
 
 
+_CALLS = """
+SELECT callback_id, user_id, method, path, query, headers, content_type, body, source_ip FROM triggers
+WHERE id = ANY(%s::uuid[]) ORDER BY array_position(%s::uuid[], id)
+"""
+
+
+@pytest.mark.parametrize("start", ["failed", "start"])
+def test_a_replay_repeats_the_whole_call(world: World, settled: UUID, start: Start) -> None:
+    """Fails when something of a call is lost or another's, as its content type."""
+    old = [settled]
+    for number in range(3):
+        names = {"callback_id": world.callback_id, "user_id": world.user_id}
+        call: dict[str, Any] = {
+            "method": "PUT",
+            "path": f"/t/{number}",
+            "query": f"n={number}",
+            "source_ip": f"10.0.0.{number}",
+            "headers": f'[["n", "{number}"]]',
+            "content_type": f"text/{number}",
+            "body": b"\x00%d" % number,
+        }
+        old.append(UUID(world.rows.insert("triggers", **names, **call)["id"]))
+        world.rows.insert("logs", id=old[-1], success=False, event="trigger.settled", **names)
+
+    renewed = replay(world.cursor, world.user_id, old, start)
+
+    new = [renewed[trigger_id] for trigger_id in old]
+    calls = [[(*r[:7], bytes(r[7]), r[8]) for r in world.ask(_CALLS, ids, ids)] for ids in (old, new)]
+    assert len(calls[1]) == 4
+    assert calls[0] == calls[1]
+
+
 def test_a_replay_from_the_start_is_made_of_the_actions_as_they_are(
     world: World, claimer: Claimer, settled: UUID
 ) -> None:

@@ -94,10 +94,11 @@ class Ingress:
         self,
         decide: Callable[[NewTrigger], Decided | Exception | None] = lambda t: Recorded(t.id),
         callback: Snapshot | Exception | None = ACTIVE,
+        settings: Settings | None = None,
     ) -> None:
         self.recorder, self.outcomes = FakeRecorder(decide), FakeOutcomes()
         self.parts = IngressParts(
-            settings=Settings(),
+            settings=settings or Settings(),
             database=cast(Any, None),
             urls=Urls("http://localhost"),
             deadline=Deadlines(0.2),
@@ -183,6 +184,14 @@ def test_the_time_for_recording_does_not_end_a_wait_for_the_outcome() -> None:
     status, headers, body = ingress.call(prefer="wait=1")
     assert (status, body["status"], headers["preference-applied"]) == (202, "RUNNING", "wait=1")
     assert ingress.outcomes.waiting[0].cancelled(), "the place is free again"
+
+
+def test_a_callers_key_lasts_as_long_as_the_settings_say() -> None:
+    ingress = Ingress(settings=Settings(idempotency_seconds=12_345))
+    ingress.call(idempotency_key="k")
+    (trigger,) = ingress.recorder.asked
+    assert trigger.key is not None
+    assert trigger.key.lifetime_seconds == 12_345
 
 
 def test_a_repeated_call_is_told_of_the_earlier_one_and_does_not_wait_for_its_own() -> None:

@@ -274,7 +274,9 @@ def pg_error(sqlstate: str) -> Exception:
     return error
 
 
-@pytest.mark.parametrize("sqlstate", ["21000", "22003", "22021", "22P05", "23502", "23505", "23514"])
+@pytest.mark.parametrize(
+    "sqlstate", ["21000", "22003", "22021", "22P05", "23502", "23505", "23514", "54000", "54001"]
+)
 def test_these_say_that_a_row_cannot_be_stored(sqlstate: str) -> None:
     assert is_content_error(pg_error(sqlstate))
     assert not is_transient(pg_error(sqlstate)), "a patient writer would repeat it for ever"
