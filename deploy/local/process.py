@@ -34,11 +34,14 @@ ENVIRONMENT = {"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"}
 
 PROBE_TIMEOUT_SECONDS = 10.0
 
-# From <sched.h>, <linux/prctl.h> and <linux/capability.h>; Python has no names for them before
-# 3.12.
+# From <sched.h>, <linux/prctl.h>, <linux/securebits.h> and <linux/capability.h>; Python has no
+# names for them before 3.12.
 CLONE_NEWUSER = 0x10000000
 PR_SET_PDEATHSIG = 1
 PR_SET_KEEPCAPS = 8
+PR_GET_SECUREBITS = 27
+PR_SET_SECUREBITS = 28
+SECBIT_NO_SETUID_FIXUP = 4
 PR_CAP_AMBIENT = 47
 PR_CAP_AMBIENT_RAISE = 2
 CAP_DAC_OVERRIDE = 1
@@ -75,18 +78,26 @@ class Identity:
 
         return prepare
 
-    def reaches(self, *folders: Path) -> bool:
-        """Try, in a child: can this identity be taken here, and does it get into all the
-        folders?
+    def reaches(self, programs: Path, data: Path) -> bool:
+        """Try, in a child: can this identity be taken here, does it find the programs and get into
+        the folder of the data?
         """
+        become = self.preexec(signal.SIGKILL)
+
+        def look() -> None:
+            become()
+            # as PostgreSQL looks for its own: a `cd` may succeed where access(2) does not
+            if not os.access(programs, os.R_OK | os.X_OK):
+                raise PermissionError(programs)
+
         try:
             probe = subprocess.run(
-                ["/bin/sh", "-c", 'for folder; do cd "$folder" || exit 1; done', "sh", *folders],
+                ["/bin/sh", "-c", 'cd "$1"', "sh", data],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
                 env=ENVIRONMENT,
-                preexec_fn=self.preexec(signal.SIGKILL),
+                preexec_fn=look,
                 timeout=PROBE_TIMEOUT_SECONDS,
                 check=False,
             )
@@ -110,19 +121,27 @@ class Identity:
             os.chown(entry, self.uid, self.gid, follow_symlinks=False)
 
 
-def choose_identity(*folders: Path) -> Identity:
-    """Pick the identity under which a server can run and enter the folders, or raise
+def choose_identity(programs: Path, data: Path) -> Identity:
+    """Pick the identity under which a server can run and get at these folders, or raise
     StartupError.
     """
     if os.geteuid() != 0 and _has_name(os.geteuid()):
         return Identity("this user", os.geteuid(), os.getegid(), become=lambda: None)
-    for identity in _disguises():
-        if identity.reaches(*folders):
+    tried = list(_disguises())
+    for identity in tried:
+        if identity.reaches(programs, data):
             return identity
+    if tried and os.geteuid() == 0:
+        unreached = data if tried[-1].reaches(programs, Path("/")) else programs
+        raise StartupError(
+            f"The embedded servers cannot run as root, and {tried[-1].name} does not get at {unreached}.",
+            hint="Run Pointsman as an ordinary user who does, move it to where everybody can enter, or set "
+            "POINTSMAN_DATABASE_URL and POINTSMAN_REDIS_URL. It also works where user namespaces are allowed.",
+        )
     raise StartupError(
         "The embedded servers cannot run as root or as a uid without a name, and nothing else is allowed here.",
         hint="Run Pointsman as an ordinary user, or set POINTSMAN_DATABASE_URL and POINTSMAN_REDIS_URL. It "
-        f"also works where user namespaces are allowed, or where everybody can enter {_list(folders)}.",
+        "also works where user namespaces are allowed.",
     )
 
 
@@ -160,6 +179,7 @@ def as_nobody(nobody: pwd.struct_passwd) -> Identity:
     def become() -> None:
         if sys.platform == "linux":
             _call("prctl", PR_SET_KEEPCAPS, 1, 0, 0, 0)
+            _let_access_see_capabilities()
         os.setgroups([])
         os.setgid(nobody.pw_gid)
         os.setuid(nobody.pw_uid)
@@ -167,6 +187,18 @@ def as_nobody(nobody: pwd.struct_passwd) -> Identity:
             _keep_right_of_way()
 
     return Identity("the user nobody", nobody.pw_uid, nobody.pw_gid, become)
+
+
+def _let_access_see_capabilities() -> None:
+    """Let access(2) answer for who is not root as open(2) would.
+
+    PostgreSQL asks it for its own programs; without this they are not found in a folder that only
+    root may enter. Needs CAP_SETPCAP, which Docker grants; reaches() tells where it is missing.
+    Source: capabilities(7), "The securebits flags".
+    """
+    held = _libc.prctl(PR_GET_SECUREBITS, 0, 0, 0, 0)
+    with suppress(OSError):
+        _call("prctl", PR_SET_SECUREBITS, held | SECBIT_NO_SETUID_FIXUP, 0, 0, 0)
 
 
 def _keep_right_of_way() -> None:
@@ -203,7 +235,3 @@ def _has_name(uid: int) -> bool:
     except KeyError:
         return False
     return True
-
-
-def _list(folders: tuple[Path, ...]) -> str:
-    return " and ".join(map(str, folders))

