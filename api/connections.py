@@ -36,6 +36,9 @@ Client = tuple[str, str]
 HEAD_SECONDS = 10.0
 LOOK_SECONDS = 2.0
 
+# Since the last look. What is known from before it counts no more.
+LATE_SECONDS = 2 * LOOK_SECONDS
+
 # So many descriptors are looked at in one go: a millisecond of the loop.
 CHUNK = 200
 
@@ -92,15 +95,19 @@ class SlowHeads:
         self._in_hand = in_hand
         self._seconds = seconds
         self._since: dict[Client, float] = {}
+        self._looked_at = 0.0
 
     async def watch(self) -> None:
-        """Look again and again; ends only where the kernel does not tell."""
-        while sys.platform == "linux":
+        """Look again and again, where the kernel tells."""
+        while True:
             await asyncio.sleep(LOOK_SECONDS)
-            await self.look()
+            if sys.platform == "linux":
+                await self.look()
 
     async def look(self) -> None:
         """End the heads that have taken too long, and note when those under way began."""
+        if time.monotonic() - self._looked_at > LATE_SECONDS:
+            self._since = {}  # this process stood still: what came meanwhile may not have been read
         since: dict[Client, float] = {}
         for number, descriptor in enumerate(_descriptors()):
             if number % CHUNK == CHUNK - 1:
@@ -108,11 +115,12 @@ class SlowHeads:
             seen = _seen(descriptor)
             if seen is None or not seen.is_heard:
                 continue
-            with _accepted(descriptor, self._port) as connection:
+            # it may end at any moment
+            with _accepted(descriptor, self._port) as connection, suppress(OSError):
                 seen = None if connection is None else _seen(connection.fileno())
                 if connection is not None and seen is not None and seen.is_heard:
                     self._judge(connection, seen, since)
-        self._since = since
+        self._since, self._looked_at = since, time.monotonic()
 
     def _judge(self, connection: socket.socket, seen: Seen, since: dict[Client, float]) -> None:
         host, port, *_ = connection.getpeername()
@@ -126,9 +134,8 @@ class SlowHeads:
         if now - began < self._seconds:
             since[client] = began
             return
+        connection.shutdown(socket.SHUT_RDWR)
         metrics.heads_cut.inc()
-        with suppress(OSError):
-            connection.shutdown(socket.SHUT_RDWR)
 
 
 def is_anybody_connected(port: int) -> bool:

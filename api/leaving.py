@@ -30,7 +30,7 @@ STOP_SECONDS = 5.0
 
 # After which a process has left, if nothing else holds it up.
 LEFT_SECONDS = LEAVE_SECONDS + HANDSHAKE_SECONDS + QUIET_SECONDS + STOP_SECONDS
-POLL_SECONDS = 0.05
+POLL_SECONDS = 0.1
 
 
 async def let_clients_go(port: int) -> None:

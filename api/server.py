@@ -240,20 +240,20 @@ async def serve(settings: Settings, services: Services) -> None:
     watching = asyncio.create_task(_dead_thread(services))
     heads = asyncio.create_task(SlowHeads(settings.port, shell.in_hand).watch())
     log.info("api_listens", url=settings.base_url)
-    await asyncio.wait({serving, waiting, watching}, return_when=asyncio.FIRST_COMPLETED)
+    await asyncio.wait({serving, waiting, watching, heads}, return_when=asyncio.FIRST_COMPLETED)
     dead = watching.result() if watching.done() else None
-    watching.cancel()
-    waiting.cancel()
+    for task in (waiting, watching, heads):
+        task.cancel()
     await _leave(server, serving, shell, services)
-    heads.cancel()
     await asyncio.to_thread(services.stop)
     await asyncio.to_thread(shell.stop)
     log.info("api_stopped")
     if dead is not None:
         log.critical("thread_died", thread=dead)
         sys.exit(EX_SOFTWARE)
-    if serving.done() and not serving.cancelled():
-        serving.result()
+    for task in (serving, heads):
+        if task.done() and not task.cancelled():
+            task.result()
 
 
 async def _leave(server: Server, serving: asyncio.Task[None], shell: Shell, services: Services) -> None:

@@ -26,7 +26,10 @@ def test_ctrl_c_leaves_no_process_and_the_next_run_finds_the_data(tmp_path: Path
     pids = running.pids()
     assert set(pids) == NAMES
 
-    assert running.stop(signal.SIGINT) < 10
+    with socket.create_connection(("127.0.0.1", running.port)) as idle:
+        assert running.stop(signal.SIGINT) < 10, "a client that stays holds nobody up"
+        assert idle.recv(1) == b""
+    assert "did not end in time" not in running.log()
     assert [name for name, pid in pids.items() if is_alive(pid)] == []
 
     with running:

@@ -10,6 +10,7 @@ from collections.abc import Container, Iterator
 
 import pytest
 
+from api import connections
 from api.connections import Client, SlowHeads, is_anybody_connected, keep_newcomers_out
 from shared import metrics
 from tests.running import eventually
@@ -55,9 +56,9 @@ def said(client: socket.socket, accepted: socket.socket, data: bytes) -> None:
     assert accepted.recv(100) == data
 
 
-def tick() -> None:
+def pass_time(seconds: float) -> None:
     began = time.monotonic()
-    eventually(lambda: time.monotonic() - began > TICK_SECONDS, 1, "a tick of the kernel's clock")
+    eventually(lambda: time.monotonic() - began > seconds, seconds + 5, f"{seconds} s to pass")
 
 
 def is_open(client: socket.socket) -> bool:
@@ -91,7 +92,7 @@ def test_a_head_that_does_not_get_on_is_ended(listening: Listening, answered_bef
         said(client, accepted, b"a request")
         accepted.sendall(b"an answer")
         assert client.recv(100) == b"an answer"
-        tick()
+        pass_time(TICK_SECONDS)
     said(client, accepted, b"a part")
     counted = metrics.heads_cut._value.get()
     looked(listening.port)
@@ -106,7 +107,7 @@ def test_who_is_idle_or_in_hand_or_none_of_ours_is_left_alone(listening: Listeni
     silent, idle, in_hand = (listening.pair() for _ in range(3))
     elsewhere = other.pair()
     said(*idle, b"a request")
-    tick()
+    pass_time(TICK_SECONDS)
     idle[1].sendall(b"an answer")
     for client, accepted in (in_hand, elsewhere):
         said(client, accepted, b"a part")
@@ -128,7 +129,7 @@ def test_each_head_has_its_whole_time(listening: Listening) -> None:
         asyncio.run(heads.look())
         accepted.sendall(b"an answer")
         client.recv(100)
-        tick()
+        pass_time(TICK_SECONDS)
         return time.monotonic() - began > 1.5
 
     eventually(look, 10, "more than the time of one head")
@@ -147,6 +148,21 @@ def test_a_head_that_drips_is_ended_as_well(listening: Listening) -> None:
         return not is_open(client)
 
     eventually(look, 5, "the end of a head that drips")
+
+
+@LINUX
+def test_a_look_that_comes_late_begins_anew(listening: Listening, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fails when a process that was stopped for a while ends connections whose heads have come
+    meanwhile.
+    """
+    monkeypatch.setattr(connections, "LATE_SECONDS", SECONDS / 3)
+    client, accepted = listening.pair()
+    said(client, accepted, b"a part")
+    heads = SlowHeads(listening.port, (), SECONDS)
+    for _ in range(3):
+        asyncio.run(heads.look())
+        pass_time(SECONDS)
+    assert is_open(client)
 
 
 def test_who_is_connected_is_seen(listening: Listening) -> None:
