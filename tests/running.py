@@ -256,7 +256,7 @@ class Running:
         made["actions"] = [_ok(api.post(path, json=action)) for action in actions or []]
         urls = {primary["id"]: url}
         for one, action in zip(made["actions"], actions or [], strict=True):
-            urls[one["id"]] = action["config"].get("url", "")
+            urls[one["id"]] = action.get("config", {}).get("url", "")
         self.calls[urlsplit(made["triggerUrl"]).path] = {
             action_id: urlsplit(called)._replace(scheme="", netloc="").geturl()
             for action_id, called in urls.items()

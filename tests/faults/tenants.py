@@ -7,9 +7,9 @@ from contextlib import closing
 from typing import Any
 
 import httpx
-import psycopg2
 
 from shared.crypto import token_hash
+from shared.postgres import connections
 from tests.peers.receiver import Receiver
 from tests.rows import Rows
 from tests.running import Running
@@ -21,7 +21,7 @@ def other_tenant(running: Running) -> httpx.Client:
     """The management API as a tenant beside the admin sees it; close it."""
     token = secrets.token_urlsafe()
     with (
-        closing(psycopg2.connect(running.database_url)) as connection,
+        closing(connections.connect(running.database_url, "test", call_seconds=10)) as connection,
         connection,
         connection.cursor() as cursor,
     ):
