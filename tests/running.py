@@ -276,18 +276,23 @@ class Running:
         return _ok(api.patch(f"/api/v1/actions/{primary['id']}", json=changes))
 
     def fire(self, callback: dict[str, Any], **request: Any) -> str:
-        """Call a trigger URL; the id of the accepted trigger."""
+        """Call a trigger URL; the id of the accepted trigger. A content of pieces goes in chunks."""
+        pieces = None
+        if not isinstance(request.get("content", b""), bytes | str):
+            pieces = list(request["content"])
+            request["content"] = iter(pieces)
         answer = httpx.request(
             request.pop("method", "POST"), callback["triggerUrl"], trust_env=False, **request
         )
         assert answer.status_code == 202, answer.text
-        return self.note(answer)
+        return self.note(answer, pieces)
 
-    def note(self, answer: httpx.Response) -> str:
-        """Keep what was sent for a trigger that was accepted; its id."""
+    def note(self, answer: httpx.Response, pieces: list[bytes] | None = None) -> str:
+        """Keep what was sent for a trigger that was accepted; its id. pieces: of a body in chunks."""
         trigger_id, request = str(answer.json()["triggerId"]), answer.request
         content_type = request.headers.get("content-type")
-        self.sent[trigger_id] = Sent(request.url.path, request.content, content_type)
+        body = request.content if pieces is None else b"".join(pieces)
+        self.sent[trigger_id] = Sent(request.url.path, body, content_type)
         return trigger_id
 
     def trigger(self, trigger_id: str) -> dict[str, Any]:

@@ -130,8 +130,8 @@ def test_an_encoded_body_is_not_shown_as_text(pointsman: Running) -> None:
             (gzip.compress(b"{}"), "gzip", "base64", None),
             (b"[1]", "x-own", "base64", "WzFd"),
             (b"[1]", "aes128gcm, identity", "base64", "WzFd"),
-            (b"[1]", "Identity", "json", [1]),
-            (b"[1]", "", "json", [1]),
+            (b"[1]", "Identity", "text", "[1]"),
+            (b"[1]", "", "text", "[1]"),
         ):
             trigger_id = pointsman.fire(callback, content=body, headers={"content-encoding": coding})
             request = pointsman.ended(trigger_id)["request"]
