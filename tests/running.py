@@ -276,7 +276,7 @@ class Running:
         return _ok(api.patch(f"/api/v1/actions/{primary['id']}", json=changes))
 
     def fire(self, callback: dict[str, Any], **request: Any) -> str:
-        """Call a trigger URL; the id of the accepted trigger. A content of pieces goes in chunks."""
+        """Call a trigger URL; the id of the accepted trigger. Pieces of content go in chunks."""
         pieces = None
         if not isinstance(request.get("content", b""), bytes | str):
             pieces = list(request["content"])
@@ -288,7 +288,7 @@ class Running:
         return self.note(answer, pieces)
 
     def note(self, answer: httpx.Response, pieces: list[bytes] | None = None) -> str:
-        """Keep what was sent for a trigger that was accepted; its id. pieces: of a body in chunks."""
+        """Keep what was sent for an accepted trigger; its id. pieces: of a body in chunks."""
         trigger_id, request = str(answer.json()["triggerId"]), answer.request
         content_type = request.headers.get("content-type")
         body = request.content if pieces is None else b"".join(pieces)
