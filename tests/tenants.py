@@ -18,6 +18,7 @@ class Tenant:
     """Who may call as one user. Use as a context manager."""
 
     def __init__(self, running: Running, email: str) -> None:
+        self._running = running
         running.query(_COPY, email, ADMIN[0])
         self.api = httpx.Client(base_url=running.url, timeout=10, trust_env=False)
         answer = self.api.post("/api/v1/auth/login", json={"email": email, "password": ADMIN[1]})
@@ -31,8 +32,4 @@ class Tenant:
 
     def callback(self, url: str, actions: list[dict[str, Any]] | None = None) -> dict[str, Any]:
         """Create a callback of this tenant's, with further actions behind the primary one."""
-        answer = self.api.post("/api/v1/callbacks", json={"name": "theirs", "callbackUrl": url})
-        made: dict[str, Any] = answer.raise_for_status().json()
-        for action in actions or []:
-            self.api.post(f"/api/v1/callbacks/{made['id']}/actions", json=action).raise_for_status()
-        return made
+        return self._running.callback(url, actions, api=self.api)

@@ -93,7 +93,7 @@ def test_a_database_that_was_read_only_for_a_while_is_written_again(
         ours = running.callback(receiver.url("/ok"), [KEEP])
         theirs = second.callback(receiver.url("/delay/2000"))
         # their results come when nothing can be written
-        held = [fire(theirs, b"theirs-%d" % n).json()["triggerId"] for n in range(5)]
+        held = [running.fire(theirs, content=b"theirs-%d" % n) for n in range(5)]
         eventually(lambda: len(receiver.got("/delay/2000")) == len(held), 5, "deliveries under way")
         answers = []
         with read_only(outside):
@@ -107,7 +107,7 @@ def test_a_database_that_was_read_only_for_a_while_is_written_again(
 
         ended = time.monotonic()
         eventually(lambda: fire(ours, b"ours, again").status_code == 202, AGAIN_SECONDS, "202 again")
-        accepted = [fire(ours, b"ours-%d" % n).json()["triggerId"] for n in range(5)]
+        accepted = [running.fire(ours, content=b"ours-%d" % n) for n in range(5)]
         eventually(lambda: rename(running.api, ours, "again") == 200, AGAIN_SECONDS, "changes again")
         eventually(lambda: rename(second.api, theirs, "again") == 200, AGAIN_SECONDS, "changes again")
         for trigger_id in accepted:
