@@ -57,7 +57,6 @@ MAX_HELD_BYTES = 256 * 1024 * 1024
 # Requests that a thread of Flask's has or that wait for one.
 MAX_FLASK_CALLS = 2_000
 
-
 # How often a loop that has died is looked for.
 WATCH_SECONDS = 1.0
 

@@ -43,7 +43,7 @@ def begin(make: Callable[[Settings], Made]) -> tuple[Settings, Made]:
         logs.configure(settings.log_level, settings.log_format)
         _raise_limit_of_files()
         sys.setswitchinterval(SWITCH_SECONDS)
-        startup.look(settings)
+        startup.examine(settings)
         made = make(settings)
         _collect_less_garbage()
         return settings, made

@@ -5,8 +5,8 @@ Invariants:
 - A wait is bounded, and says at its beginning, and whenever the reason changes, what it waits for.
 - Without PostgreSQL nothing starts from scratch. Without Redis everything does, after a short wait:
   it may be gone at any moment.
-- look() never waits and never ends a process for what may pass: in a restart amid an outage the API
-  must answer 503 rather than not at all.
+- examine() never waits and never ends a process for what may pass: in a restart amid an outage the
+  API must answer 503 rather than not at all.
 """
 
 from __future__ import annotations
@@ -56,19 +56,19 @@ def wait_for_redis(url: str, seconds: float, say: Say, pause: Pause = time.sleep
         say(f"{error.message} Going on without it, slower, until it is there. {error.hint}")
 
 
-def look(settings: Settings) -> None:
+def examine(settings: Settings) -> None:
     """Refuse servers that can never do, and log what is wrong with others.
 
     For a process that somebody starts again when it ends.
     """
-    look_at("PostgreSQL", partial(postgres.examine, settings.postgres))
-    look_at("Redis", partial(redis.examine, settings.redis))
+    examine_one("PostgreSQL", partial(postgres.examine, settings.postgres))
+    examine_one("Redis", partial(redis.examine, settings.redis))
 
 
-def look_at(name: str, examine: Callable[[], None]) -> None:
+def examine_one(name: str, examine_it: Callable[[], None]) -> None:
     """Examine one server; what is raised is of no use to anybody."""
     try:
-        examine()
+        examine_it()
     except (ServerRefuses, Unavailable) as error:
         log.warning("server_not_ready", server=name, reason=error.message, hint=error.hint)
 

@@ -53,7 +53,7 @@ async def _of_earlier(trigger: NewTrigger, earlier_id: UUID, outcomes: Outcomes)
     seconds = trigger.wait_seconds
     waiting = outcomes.wait(earlier_id, trigger.callback.user_id, seconds) if seconds else None
     try:
-        known = await _look(outcomes, earlier_id, UNKNOWN)
+        known = await _ask(outcomes, earlier_id, UNKNOWN)
         if waiting is not None and not known.settled:
             return await _of_its_end(trigger, earlier_id, waiting, outcomes, headers)
     finally:
@@ -75,15 +75,15 @@ async def _of_its_end(
         async with asyncio.timeout(trigger.wait_seconds):
             known = await asyncio.wrap_future(waiting)
     except TimeoutError:
-        known = await _look(outcomes, trigger_id, PENDING)
+        known = await _ask(outcomes, trigger_id, PENDING)
     return _told(trigger, trigger_id, known, applied, tell=True)
 
 
-async def _look(outcomes: Outcomes, trigger_id: UUID, otherwise: TriggerOutcome) -> TriggerOutcome:
+async def _ask(outcomes: Outcomes, trigger_id: UUID, otherwise: TriggerOutcome) -> TriggerOutcome:
     """How far a trigger is. Not knowing is no reason to refuse a call that is accepted."""
     try:
         async with asyncio.timeout(LOOK_SECONDS):
-            return await asyncio.wrap_future(outcomes.look(trigger_id))
+            return await asyncio.wrap_future(outcomes.ask(trigger_id))
     except Exception as error:  # noqa: BLE001 - the call is accepted, whatever this is
         log.warning("outcome_not_read", error=type(error).__name__)
         return otherwise

@@ -119,7 +119,7 @@ class Outcomes:
         share = max(self._max_waiters // TENANT_SHARE, 1)
         return self._waiters_of[user_id] < share
 
-    def look(self, trigger_id: UUID) -> Future[TriggerOutcome]:
+    def ask(self, trigger_id: UUID) -> Future[TriggerOutcome]:
         """How far it is now."""
         future: Future[TriggerOutcome] = Future()
         with self._wake:

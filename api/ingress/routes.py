@@ -1,6 +1,6 @@
 """The public trigger URLs.
 
-A view only reads the request; what follows is awaited (accept.py, look.py, status.py).
+A view only reads the request; what follows is awaited (accept.py, head.py, status.py).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from api import environ
 from api.awaited import awaited
 from api.ingress.accept import accept
 from api.ingress.call import Call
-from api.ingress.look import look
+from api.ingress.head import head
 from api.ingress.parts import parts
 from api.ingress.status import status_of
 from api.urls import CUSTOM_PREFIX, LOOKS, TOKEN_PREFIX
@@ -64,14 +64,14 @@ def _accept(address: str) -> Response:
     # past Flask's proxies, of which each look costs as much as a small function
     called: Request = request._get_current_object()  # type: ignore[attr-defined]
     if called.environ["REQUEST_METHOD"] in LOOKS:
-        return _look(called, address)
+        return _head(called, address)
     return awaited(accept(_call(called, address, own.urls.base + address), own))
 
 
-def _look(called: Request, address: str) -> Response:
+def _head(called: Request, address: str) -> Response:
     if called.method == "OPTIONS":
         return _allowing(METHODS)
-    return awaited(look(address, called.environ[environ.REQUEST_ID], parts()))
+    return awaited(head(address, called.environ[environ.REQUEST_ID], parts()))
 
 
 def _status(address: str, trigger_id: str) -> Response:

@@ -84,7 +84,7 @@ class Identity:
         """
         become = self.preexec(signal.SIGKILL)
 
-        def look() -> None:
+        def enter() -> None:
             become()
             # as PostgreSQL looks for its own: a `cd` may succeed where access(2) does not
             if not os.access(programs, os.R_OK | os.X_OK):
@@ -97,7 +97,7 @@ class Identity:
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
                 env=ENVIRONMENT,
-                preexec_fn=look,
+                preexec_fn=enter,
                 timeout=PROBE_TIMEOUT_SECONDS,
                 check=False,
             )

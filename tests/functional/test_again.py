@@ -34,7 +34,7 @@ def fix(pointsman: Running, receiver: Receiver, callback: dict[str, Any]) -> Non
     pointsman.api.patch(f"/api/v1/actions/{callback['actions'][0]['id']}", json={"config": config})
 
 
-def test_a_mended_callback_finishes_what_had_failed(pointsman: Running, receiver: Receiver) -> None:
+def test_a_fixed_callback_finishes_what_had_failed(pointsman: Running, receiver: Receiver) -> None:
     callback, old = failed_chain(pointsman, receiver)
     fix(pointsman, receiver, callback)
 

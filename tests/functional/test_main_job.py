@@ -313,7 +313,7 @@ def test_the_log_has_one_row_for_each_settled_trigger(pointsman: Running, receiv
     assert [(r["id"], r["success"], r["statusCode"]) for r in failed] == [(bad_id, False, 400)]
 
 
-def test_a_mended_action_mends_the_retries(pointsman: Running, receiver: Receiver) -> None:
+def test_a_fixed_action_fixes_the_retries(pointsman: Running, receiver: Receiver) -> None:
     callback = pointsman.callback(
         receiver.url("/ok"),
         [

@@ -191,7 +191,7 @@ def test_a_receiver_that_is_gone_switches_its_action_off_and_says_so(
     assert details["triggerId"] in {str(run.id) for run in runs}
 
 
-def test_an_action_that_was_mended_meanwhile_stays_on(
+def test_an_action_that_was_fixed_meanwhile_stays_on(
     world: World, journal: Journal, claim: Callable[..., list[HeldRun]]
 ) -> None:
     """Fails when an attempt at the old address, still under way, switches off what its user has

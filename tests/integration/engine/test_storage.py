@@ -52,7 +52,7 @@ def test_an_item_is_kept_once_however_often_its_attempt_is_made(world: World, st
     assert [bytes(row[0]) for row in world.ask("SELECT content FROM stored_items")] == [b"\x00\xff"]
 
 
-def test_beyond_the_cap_an_item_is_refused_with_the_mend(world: World, storage: Storage) -> None:
+def test_beyond_the_cap_an_item_is_refused_with_the_fix(world: World, storage: Storage) -> None:
     """Fails without the count: within one batch and over several."""
 
     async def store_all() -> list[BaseException | None]:

@@ -44,9 +44,9 @@ def waiting(outcomes: Outcomes, trigger_id: UUID) -> Future[TriggerOutcome]:
 def test_how_far_a_trigger_is_can_be_asked(world: World, outcomes: Outcomes) -> None:
     pending, failed = world.trigger(), world.trigger()
     settle(world, failed, success=False)
-    assert outcomes.look(pending).result(5) == TriggerOutcome("PENDING")
-    assert outcomes.look(failed).result(5).status == "FAILED"
-    assert outcomes.look(new_id()).result(5) == TriggerOutcome()
+    assert outcomes.ask(pending).result(5) == TriggerOutcome("PENDING")
+    assert outcomes.ask(failed).result(5).status == "FAILED"
+    assert outcomes.ask(new_id()).result(5) == TriggerOutcome()
 
 
 def test_an_outcome_tells_of_each_execution_and_of_no_secrets(world: World, outcomes: Outcomes) -> None:
@@ -60,7 +60,7 @@ def test_an_outcome_tells_of_each_execution_and_of_no_secrets(world: World, outc
         response='{"statusCode": 500, "body": "secret"}',
     )
     settle(world, trigger_id, success=False)
-    (execution,) = outcomes.look(trigger_id).result(5).executions
+    (execution,) = outcomes.ask(trigger_id).result(5).executions
     assert (execution["status"], execution["attempt"], execution["statusCode"]) == ("FAILED", 2, 500)
     assert execution["code"] == "http_500"
     assert "secret" not in str(execution)
@@ -124,12 +124,12 @@ def test_a_waiter_that_everybody_has_forgotten_leaves(
 def test_an_outage_of_postgresql_ends_questions_and_not_waits(world: World, outcomes: Outcomes) -> None:
     trigger_id = world.trigger()
     future = waiting(outcomes, trigger_id)
-    outcomes.look(trigger_id).result(5)
+    outcomes.ask(trigger_id).result(5)
     world.do(
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'pointsman outcomes'"
     )
     with pytest.raises(Unavailable):
-        outcomes.look(trigger_id).result(5)
+        outcomes.ask(trigger_id).result(5)
     settle(world, trigger_id)
     assert future.result(5).settled
 
@@ -142,7 +142,7 @@ def test_stop_lets_everybody_go(world: World) -> None:
     assert future.result(1) == TriggerOutcome("PENDING")
     assert outcomes.wait(new_id(), new_id(), 1) is None
     with pytest.raises(Unavailable):
-        outcomes.look(new_id()).result(1)
+        outcomes.ask(new_id()).result(1)
 
 
 def test_no_tenant_takes_all_places(world: World) -> None:

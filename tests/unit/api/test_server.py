@@ -249,9 +249,10 @@ def test_a_request_without_a_body_does_not_wait_for_one(shell: Shell, headers: d
 def test_one_budget_holds_for_all_bodies_until_their_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     """Fails when bodies are counted while they are read only: who waits holds one, too."""
     monkeypatch.setattr(server, "MAX_HELD_BYTES", 1_000)
-    go_on = asyncio.Event()
+    begun, go_on = asyncio.Event(), asyncio.Event()
 
     async def later() -> Answer:
+        begun.set()
         await go_on.wait()
         return 202, [], b""
 
@@ -263,8 +264,9 @@ def test_one_budget_holds_for_all_bodies_until_their_answers(monkeypatch: pytest
         held, refused, again = (Exchange([b"x" * 600], 0.0, True) for _ in range(3))
         scope = scope_of("POST", "/t/x", [(b"content-length", b"600")])
         waiting = asyncio.create_task(shell(scope, held.receive, held.send))
-        await asyncio.sleep(0.05)
-        await shell(scope, refused.receive, refused.send)
+        await begun.wait()
+        async with asyncio.timeout(5):
+            await shell(scope, refused.receive, refused.send)
         go_on.set()
         await waiting
         await shell(scope, again.receive, again.send)

@@ -21,7 +21,7 @@ def name_of(error: type[PointsmanError]) -> str:
 
 
 @pytest.mark.parametrize("error", CLASSES, ids=name_of)
-def test_each_error_says_what_went_wrong_and_how_to_mend_it(error: type[PointsmanError]) -> None:
+def test_each_error_says_what_went_wrong_and_how_to_fix_it(error: type[PointsmanError]) -> None:
     raised = error("This happened.")
     assert str(raised) == raised.message == "This happened."
     assert re.fullmatch(r"[a-z]+(_[a-z]+)*", raised.code)

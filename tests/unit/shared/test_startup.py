@@ -11,8 +11,8 @@ from shared.config import Settings
 from shared.errors import ConfigError, ServerRefuses, StartupError, Unavailable
 from shared.startup import (
     PAUSE_SECONDS,
-    look,
-    look_at,
+    examine,
+    examine_one,
     wait_for,
     wait_for_postgres,
     wait_for_redis,
@@ -98,7 +98,7 @@ def test_a_process_goes_on_whatever_may_pass() -> None:
     """Fails when a worker that is restarted amid an outage ends, and ends everything with it."""
     settings = Settings(database_url=AWAY, redis_url=REDIS_AWAY)
     with capture_logs() as logged:
-        look(settings)
+        examine(settings)
     assert [(line["event"], line["server"]) for line in logged] == [
         ("server_not_ready", "PostgreSQL"),
         ("server_not_ready", "Redis"),
@@ -107,7 +107,7 @@ def test_a_process_goes_on_whatever_may_pass() -> None:
 
 def test_a_process_goes_on_without_a_login_and_ends_for_what_never_passes() -> None:
     with capture_logs() as logged:
-        look_at("it", answering(ServerRefuses("No login.")))
+        examine_one("it", answering(ServerRefuses("No login.")))
         with pytest.raises(ConfigError, match="LATIN1"):
-            look_at("it", answering(ConfigError("It is LATIN1.")))
+            examine_one("it", answering(ConfigError("It is LATIN1.")))
     assert [line["reason"] for line in logged] == ["No login."]

@@ -7,6 +7,7 @@ import dataclasses
 import gc
 from collections.abc import Callable
 from concurrent.futures import Future
+from datetime import UTC, datetime
 from typing import Any, cast
 from uuid import UUID
 
@@ -19,7 +20,7 @@ from api.deadlines import Deadlines
 from api.ingress import routes
 from api.ingress.accept import accept
 from api.ingress.call import Call
-from api.ingress.look import look
+from api.ingress.head import head
 from api.ingress.outcomes import Outcomes, TriggerOutcome
 from api.ingress.parts import EXTENSION, IngressParts
 from api.ingress.record import Decided, NewTrigger, Recorded
@@ -33,6 +34,7 @@ from shared.errors import Conflict, Forbidden, NotFound, PointsmanError, Refused
 from tests.unit.api.test_server import Exchange, scope_of
 
 ACTIVE = Snapshot(UUID(int=1), UUID(int=2), True, 30_000, 0)
+RUNNING = TriggerOutcome("RUNNING")
 CALL = Call("/t/x", "http://localhost/t/x", "r", "POST", "/t/x", "", "[]", None, b"body", None)
 
 
@@ -74,16 +76,19 @@ class FakeRecorder:
 
 
 class FakeOutcomes:
-    def __init__(self) -> None:
+    """known: how far each trigger is that is asked for."""
+
+    def __init__(self, known: TriggerOutcome) -> None:
+        self._known = known
         self.waiting: list[Future[TriggerOutcome]] = []
 
     def wait(self, _trigger_id: UUID, _user_id: UUID, _seconds: float) -> Future[TriggerOutcome]:
         self.waiting.append(Future())
         return self.waiting[-1]
 
-    def look(self, _trigger_id: UUID) -> Future[TriggerOutcome]:
+    def ask(self, _trigger_id: UUID) -> Future[TriggerOutcome]:
         future: Future[TriggerOutcome] = Future()
-        future.set_result(TriggerOutcome("RUNNING"))
+        future.set_result(self._known)
         return future
 
 
@@ -95,8 +100,9 @@ class Ingress:
         decide: Callable[[NewTrigger], Decided | Exception | None] = lambda t: Recorded(t.id),
         callback: Snapshot | Exception | None = ACTIVE,
         settings: Settings | None = None,
+        known: TriggerOutcome = RUNNING,
     ) -> None:
-        self.recorder, self.outcomes = FakeRecorder(decide), FakeOutcomes()
+        self.recorder, self.outcomes = FakeRecorder(decide), FakeOutcomes(known)
         self.parts = IngressParts(
             settings=settings or Settings(),
             database=cast(Any, None),
@@ -203,6 +209,14 @@ def test_a_repeated_call_is_told_of_the_earlier_one_and_does_not_wait_for_its_ow
     assert [one.cancelled() for one in ingress.outcomes.waiting] == [True, True]
 
 
+def test_who_waits_for_an_earlier_one_that_has_ended_gives_its_place_back() -> None:
+    ended = TriggerOutcome("SUCCESS", datetime.now(UTC))
+    ingress = Ingress(lambda _trigger: Recorded(UUID(int=9), repeated=True), known=ended)
+    status, _headers, body = ingress.call(prefer="wait=60", idempotency_key="k")
+    assert (status, body["status"]) == (200, "SUCCESS")
+    assert [one.cancelled() for one in ingress.outcomes.waiting] == [True, True]
+
+
 def test_a_look_up_that_does_not_end_is_503_in_time_and_nothing_was_recorded() -> None:
     """Fails when the deadline begins behind the look-up."""
     ingress = Ingress(callback=None)
@@ -213,7 +227,7 @@ def test_a_look_up_that_does_not_end_is_503_in_time_and_nothing_was_recorded() -
     with pytest.raises(Unavailable):
         asyncio.run(status_of(CALL.address, str(UUID(int=1)), "r", ingress.parts))
     with pytest.raises(Unavailable):
-        asyncio.run(look(CALL.address, "r", ingress.parts))
+        asyncio.run(head(CALL.address, "r", ingress.parts))
 
 
 def test_a_fault_in_recording_is_an_internal_error_and_gives_the_place_of_a_waiter_back() -> None:

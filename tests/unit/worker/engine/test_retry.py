@@ -88,7 +88,7 @@ def test_a_call_without_an_answer_has_no_status_to_end_at() -> None:
     assert delay({"permanentStatuses": list(range(300, 600))}, 1) is not None
 
 
-def test_what_cannot_be_mended_by_repeating_is_not_repeated() -> None:
+def test_what_cannot_be_fixed_by_repeating_is_not_repeated() -> None:
     retry = {"maxAttempts": 9}
     assert delay(retry, 1, Outcome.permanent("http_400", "x")) is None
     assert delay(retry, 1, Outcome(success=True)) is None

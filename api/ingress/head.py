@@ -8,7 +8,7 @@ from api.ingress.resolve import must_be_active
 from shared.errors import Unavailable
 
 
-async def look(address: str, request_id: str, own: IngressParts) -> Answer:
+async def head(address: str, request_id: str, own: IngressParts) -> Answer:
     """200 where the callback at this address takes calls; NotFound and Forbidden as for a call."""
     try:
         async with own.deadline.limit():

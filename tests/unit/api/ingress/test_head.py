@@ -10,7 +10,7 @@ from uuid import UUID
 import pytest
 
 from api.deadlines import Deadlines
-from api.ingress.look import look
+from api.ingress.head import head
 from api.ingress.parts import IngressParts
 from api.ingress.resolve import Snapshot
 from shared import metrics
@@ -33,7 +33,7 @@ class Slow:
         return self._callback
 
 
-def look_at(resolver: Slow) -> tuple[int, dict[str, str], bytes]:
+def head_of(resolver: Slow) -> tuple[int, dict[str, str], bytes]:
     """There is nothing but a resolver: whoever would record something fails."""
     nothing = cast(Any, None)
     own = IngressParts(
@@ -46,21 +46,21 @@ def look_at(resolver: Slow) -> tuple[int, dict[str, str], bytes]:
         outcomes=nothing,
         threads=nothing,
     )
-    status, headers, body = asyncio.run(look("/t/x", "r", own))
+    status, headers, body = asyncio.run(head("/t/x", "r", own))
     return status, dict(headers), body
 
 
 def test_an_active_callback_is_200_without_a_body() -> None:
-    assert look_at(Slow(ACTIVE)) == (200, {"cache-control": "no-store", "x-request-id": "r"}, b"")
+    assert head_of(Slow(ACTIVE)) == (200, {"cache-control": "no-store", "x-request-id": "r"}, b"")
 
 
 def test_who_is_told_no_counts_as_no_refused_trigger() -> None:
     counted = metrics.triggers_refused.labels("callback_inactive")._value.get()
     with pytest.raises(Forbidden):
-        look_at(Slow(dataclasses.replace(ACTIVE, active=False)))
+        head_of(Slow(dataclasses.replace(ACTIVE, active=False)))
     assert metrics.triggers_refused.labels("callback_inactive")._value.get() == counted
 
 
 def test_a_look_has_the_deadline_of_a_call() -> None:
     with pytest.raises(Unavailable):
-        look_at(Slow(None))
+        head_of(Slow(None))
