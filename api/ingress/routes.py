@@ -63,7 +63,7 @@ def _accept(address: str) -> Response:
     own = parts()
     # past Flask's proxies, of which each look costs as much as a small function
     called: Request = request._get_current_object()  # type: ignore[attr-defined]
-    if called.environ["REQUEST_METHOD"] in LOOKS:
+    if called.method in LOOKS:
         return _head(called, address)
     return awaited(accept(_call(called, address, own.urls.base + address), own))
 

@@ -7,6 +7,7 @@ from collections import Counter
 from urllib.parse import urlsplit
 
 import httpx
+import orjson
 import pytest
 
 from tests.peers.receiver import Receiver
@@ -132,3 +133,14 @@ def test_a_callback_that_is_switched_on_is_seen_by_head(pointsman: Running, rece
     assert raw("HEAD", callback["triggerUrl"])[0] == 403
     pointsman.api.patch(f"/api/v1/callbacks/{callback['id']}", json={"activeStatus": True})
     eventually(lambda: raw("HEAD", callback["triggerUrl"])[0] == 200, 3, "200")
+
+
+def test_a_method_in_lower_case_means_the_same(pointsman: Running, receiver: Receiver) -> None:
+    """Fails when `head` is recorded as a trigger, or `patch` is recorded as it was spelled."""
+    callback = pointsman.callback(receiver.url("/ok"))
+    before = recorded(pointsman)
+    assert raw("head", callback["triggerUrl"])[0] == 200
+    assert raw("options", callback["triggerUrl"])[0] == 204
+    assert recorded(pointsman) == before
+    status, _, body = raw("patch", callback["triggerUrl"])
+    assert (status, pointsman.ended(orjson.loads(body)["triggerId"])["method"]) == (202, "PATCH")
