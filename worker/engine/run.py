@@ -1,7 +1,7 @@
 """One coroutine per trigger: what happens to it between claim and settle.
 
-For each step: attempt its due executions together; if one must be retried, park; if one failed and
-stops, fail the rest; else go on; then settle. Everything is decided from the executions (steps.py)
+For each step: attempt its due executions together; if one must be retried later, park; if one
+failed and stops, fail the rest; else go on; then settle. Everything is decided from the executions (steps.py)
 and written through the journal; nothing here reads the database or Redis.
 """
 
@@ -11,12 +11,12 @@ from typing import Any
 
 from shared.clock import database_clock
 from worker.actions.contract import Outcome
-from worker.engine.attempt import attempt_together, start
 from worker.engine.entry import Parked, Released, Settled
 from worker.engine.journal import write_change
 from worker.engine.services import RunServices
-from worker.engine.state import Execution, HeldRun, Status
+from worker.engine.state import Execution, HeldRun
 from worker.engine.steps import Attempt, Park, Stop, next_move
+from worker.engine.together import carry_step
 
 # A run that came back before its execution is due would only be parked again.
 PARK_MARGIN_SECONDS = 0.01
@@ -40,12 +40,8 @@ async def carry(run: HeldRun, services: RunServices) -> None:
     while True:
         move = next_move(run.executions, database_clock.now())
         match move:
-            case Attempt(executions):
-                waiting = tuple(e for e in executions if e.status is Status.PENDING)
-                if waiting:
-                    changed = await start(run, waiting, changed, services)
-                else:
-                    changed += await attempt_together(run, executions, services)
+            case Attempt(of_step=of_step):
+                changed = await carry_step(run, of_step, changed, services)
             case Stop(executions):
                 changed += _fail(
                     executions, "earlier_step_failed", "An earlier step failed; this one did not run."

@@ -115,7 +115,8 @@ class HeldRun:
     """A trigger's passage through its steps, held under (trigger id, worker_id, claim).
 
     losses: workers that died while they had it. doom: a reason for which nothing of it may run, as
-    `callback_deleted`. awaited: somebody is to be told when it settles.
+    `callback_deleted`. awaited: somebody is to be told when it settles. places: how many of its
+    executions may be attempted at one moment.
     """
 
     trigger: TriggerRecord
@@ -126,6 +127,7 @@ class HeldRun:
     executions: list[Execution]
     doom: str | None = None
     awaited: bool = False
+    places: int = 1
 
     @property
     def id(self) -> UUID:
