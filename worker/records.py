@@ -34,14 +34,13 @@ class TriggerRecord:
 class CallbackRecord:
     """What an attempt needs of its callback.
 
-    url: sealed beyond its origin. signing_secrets: ciphertexts that are in force, newest first.
-    active: neither it nor its user is switched off.
+    signing_secrets: ciphertexts that are in force, newest first. active: neither it nor its user is
+    switched off. Its URL is with its actions, since a secret may go there from one moment on.
     """
 
     id: UUID
     user_id: UUID
     name: str
-    url: str
     timeout_ms: int
     signing_secrets: tuple[str, ...]
     active: bool = True
@@ -49,15 +48,17 @@ class CallbackRecord:
 
 @dataclass(frozen=True, slots=True)
 class ActionRecord:
-    """An action. Two are equal when nothing of the action has changed between their readings.
+    """An action. Two are equal when nothing of the action has changed between their readings, nor
+    the URL of its callback.
 
-    config: sealed, as its row has it. flaw: why its row cannot be used, if so.
+    callback_url, config: sealed, as the rows have them. flaw: why its row cannot be used, if so.
     rank: its place among the actions of its callback by their ids, deleted ones included, where the
     action was read for a first claim; else 0. It says nothing of the action itself.
     """
 
     id: UUID
     callback_id: UUID
+    callback_url: str
     type: str
     name: str | None
     order: int

@@ -43,6 +43,12 @@ WHERE x.trigger_id = e.trigger_id AND x.id = e.id AND x.trigger_id = ANY($2)
 )
 
 
+_ENDED = """
+SELECT trigger_id, action_id, status = 'SUCCESS', split_part(error, ': ', 1), substr(error, strpos(error, ': ') + 2)
+FROM action_executions WHERE trigger_id = ANY(%s::uuid[]) AND status IN ('SUCCESS', 'FAILED')
+"""
+
+
 def lock(statements: Transaction, ids: Iterable[UUID]) -> dict[UUID, tuple[Any, ...]]:
     """Hold these runs; worker id, claim and status of each, as they are now.
 
@@ -59,3 +65,12 @@ def write(statements: Transaction, columns: Sequence[str]) -> None:
     of the next attempt in seconds, entry of the history, and whether an attempt starts.
     """
     statements.tell(_WRITE, *columns)
+
+
+def ended(
+    statements: Transaction, ids: Iterable[UUID]
+) -> list[tuple[UUID, UUID, bool, str | None, str | None]]:
+    """Executions of these runs that are terminal: run, action, whether as SUCCESS, code, text."""
+    statements.execute(_ENDED, (array(sorted(ids)),))
+    found: list[tuple[UUID, UUID, bool, str | None, str | None]] = statements.fetchall()
+    return found

@@ -300,6 +300,28 @@ class TestAnotherDestination:
         assert delivered(pointsman, callback, other).headers["authorization"] == "said again"
         assert len(receiver.receipts) == 1
 
+    def test_a_secret_for_another_url_does_not_reach_the_old_one_in_a_run_under_way(
+        self, pointsman: Running, receiver: Receiver, other: Receiver
+    ) -> None:
+        """Fails when a later step reads its action anew, and the URL of its callback not."""
+        first = {"type": "HTTP_POST", "order": 0, "config": {"url": receiver.url("/delay/1500")}}
+        callback = pointsman.callback(receiver.url("/ok"), [first])
+        headers = {"Authorization": "s3cret-1"}
+        primary = pointsman.primary(callback, order=5, config={"target": "callback_url", "headers": headers})
+        path, action = f"/api/v1/callbacks/{callback['id']}", f"/api/v1/actions/{primary['id']}"
+        trigger_id = pointsman.fire(callback, content=b"x")
+        eventually(lambda: receiver.receipts, 5, "the first step under way")
+        for changed, json_ in (
+            (action, {"config": {"target": "callback_url"}}),
+            (path, {"callbackUrl": other.url("/ok")}),
+            (action, {"config": {"target": "callback_url", "headers": {"Authorization": "of-the-other"}}}),
+        ):
+            assert pointsman.api.patch(changed, json=json_).is_success
+        assert pointsman.ended(trigger_id)["status"] == "SUCCESS"
+        assert [receipt.path for receipt in receiver.receipts] == ["/delay/1500"]
+        (got,) = other.receipts
+        assert got.headers["authorization"] == "of-the-other"
+
     def test_a_config_and_a_callbacks_url_do_not_change_past_one_another(
         self, pointsman: Running, receiver: Receiver, other: Receiver
     ) -> None:

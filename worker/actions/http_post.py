@@ -74,7 +74,7 @@ def prepare(action: ActionRecord, context: ExecutionContext) -> Post:
     headers["pointsman-action-id"] = str(action.id)
     secrets = map(decrypt, context.callback.signing_secrets)
     return Post(
-        url=config.url or opened_url(context.callback.url, decrypt),
+        url=config.url or opened_url(action.callback_url, decrypt),
         headers=headers,
         opaque=opaque,
         body=body,

@@ -66,6 +66,7 @@ class Entry:
     starting: executions whose step has come, and what was prepared of each. One is committed as
     RUNNING, or ended if preparing has ended it, as long as its action has not changed since.
     end: how the run leaves this worker, if it does.
+    was_tried: it may be written already, since the answer of a COMMIT was lost.
     rows, details: what is written of `changed` and of a settled run.
     first_rows: by action id, what is written of each in `starting` if its action has not changed.
     """
@@ -74,6 +75,7 @@ class Entry:
     changed: tuple[Execution, ...] = ()
     starting: tuple[Execution, ...] = ()
     end: Settled | Parked | Released | None = None
+    was_tried: bool = field(init=False, default=False)
     rows: list[ExecutionRow] = field(init=False)
     first_rows: dict[UUID, ExecutionRow] = field(init=False)
     details: str = field(init=False, default="{}")

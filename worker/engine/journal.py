@@ -98,16 +98,13 @@ class Journal:
 
     def flush(self, entries: Sequence[Entry]) -> list[Fates | ClaimLost]:
         """Write a batch in one transaction; one answer for each entry, in order."""
-        with transaction(self._connection) as statements:
-            held = _lock(statements, entries)
-            live = [entry for entry in entries if _matches(entry, held)]
-            actions = _actions_now(statements, live)
-            answers = [_fates(entry, actions) for entry in live]
-            rows = [row for entry, fates in zip(live, answers, strict=True) for row in _rows_of(entry, fates)]
-            if rows:
-                fence.write(statements, _columns(rows))
-            switch_off(statements, _gone(live))
-            _end_runs(statements, live)
+        try:
+            with transaction(self._connection) as statements:
+                live, answers = _write(statements, entries)
+        except BaseException:
+            for entry in entries:
+                entry.was_tried = True
+            raise
         metrics.claims_lost.inc(len(entries) - len(live))
         ends = Counter(entry.end.success for entry in live if isinstance(entry.end, Settled))
         for success, count in ends.items():
@@ -119,6 +116,32 @@ class Journal:
             else ClaimLost("The run is held under another claim.")
             for entry in entries
         ]
+
+
+def _write(statements: Transaction, entries: Sequence[Entry]) -> tuple[list[Entry], list[Fates]]:
+    """Write a batch. Returns the entries that count, and what they answer."""
+    held = _lock(statements, entries)
+    live = [entry for entry in entries if _matches(entry, held)]
+    actions = _actions_now(statements, live)
+    ended = _ended_before(statements, live)
+    answers = [_fates(entry, actions) | ended.get(entry.run.id, {}) for entry in live]
+    rows = [row for entry, fates in zip(live, answers, strict=True) for row in _rows_of(entry, fates)]
+    if rows:
+        fence.write(statements, _columns(rows))
+    switch_off(statements, _gone(live))
+    _end_runs(statements, live)
+    return live, answers
+
+
+def _ended_before(statements: Transaction, live: Sequence[Entry]) -> dict[UUID, Fates]:
+    """By run, what was to start and has ended: an earlier writing came through unheard."""
+    tried = {entry.run.id for entry in live if entry.was_tried and entry.starting}
+    found: dict[UUID, Fates] = {}
+    if tried:
+        for trigger_id, action_id, success, code, error in fence.ended(statements, tried):
+            outcome = Outcome(success=success, code=code or "ok", error=error)
+            found.setdefault(trigger_id, {})[action_id] = outcome
+    return found
 
 
 def _lock(statements: Transaction, entries: Sequence[Entry]) -> dict[UUID, tuple[Any, ...]]:

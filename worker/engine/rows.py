@@ -25,7 +25,7 @@ MAX_KEPT_TEXTS = 1_024
 MAX_KEPT_TEXT_CHARS = 4_096
 
 _ACTION = """
-SELECT a.id, a.callback_id, a.type, a.name, a."order", a.parallel, a.enabled, a.on_failure,
+SELECT a.id, a.callback_id, c.callback_url, a.type, a.name, a."order", a.parallel, a.enabled, a.on_failure,
   a.config::text, a.retry::text"""
 # The rank counts marked actions too: deleting one changes no id of the others' executions.
 ACTIONS_OF_CALLBACKS = Statement(
@@ -33,17 +33,20 @@ ACTIONS_OF_CALLBACKS = Statement(
     "uuid[]",
     f"""{_ACTION}, a.rank FROM (
   SELECT *, row_number() OVER (PARTITION BY callback_id ORDER BY id) - 1 AS rank FROM actions
-  WHERE callback_id = ANY($1)) a
+  WHERE callback_id = ANY($1)) a JOIN callbacks c ON c.id = a.callback_id
 WHERE a.deleted_at IS NULL""",  # noqa: S608 - fixed texts
 )
 ACTIONS_BY_ID = Statement(
-    "actions_by_id", "uuid[]", f"{_ACTION}, 0 FROM actions a WHERE a.deleted_at IS NULL AND a.id = ANY($1)"
+    "actions_by_id",
+    "uuid[]",
+    f"""{_ACTION}, 0 FROM actions a JOIN callbacks c ON c.id = a.callback_id
+WHERE a.deleted_at IS NULL AND a.id = ANY($1)""",
 )
 _CALLBACKS = Statement(
     "callbacks_by_id",
     "uuid[]",
     """
-SELECT c.id, c.user_id, c.name, c.callback_url, c.timeout_duration, c.signing_secrets::text,
+SELECT c.id, c.user_id, c.name, c.timeout_duration, c.signing_secrets::text,
   c.active_status AND u.is_active
 FROM callbacks c JOIN users u ON u.id = c.user_id
 WHERE c.deleted_at IS NULL AND u.deleted_at IS NULL AND c.id = ANY($1)
@@ -90,21 +93,22 @@ def _settings(
 
 
 def _action(row: Sequence[Any]) -> ActionRecord:
-    is_short = len(row[8]) <= MAX_KEPT_TEXT_CHARS
-    config, retry, flaw = (_settings if is_short else _settings.__wrapped__)(row[8], row[9])
+    is_short = len(row[9]) <= MAX_KEPT_TEXT_CHARS
+    config, retry, flaw = (_settings if is_short else _settings.__wrapped__)(row[9], row[10])
     return ActionRecord(
         id=row[0],
         callback_id=row[1],
-        type=row[2],
-        name=row[3],
-        order=row[4],
-        parallel=row[5],
-        enabled=row[6],
-        stops_on_failure=row[7] == "STOP",
+        callback_url=row[2],
+        type=row[3],
+        name=row[4],
+        order=row[5],
+        parallel=row[6],
+        enabled=row[7],
+        stops_on_failure=row[8] == "STOP",
         config=config,
         retry=retry,
         flaw=flaw,
-        rank=row[10],
+        rank=row[11],
     )
 
 
@@ -115,10 +119,9 @@ def read_callbacks(statements: Transaction, ids: Iterable[UUID], now: datetime) 
             id=row[0],
             user_id=row[1],
             name=row[2],
-            url=row[3],
-            timeout_ms=row[4],
-            signing_secrets=_secrets_in_force(row[5], now),
-            active=row[6],
+            timeout_ms=row[3],
+            signing_secrets=_secrets_in_force(row[4], now),
+            active=row[5],
         )
         for row in statements.ask(_CALLBACKS, array(ids))
     }

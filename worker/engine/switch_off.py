@@ -2,8 +2,8 @@
 
 Invariants:
 
-- An action that was changed since the attempt began stays on, since that is not what the receiver
-  spoke of.
+- An action that was changed since the attempt began, itself or its callback, stays on: that is not
+  what the receiver spoke of.
 - Each switching off has one log row.
 """
 
@@ -25,6 +25,7 @@ WITH gone AS (
   JOIN action_executions x ON x.trigger_id = g.trigger_id AND x.action_id = g.action_id
     AND x.trigger_id = ANY(%(triggers)s::uuid[])
   JOIN actions a ON a.id = g.action_id AND a.updated_at <= x.started_at
+  JOIN callbacks c ON c.id = a.callback_id AND c.updated_at <= x.started_at
   ORDER BY a.id),
 off AS (
   UPDATE actions a SET enabled = false, updated_at = now() FROM gone

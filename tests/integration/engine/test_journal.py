@@ -13,6 +13,7 @@ from shared.clock import database_clock
 from shared.errors import ClaimLost, RowRejected
 from shared.ids import new_id
 from shared.postgres.connections import OwnedConnection, WatchedConnection
+from shared.postgres.statements import Transaction
 from tests.loops import later
 from tests.world import World
 from worker.actions.contract import Outcome
@@ -191,15 +192,16 @@ def test_a_receiver_that_is_gone_switches_its_action_off_and_says_so(
     assert details["triggerId"] in {str(run.id) for run in runs}
 
 
+@pytest.mark.parametrize("table", ["actions", "callbacks"])
 def test_an_action_that_was_fixed_meanwhile_stays_on(
-    world: World, journal: Journal, claim: Callable[..., list[HeldRun]]
+    world: World, journal: Journal, claim: Callable[..., list[HeldRun]], table: str
 ) -> None:
     """Fails when an attempt at the old address, still under way, switches off what its user has
     just fixed.
     """
     world.action()
     (run,) = claim()
-    world.do("UPDATE actions SET updated_at = clock_timestamp()")
+    world.do(f"UPDATE {table} SET updated_at = clock_timestamp()")
     (execution,) = run.executions
     execution.finish(Outcome(success=False, code="http_410", error="gone", status_code=410, gone=True))
     journal.flush([Entry(run, changed=(execution,), end=Settled(False, 410, {"reason": None}))])
@@ -310,6 +312,42 @@ def test_what_preparing_has_ended_ends_only_if_its_action_is_still_the_same(
     assert [r["attempt"] for r in (rows[fixed], rows[same], rows[skipped])] == [0, 0, 0]
     world.do("UPDATE runs SET claim = claim + 1")
     assert isinstance(later(journal.write, Entry(run, starting=tuple(rest))).result(5), ClaimLost)
+
+
+def test_what_a_commit_without_an_answer_has_ended_does_not_start_on_its_repetition(
+    world: World,
+    journal: Journal,
+    claim: Callable[..., list[HeldRun]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Fails when it is sent under a row that says how it ended."""
+    world.action(0)
+    fixed, same = (world.action(1, parallel=True) for _ in range(2))
+    (run,) = claim()
+    _, *rest = run.executions
+    for execution in rest:
+        execution.prepared = Outcome.permanent("bad_config", "No: nothing.")
+    entry = Entry(run, starting=tuple(rest))
+    commit = Transaction.commit
+
+    def commit_unheard(statements: Transaction) -> None:
+        commit(statements)
+        raise psycopg2.OperationalError("server closed the connection unexpectedly")
+
+    monkeypatch.setattr(Transaction, "commit", commit_unheard)
+    with pytest.raises(psycopg2.OperationalError):
+        journal.flush([entry])
+    monkeypatch.undo()
+    world.do("UPDATE actions SET config = %s WHERE id = %s", FIXED, fixed)
+
+    (fates,) = journal.flush([entry])
+
+    assert not isinstance(fates, ClaimLost)
+    for action_id in (fixed, same):
+        fate = fates[action_id]
+        assert isinstance(fate, Outcome)
+        assert (fate.success, fate.code, fate.error) == (False, "bad_config", "No: nothing.")
+    assert [row["status"] for row in world.executions(run.id)] == ["RUNNING", "FAILED", "FAILED"]
 
 
 class AwayAtFirst(OwnedConnection):

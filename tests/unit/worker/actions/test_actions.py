@@ -22,6 +22,7 @@ from worker.records import ActionRecord
 ACTION = ActionRecord(
     id=UUID(int=1),
     callback_id=UUID(int=2),
+    callback_url="http://callback.example/",
     type="MADE_UP",
     name=None,
     order=0,

@@ -59,7 +59,7 @@ def context(
             body=body,
             received_at=datetime.now(UTC),
         ),
-        callback=CallbackRecord(UUID(int=1), UUID(int=2), "name", "http://callback.example/", 1234, secrets),
+        callback=CallbackRecord(UUID(int=1), UUID(int=2), "name", 1234, secrets),
         execution_id=new_id(),
         secrets=BOX,
         limits=Limits(max_response_bytes=99, max_stored_item_bytes=9, max_stored_items=9),
@@ -67,10 +67,11 @@ def context(
 
 
 def request_of(
-    config: dict[str, Any], given: ExecutionContext | None = None, stamp: AttemptStamp = STAMP
+    config: dict[str, Any], given: ExecutionContext | None = None, stamp: AttemptStamp = STAMP, **changes: Any
 ) -> HttpRequest:
     """The request of an attempt of such an action."""
-    return stamped(prepare_post(replace(new_action(), config=config), given or context()), stamp)
+    action = replace(new_action(), config=config, **changes)
+    return stamped(prepare_post(action, given or context()), stamp)
 
 
 def test_the_body_passes_through_under_the_executions_identity() -> None:
@@ -99,9 +100,8 @@ def test_a_sealed_config_and_a_sealed_url_are_opened() -> None:
     config = {"url": "http://x/p?key=1", "headers": {"X-Own": "secret"}}
     request = request_of(seal(config, BOX.encrypt))
     assert (request.url, request.headers["x-own"]) == ("http://x/p?key=1", "secret")
-    given = context()
-    sealed = replace(given.callback, url=sealed_url("http://callback.example/p?key=2", BOX.encrypt))
-    primary = request_of({"target": "callback_url"}, given._replace(callback=sealed))
+    sealed = sealed_url("http://callback.example/p?key=2", BOX.encrypt)
+    primary = request_of({"target": "callback_url"}, callback_url=sealed)
     assert primary.url == "http://callback.example/p?key=2"
 
 
@@ -113,9 +113,8 @@ def test_a_secret_that_no_key_opens_ends_the_execution(place: str) -> None:
         "header": {"url": "http://x/", "headers": {"X-Own": lost}},
         "callback": {"target": "callback_url"},
     }
-    given = context()
-    given = given._replace(callback=replace(given.callback, url=f"http://x {lost}"))
-    outcome = prepare(replace(new_action(), config=configs[place]), given)
+    action = replace(new_action(), config=configs[place], callback_url=f"http://x {lost}")
+    outcome = prepare(action, context())
     assert isinstance(outcome, Outcome)
     assert (outcome.code, outcome.retryable) == ("bad_config", False)
     assert "cannot be decrypted" in str(outcome.error)

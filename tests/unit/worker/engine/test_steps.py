@@ -27,6 +27,7 @@ def new_action(
     return ActionRecord(
         id=key or new_id(),
         callback_id=UUID(int=1),
+        callback_url="http://callback.example/",
         type="HTTP_POST",
         name=None,
         order=order,
