@@ -73,7 +73,20 @@ class Settings(BaseModel):
     )
     workers: int = Field(1, ge=1, le=64, description="Worker processes that `pointsman run` starts.")
     api_processes: int = Field(1, ge=1, le=64, description="API processes that `pointsman run` starts.")
-    capacity: int = Field(500, ge=1, le=20_000, description="Runs in flight in each worker process.")
+    capacity: int = Field(
+        500,
+        ge=2,
+        le=20_000,
+        description="Places in each worker process: so many attempts are under way at most. A run takes as many as its "
+        "largest step has actions side by side.",
+    )
+    reserved_share: float = Field(
+        0.2,
+        ge=0,
+        le=0.5,
+        description="Part of a worker's places and bytes that is only for tenants that hold less than it, so that nobody "
+        "whose receivers hang holds others up. One tenant alone fills the rest.",
+    )
     capacity_bytes: int = Field(
         256 * MiB, ge=8 * MiB, description="Bytes of trigger bodies held in each worker process."
     )

@@ -70,6 +70,11 @@ class Outcome:
     unsent: bool = False
     response: dict[str, Any] | None = None
 
+    @property
+    def response_bytes(self) -> int:
+        """About how much memory the response takes."""
+        return 0 if self.response is None else len(self.response.get("body") or "")
+
     @classmethod
     def permanent(cls, code: str, error: str) -> Outcome:
         """A failure that no further attempt can fix."""

@@ -20,10 +20,11 @@ from shared.clock import database_clock
 from shared.errors import Invalid
 from worker.actions import perform, prepare
 from worker.actions.contract import AttemptStamp, ExecutionContext, Outcome
-from worker.engine.journal import Fate, write_change
+from worker.engine.change import write_change
+from worker.engine.journal import Fate
 from worker.engine.retry import next_attempt
 from worker.engine.services import RunServices
-from worker.engine.state import Execution, HeldRun, Status
+from worker.engine.state import SMALL_RESPONSE_BYTES, Execution, HeldRun, Status
 from worker.records import ActionRecord
 
 log = structlog.get_logger("run")
@@ -43,7 +44,7 @@ async def start(
     changed meanwhile.
     """
     if not set(changed).isdisjoint(waiting):  # an attempt ends in the history before the next begins
-        if await write_change(services.journal, run, changed=tuple(changed)) is None:
+        if await write_change(run, services, changed=tuple(changed)) is None:
             return changed
         changed = []
     for execution in waiting:
@@ -51,7 +52,7 @@ async def start(
             execution.prepared = prepare(execution.action, _context(run, execution, services))
     # The gate comes here: a throttle or a breaker says of each that is prepared whether it may
     # start now. If not, the run is parked until then, without an attempt.
-    fates = await write_change(services.journal, run, changed=tuple(changed), starting=waiting)
+    fates = await write_change(run, services, changed=tuple(changed), starting=waiting)
     if fates is None:
         return changed
     for execution in waiting:
@@ -93,7 +94,7 @@ async def attempt_until_later(run: HeldRun, execution: Execution, services: RunS
 
 async def write_end(run: HeldRun, execution: Execution, services: RunServices) -> None:
     """Write how an attempt has ended."""
-    while await write_change(services.journal, run, changed=(execution,)) is None:
+    while await write_change(run, services, changed=(execution,)) is None:
         pass  # how it ended was replaced by what can be stored
 
 
@@ -109,6 +110,8 @@ async def _attempt(run: HeldRun, execution: Execution, services: RunServices) ->
     else:
         stamp = AttemptStamp(execution.attempt, database_clock.now_ms() // 1000)
         outcome = await perform(prepared, stamp, services.doors)
+        if outcome.response_bytes > SMALL_RESPONSE_BYTES:
+            services.room.grow(run.id, outcome.response_bytes)
         _conclude(execution, outcome, _ms_since(started))
     _log_attempt(run, execution)
 

@@ -60,8 +60,8 @@ class Claimable(NamedTuple):
 
 
 @dataclass(slots=True)
-class Claimed:
-    """What a claim has come to. turned_away: for what there was no room, and what it would need."""
+class _Claimed:
+    """What one transaction has come to. turned_away: what had no room, and what it would need."""
 
     runs: list[HeldRun] = field(default_factory=list)
     turned_away: dict[UUID, Wanted] = field(default_factory=dict)
@@ -86,10 +86,12 @@ class Claimer:
         deliver: Callable[[list[HeldRun]], None] = lambda _runs: None,
         max_losses: int = 0,
         not_of: Collection[UUID] = (),
-    ) -> Claimed:
+        turned_away: Callable[[dict[UUID, Wanted]], None] = lambda _wanted: None,
+    ) -> list[HeldRun]:
         """Claim what is PENDING and due among these ids and has room here.
 
         deliver: called after each commit with what that has claimed, which is in the room.
+        turned_away: called with what had no room, by id what it would need.
 
         Left alone is what was lost with more than max_losses workers and what belongs to the
         tenants in not_of: claimable() names it. (What has killed its bound of workers is claimed by
@@ -107,15 +109,19 @@ class Claimer:
                 raise
             if len(ids) == 1:
                 self._give_up(ids[0], error)
-                return Claimed()
+                return []
         else:
             if claimed.runs:
                 deliver(claimed.runs)
-            return claimed
+            if claimed.turned_away:
+                turned_away(claimed.turned_away)
+            return claimed.runs
         middle = len(ids) // 2
-        first = self.claim(worker_id, ids[:middle], deliver, max_losses, not_of)
-        second = self.claim(worker_id, ids[middle:], deliver, max_losses, not_of)
-        return Claimed([*first.runs, *second.runs], first.turned_away | second.turned_away)
+        return [
+            run
+            for half in (ids[:middle], ids[middle:])
+            for run in self.claim(worker_id, half, deliver, max_losses, not_of, turned_away)
+        ]
 
     def claimable(self, ids: Sequence[UUID]) -> list[Claimable]:
         """Those among these ids that somebody could claim now."""
@@ -133,8 +139,8 @@ class Claimer:
 
     def _claim(
         self, worker_id: UUID, ids: Sequence[UUID], max_losses: int, not_of: Collection[UUID]
-    ) -> Claimed:
-        claimed = Claimed()
+    ) -> _Claimed:
+        claimed = _Claimed()
         try:
             with transaction(self._connection) as statements:
                 rows = moves.claim(statements, ids, worker_id, max_losses, MAX_LOSSES_ALONE, not_of)
@@ -153,7 +159,7 @@ class Claimer:
         metrics.runs_claimed.inc(len(claimed.runs))
         return claimed
 
-    def _let_in(self, run: HeldRun, claimed: Claimed) -> None:
+    def _let_in(self, run: HeldRun, claimed: _Claimed) -> None:
         wanted = Wanted(run.trigger.user_id, largest_step(run.executions), run.size_bytes)
         run.places = self._room.take(run.id, *wanted)
         if run.places:

@@ -61,6 +61,7 @@ class Heartbeat:
         ticked_at: Callable[[], float],
         on_lost: Callable[[str], None],
         dead_thread: Callable[[], str | None] = lambda: None,
+        worker_id: UUID | None = None,
     ) -> None:
         self._settings = settings
         self._room = room
@@ -68,7 +69,7 @@ class Heartbeat:
         self._on_lost = on_lost
         self._dead_thread = dead_thread
         self._connection = OwnedConnection(database_url, "heartbeat", call_seconds=settings.lease_seconds / 2)
-        self._worker_id = new_id()
+        self._worker_id = worker_id or new_id()
         self._registered = False
         self._lease_until = 0.0
         self._held = False

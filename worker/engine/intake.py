@@ -200,14 +200,15 @@ class Intake:
             log.exception("claim_broken", ids=len(wanted))
 
     def _claim(self, wanted: Sequence[UUID], not_of: Collection[UUID]) -> None:
-        claimed = self._claimer.claim(
-            self._worker_id(), wanted, self._deliver, self._max_losses, not_of
+        turned_away: dict[UUID, Wanted] = {}
+        runs = self._claimer.claim(
+            self._worker_id(), wanted, self._deliver, self._max_losses, not_of, turned_away.update
         )
-        if claimed.turned_away:
+        if turned_away:
             with self._room.changed:
-                for trigger_id, what in claimed.turned_away.items():
+                for trigger_id, what in turned_away.items():
                     self._waiting.add(trigger_id, what)
-        left_out = set(wanted) - {run.id for run in claimed.runs} - claimed.turned_away.keys()
+        left_out = set(wanted) - {run.id for run in runs} - turned_away.keys()
         if left_out:
             self._sort_out(left_out, not_of)
 

@@ -39,7 +39,7 @@ class _Supply:
         self._of: dict[UUID, int] = {}
 
     def common(self) -> int:
-        """What is free to everybody; less than none where newcomers have begun on what is reserved."""
+        """What is free to everybody; less than nothing where newcomers are in the reserve."""
         return self.capacity - self.reserved - self.used
 
     def free_for(self, user_id: UUID | None) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -11,7 +11,9 @@ from worker.actions.contract import Outcome, Prepared
 from worker.engine.retry import Again, Tries
 from worker.records import ActionRecord, CallbackRecord, TriggerRecord
 
+# What each row of a run takes in memory, a small response included.
 ROW_OVERHEAD_BYTES = 2_000
+SMALL_RESPONSE_BYTES = 1_000
 
 
 class Status(enum.Enum):
@@ -103,6 +105,14 @@ class Execution:
         self.immediate = self.immediate or again.immediate
         self.is_due_at_once = again.immediate
 
+    def let_go_of_response(self) -> int:
+        """Drop the response, which is written; how many bytes it was counted with."""
+        if self.outcome is None or self.outcome.response is None:
+            return 0
+        size_bytes = self.outcome.response_bytes
+        self.outcome = replace(self.outcome, response=None)
+        return size_bytes if size_bytes > SMALL_RESPONSE_BYTES else 0
+
     def replace_outcome(self, outcome: Outcome) -> None:
         """Have failed so, and not as it did, which cannot be stored. A retry still comes."""
         self.outcome = outcome
@@ -135,4 +145,8 @@ class HeldRun:
 
     @property
     def size_bytes(self) -> int:
-        return len(self.trigger.body) + ROW_OVERHEAD_BYTES
+        return (
+            len(self.trigger.body)
+            + len(self.trigger.headers)
+            + ROW_OVERHEAD_BYTES * (1 + len(self.executions))
+        )

@@ -10,7 +10,6 @@ Invariants:
 from __future__ import annotations
 
 import asyncio
-from datetime import datetime
 
 from shared.clock import database_clock
 from worker.engine.attempt import attempt_until_later, start, write_end
@@ -95,7 +94,9 @@ class _Siblings:
         """One has ended, or a retry is due and has a place. Raises what an attempt has raised."""
         seconds = None
         if len(self._running) < self._run.places:
-            later = [e.next_attempt_at for e in self._of_step if e.status is Status.PENDING and e.next_attempt_at]
+            later = [
+                e.next_attempt_at for e in self._of_step if e.status is Status.PENDING and e.next_attempt_at
+            ]
             if later:
                 seconds = max((min(later) - database_clock.now()).total_seconds(), 0.0)
         ended, _ = await asyncio.wait(self._running, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)

@@ -14,7 +14,9 @@ often it was lost, and how often it was all that the dead worker had.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
+from uuid import UUID
 
 import structlog
 
@@ -36,15 +38,29 @@ _UNCHANGED = "SELECT coalesce((SELECT heartbeat_at::text FROM workers WHERE id =
 _BURY = "DELETE FROM workers WHERE id = %s"
 
 
+def bury(cursor: Any, worker: str, lost: Sequence[str]) -> None:
+    """Let what a dead worker was at be PENDING, and remove its row. lost: its runs, void by now."""
+    give_back.reopen(cursor, lost, WORKER_LOST)
+    cursor.execute(_BURY, (worker,))
+
+
 class DeadWorkers:
-    """Watches the heartbeats of all workers."""
+    """Watches the heartbeats of all workers.
+
+    lost: told of the runs that a dead one had.
+    """
 
     name = "dead_workers"
 
     def __init__(
-        self, stale_seconds: float, interval_seconds: float, monotonic: Callable[[], float] = time.monotonic
+        self,
+        stale_seconds: float,
+        interval_seconds: float,
+        monotonic: Callable[[], float] = time.monotonic,
+        lost: Callable[[Sequence[UUID]], None] = lambda _ids: None,
     ) -> None:
         self.interval_seconds = interval_seconds
+        self._lost = lost
         self._stale_seconds = stale_seconds
         self._monotonic = monotonic
         # Worker ids that runs name and `workers` does not, when last looked for.
@@ -90,9 +106,10 @@ class DeadWorkers:
                 cursor.connection.rollback()
                 self._seen.pop(worker, None)
                 return 0
-            give_back.reopen(cursor, lost, WORKER_LOST)
-            cursor.execute(_BURY, (worker,))
+            bury(cursor, worker, lost)
         self._seen.pop(worker, None)
         self._orphaned.discard(worker)
         log.warning("worker_dead", worker=worker, runs=len(lost))
+        if lost:
+            self._lost([UUID(trigger_id) for trigger_id in lost])
         return len(lost) or 1

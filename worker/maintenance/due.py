@@ -4,7 +4,8 @@ Invariants:
 
 - Hinting moves `hint_at` forward (30 s, doubling up to 10 min) and never `due_at`, so that a
   backlog is not hinted again each pass and a hint finds what it names claimable.
-- No tenant takes more than its share of a pass.
+- No tenant takes more than its share of a pass, nor anything while so much of it waits in this
+  worker that more would be forgotten there. Another worker hints that.
 - When Redis takes no hints, or an earlier hint came to nothing, the ids are offered to this
   worker's own engine as far as it has room, so that deliveries go on without Redis and without a
   Celery consumer that has fallen asleep.
@@ -47,7 +48,8 @@ class _Taken:
 class Due:
     """Sends hints for what is due.
 
-    offer: hands ids to the own engine, without waiting for room; room: how many fit.
+    offer: hands ids to the own engine, without waiting for room; room: how many fit; crowded: the
+    tenants of whom it wants nothing more just now.
     """
 
     name = "due"
@@ -58,8 +60,10 @@ class Due:
         offer: Callable[[Sequence[UUID], float], bool],
         room: Callable[[], int],
         interval_seconds: float,
+        crowded: Callable[[], Sequence[UUID]] = lambda: (),
     ) -> None:
         self.interval_seconds = interval_seconds
+        self._crowded = crowded
         self._sender = sender
         self._offer = offer
         self._room = room
@@ -100,7 +104,11 @@ class Due:
             if not is_mine(cursor, self.name):
                 return []
             rows = remind.take_due(
-                cursor, look_ahead=LOOK_AHEAD, of_each_user=share, at_most=limit, but_of=served
+                cursor,
+                look_ahead=LOOK_AHEAD,
+                of_each_user=share,
+                at_most=limit,
+                but_of={*served, *self._crowded()},
             )
             return [_Taken(row[0], row[1], RETRY if row[2] else FRESH, row[3]) for row in rows]
 

@@ -14,6 +14,7 @@ import pytest
 from shared.ids import new_id
 from tests.world import World
 from worker.engine.claim import Claimer
+from worker.engine.room import Room
 from worker.engine.state import Status
 
 
@@ -91,7 +92,7 @@ def test_two_workers_never_claim_the_same_trigger(world: World) -> None:
     lock = threading.Lock()
 
     def claim_all() -> None:
-        claimer = Claimer(world.database_url)
+        claimer = Claimer(world.database_url, Room(10_000, 10**9, 1))
         for start in range(0, len(ids), 5):
             found = [run.id for run in claimer.claim(new_id(), ids[start : start + 5])]
             with lock:
@@ -237,7 +238,7 @@ def test_what_was_lost_with_a_worker_is_left_to_its_turn(world: World, claimer: 
     later = world.trigger(losses=1, due_at="2999-01-01")
     everything = [innocent, once, twice, later]
     assert [run.id for run in claimer.claim(new_id(), everything)] == [innocent]
-    assert claimer.suspects(everything) == {once: 1, twice: 2}
+    assert {one.trigger_id: one.losses for one in claimer.claimable(everything)} == {once: 1, twice: 2}
     assert [run.id for run in claimer.claim(new_id(), everything, max_losses=1)] == [once]
     assert [run.losses for run in claimer.claim(new_id(), everything, max_losses=9)] == [2]
 

@@ -96,7 +96,7 @@ def test_a_claim_that_memory_does_not_know_is_released_after_two_heartbeats(
 ) -> None:
     """Fails without reconcile: an ambiguous claim would strand the run under a healthy worker."""
     known = world.trigger(status="RUNNING", worker_id=heartbeat.worker_id, claim=1)
-    room.take(known, 1)
+    room.take(known, new_id(), 1, 1)
     stranded = world.trigger(status="RUNNING", worker_id=heartbeat.worker_id, claim=1)
     world.rows.insert("action_executions", trigger_id=stranded, status="RUNNING", attempt=1)
 
@@ -129,7 +129,7 @@ def test_one_heartbeat_alone_releases_nothing(world: World, by_hand: Heartbeat, 
     by_hand._beat()
 
     assert world.ask("SELECT status, worker_id FROM runs") == [("RUNNING", by_hand.worker_id)] * 2
-    room.take(late, 1)
+    room.take(late, new_id(), 1, 1)
     by_hand._beat()
     assert world.ask("SELECT trigger_id, status FROM runs ORDER BY trigger_id") == sorted(
         [(stranded, "PENDING"), (late, "RUNNING")]
@@ -143,7 +143,7 @@ def test_a_run_that_was_unknown_once_and_then_again_later_is_seen_anew(
     mine = {"status": "RUNNING", "worker_id": by_hand.worker_id, "claim": 1}
     trigger_id = world.trigger(**mine)
     by_hand._beat()
-    room.take(trigger_id, 1)
+    room.take(trigger_id, new_id(), 1, 1)
     by_hand._beat()
     room.leave(trigger_id)
     by_hand._beat()
