@@ -9,7 +9,7 @@ Invariants:
 
 - A run in here is in this process's memory, or about to be, and is never claimed again.
 - A run gets no more than one tenant may have. What a step has beyond that runs in slices.
-- A tenant that holds nothing is given what there is, one place at least.
+- A tenant that holds nothing is given what there is for one run: one place at least, all bytes.
 
 Shared by the claim thread, which alone takes, by the loop and the heartbeat. A run that leaves
 wakes those threads alone that wait for that: a claim thread that waits for an offer sleeps on.
@@ -42,16 +42,18 @@ class _Supply:
         """What is free to everybody; less than nothing where newcomers are in the reserve."""
         return self.capacity - self.reserved - self.used
 
+    def left(self) -> int:
+        return self.capacity - self.used
+
     def free_for(self, user_id: UUID | None) -> int:
         """How much this tenant may take now. None: one that holds nothing."""
         held = self._of.get(user_id, 0) if user_id is not None else 0
-        of_reserved = min(self.reserved - held, self.capacity - self.used)
-        return max(self.common(), of_reserved, 0)
+        return max(self.common(), min(self.reserved - held, self.left()), 0)
 
     def tenants(self) -> list[UUID]:
         return list(self._of)
 
-    def holds_nothing(self, user_id: UUID) -> bool:
+    def holds_nothing(self, user_id: UUID | None) -> bool:
         return user_id not in self._of
 
     def take(self, user_id: UUID, amount: int) -> None:
@@ -77,11 +79,8 @@ class Room:
     def __init__(
         self, capacity: int, capacity_bytes: int, largest_bytes: int, reserved_share: float = 0.2
     ) -> None:
-        reserved_bytes = int(capacity_bytes * reserved_share)
-        if reserved_bytes and capacity_bytes >= 2 * largest_bytes:
-            reserved_bytes = max(reserved_bytes, largest_bytes)
         self._places = _Supply(capacity, int(capacity * reserved_share))
-        self._bytes = _Supply(capacity_bytes, reserved_bytes)
+        self._bytes = _Supply(capacity_bytes, int(capacity_bytes * reserved_share))
         self._largest_bytes = largest_bytes
         self._held: dict[UUID, _Held] = {}
         self._waiting = 0
@@ -98,10 +97,13 @@ class Room:
         None: a tenant that holds nothing, which may take as many as anybody.
         """
         with self.changed:
-            by_bytes = self._bytes.free_for(user_id) // self._largest_bytes
-            if not self._held:
-                by_bytes = max(by_bytes, 1)
+            by_bytes = max(self._bytes_for(user_id) // self._largest_bytes, 0 if self._held else 1)
             return min(self._places.free_for(user_id), by_bytes)
+
+    def _bytes_for(self, user_id: UUID | None) -> int:
+        if self._bytes.holds_nothing(user_id):
+            return max(self._bytes.left(), 0)
+        return self._bytes.free_for(user_id)
 
     def full_for(self) -> list[UUID]:
         """The tenants that hold something and may take nothing more now."""
@@ -117,7 +119,7 @@ class Room:
         """
         with self.changed:
             wanted = min(max(places, 1), self.most_for_one)
-            if self._held and size_bytes > self._bytes.free_for(user_id):
+            if self._held and size_bytes > self._bytes_for(user_id):
                 return 0
             free = self._places.free_for(user_id)
             if free < wanted and not self._places.holds_nothing(user_id):

@@ -1,17 +1,19 @@
-"""A process for suspects: `python -m worker.suspects WORKER_ID CAPACITY MAX_LOSSES`.
+"""A process for suspects: `python -m worker.suspects WORKER_ID CAPACITY MAX_LOSSES FD`.
 
-It hears ids on its standard input, a JSON list in each line, and says on its standard output, each
-second in which it has nothing to do, how many lines it has heard. It drains when its input ends.
+It hears ids on its standard input, a JSON list in each line. Each second in which it has nothing to
+do it says on the descriptor FD how many lines it has heard. It drains when its input ends.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import queue
 import signal
 import sys
 import threading
 from functools import partial
+from typing import TextIO
 from uuid import UUID
 
 from shared.config import Settings
@@ -28,7 +30,8 @@ Lines = queue.SimpleQueue[list[UUID] | None]
 
 def main() -> None:
     """Work until the standard input ends."""
-    worker_id, capacity, max_losses = UUID(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+    worker_id = UUID(sys.argv[1])
+    capacity, max_losses, descriptor = map(int, sys.argv[2:])
     signal.signal(
         signal.SIGINT, signal.SIG_IGN
     )  # a terminal's Ctrl-C is for the parent, which ends the input
@@ -37,8 +40,9 @@ def main() -> None:
     _settings, engine = begin(partial(_make, worker_id, capacity, max_losses))
     engine.start()
     threading.Thread(target=_hear, args=(lines,), daemon=True).start()
-    _work(engine, lines)
-    engine.stop()
+    with os.fdopen(descriptor, "w") as parent:
+        _work(engine, lines, parent)
+        engine.stop()
 
 
 def _make(worker_id: UUID, capacity: int, max_losses: int, settings: Settings) -> Engine:
@@ -52,14 +56,14 @@ def _hear(lines: Lines) -> None:
     lines.put(None)
 
 
-def _work(engine: Engine, lines: Lines) -> None:
+def _work(engine: Engine, lines: Lines, parent: TextIO) -> None:
     heard = 0
     while True:
         try:
             ids = lines.get(timeout=IDLE_SECONDS)
         except queue.Empty:
             if engine.is_idle:
-                print(heard, flush=True)  # noqa: T201 - to the parent
+                print(heard, file=parent, flush=True)
             continue
         if ids is None:
             return

@@ -193,11 +193,20 @@ class _Child:
     def __init__(self, capacity: int, max_losses: int) -> None:
         self.worker_id = new_id()
         self.told = 0
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "worker.suspects", str(self.worker_id), str(capacity), str(max_losses)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-        )
+        hear, say = os.pipe()
+        self._says = os.fdopen(hear)
+        given = (self.worker_id, capacity, max_losses, say)
+        try:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "worker.suspects", *map(str, given)],
+                stdin=subprocess.PIPE,
+                pass_fds=[say],
+            )
+        except OSError:
+            self._says.close()
+            raise
+        finally:
+            os.close(say)
         assert self._process.stdin is not None
         os.set_blocking(self._process.stdin.fileno(), False)
 
@@ -220,9 +229,9 @@ class _Child:
 
     def idle(self) -> Iterator[int]:
         """Each time that it says it has nothing to do, how many lines it had heard."""
-        assert self._process.stdout is not None
-        for line in self._process.stdout:
-            yield int(line)
+        with self._says:
+            for line in self._says:
+                yield int(line)
 
     def close(self) -> None:
         """Let it end when it has nothing in hand, or drain."""
