@@ -79,7 +79,11 @@ def do(url: str, *statements: str) -> None:
         ("POINTSMAN_DATABASE_URL", "mysql://u:canary@h/x"),
         ("POINTSMAN_DATABASE_URL", "postgresql://u:canary@h:port/x"),
         ("POINTSMAN_DATABASE_URL", "postgresql://u:canary@h/x?options=-c%20statement_timeout%3D1"),
+        ("POINTSMAN_DATABASE_URL", "postgresql://u:canary%E4@h/x"),
+        ("POINTSMAN_DATABASE_URL", "postgresql://u:canary\udce4@h/x"),
         ("POINTSMAN_REDIS_URL", "http://:canary@h"),
+        ("POINTSMAN_REDIS_URL", "redis://:canary@a..b"),
+        ("POINTSMAN_REDIS_URL", "redis://:canary\udce4@h"),
         ("POINTSMAN_REDIS_URL", "sentinel://:canary@h"),
     ],
 )
@@ -94,6 +98,17 @@ def test_a_url_that_cannot_be_used_names_its_variable(
     assert code == CONFIG
     assert variable in said
     assert "canary" not in said
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_options_that_postgresql_refuses_are_not_waited_for(
+    tmp_path: Path, server: EmbeddedPostgres, command: str
+) -> None:
+    url = f"{server.url_of('postgres')}?options=-c%20nonsense%3D1"
+    code, said = start(tmp_path, {"POINTSMAN_DATABASE_URL": url, "POINTSMAN_REDIS_URL": AWAY}, command)
+    assert code == CONFIG
+    assert "POINTSMAN_DATABASE_URL" in said
+    assert "nonsense" in said
 
 
 @pytest.mark.parametrize("command", ["run", "migrate"])
@@ -148,7 +163,7 @@ def test_a_database_that_is_not_utf8_is_refused(
         code, said = start(tmp_path, urls, command)
         assert code == CONFIG
         assert encoding in said
-        assert f"CREATE DATABASE {name} OWNER pointsman ENCODING 'UTF8' TEMPLATE template0;" in said
+        assert f"CREATE DATABASE {name}_utf8 OWNER pointsman ENCODING 'UTF8'" in said
 
 
 @pytest.mark.parametrize("command", ["run", "migrate"])
