@@ -154,7 +154,11 @@ class Face:
 def _serve(endpoint: Endpoint, **ids: UUID) -> Response:
     """Answer the current request."""
     shop = cast(Workshop, current_app.extensions[EXTENSION])
-    with shop.open(request.environ.get(environ.PATIENCE), one_moment=endpoint.method == "GET") as work:
+    file = request.environ.get(environ.FILE)
+    more = {} if file is None else {"hold": file.take}
+    with shop.open(
+        request.environ.get(environ.PATIENCE), one_moment=endpoint.method == "GET", **more
+    ) as work:
         asked = _asked_by()
         is_anonymous = endpoint.policy.is_anonymous
         work.actor = actors.nobody(asked) if is_anonymous else actors.identify(work.session, asked)
