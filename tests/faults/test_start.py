@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import pwd
+import re
+import socket
 import subprocess
 import sys
 import tempfile
@@ -221,6 +223,31 @@ def test_cluster_mode_of_redis_is_refused(tmp_path: Path, server: EmbeddedPostgr
             assert "cluster mode" in said
     finally:
         cluster.stop(process)
+
+
+def test_an_api_process_on_a_free_port_says_which_and_looks_after_it(tmp_path: Path) -> None:
+    """Fails when slow heads are looked for on port 0: this one is cut after ten seconds."""
+    log = tmp_path / "log"
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("POINTSMAN_")}
+    environment |= {
+        "POINTSMAN_PORT": "0",
+        "POINTSMAN_DATABASE_URL": "postgresql://u@127.0.0.1:1/x",
+        "POINTSMAN_REDIS_URL": AWAY,
+        "POINTSMAN_SECRET_KEYS": new_key(),
+        "POINTSMAN_LOG_FORMAT": "json",
+    }
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, *COMMANDS["api"]], cwd=ROOT, env=environment, stdout=output, stderr=output
+        )
+    try:
+        found = eventually(lambda: re.search(r"http://127\.0\.0\.1:(\d+)", log.read_text()), 20, "its URL")
+        with socket.create_connection(("127.0.0.1", int(found[1])), timeout=20) as client:
+            client.sendall(b"GET /healthz HTTP/1.1\r\n")
+            assert client.recv(1) == b""
+    finally:
+        process.terminate()
+        assert process.wait(15) == 0
 
 
 def test_without_redis_everything_starts_and_says_so(tmp_path: Path) -> None:
