@@ -8,7 +8,8 @@ Invariants:
 - Only what was accepted on the port of the API is touched, through a duplicate of its descriptor,
   and looked at once more before: the server may have closed it meanwhile, and its number may be
   another's.
-- A connection whose client has a request in hand is never ended here, nor one that is idle.
+- A connection whose client has a request in hand is ended only if it takes nothing of the answer.
+  One that is idle is never ended here.
 - Where the kernel does not tell (another system than Linux, or one that imitates it), nobody is
   ended and newcomers are not kept out.
 """
@@ -39,13 +40,18 @@ LOOK_SECONDS = 2.0
 # Since the last look. What is known from before it counts no more.
 LATE_SECONDS = 2 * LOOK_SECONDS
 
+# In which a client takes something of what it is being sent, or it ends.
+STALL_SECONDS = 60.0
+STALL_LOOK_SECONDS = 10.0
+
 # So many descriptors are looked at in one go: a millisecond of the loop.
 CHUNK = 200
 
-# From <linux/tcp.h>: state, ms since data was last sent and received, bytes received, segments of
-# data sent.
-TCP_INFO = struct.Struct("=B43xI4xI72xQ20xI")
+# From <linux/tcp.h>: state, ms since data was last sent and received, bytes acknowledged and
+# received, bytes not sent yet, segments of data sent.
+TCP_INFO = struct.Struct("=B43xI4xI64xQQ8xI8xI")
 ESTABLISHED = 1
+HALF_CLOSED = 8
 LISTENING = 10
 
 # From <linux/filter.h>: a program that drops segments with SYN and without ACK, as in tcpdump's
@@ -70,7 +76,9 @@ class Seen(NamedTuple):
     state: int
     sent_ms: int
     received_ms: int
+    bytes_taken: int
     bytes_received: int
+    bytes_waiting: int
     data_segments_sent: int
 
     @property
@@ -79,6 +87,11 @@ class Seen(NamedTuple):
         if self.state != ESTABLISHED or not self.bytes_received:
             return False
         return not self.data_segments_sent or self.received_ms < self.sent_ms
+
+    @property
+    def is_awaited(self) -> bool:
+        """Whether its client has yet to make room for something."""
+        return self.state in (ESTABLISHED, HALF_CLOSED) and self.bytes_waiting > 0
 
 
 class SlowHeads:
@@ -136,6 +149,56 @@ class SlowHeads:
             return
         connection.shutdown(socket.SHUT_RDWR)
         metrics.heads_cut.inc()
+
+
+class StalledReaders:
+    """Ends connections whose clients take nothing of what they are being sent, for so long.
+
+    However slowly somebody reads, something is taken.
+    """
+
+    def __init__(self, port: int, seconds: float = STALL_SECONDS) -> None:
+        self._port = port
+        self._seconds = seconds
+        self._since: dict[Client, tuple[int, float]] = {}  # bytes taken, and since when no more
+
+    async def watch(self) -> None:
+        """Look again and again, where the kernel tells."""
+        while True:
+            await asyncio.sleep(STALL_LOOK_SECONDS)
+            if sys.platform == "linux":
+                await self.look()
+
+    async def look(self) -> int:
+        """End those that have taken nothing for so long.
+
+        How many others have not yet taken all that they are being sent.
+        """
+        since: dict[Client, tuple[int, float]] = {}
+        for number, descriptor in enumerate(_descriptors()):
+            if number % CHUNK == CHUNK - 1:
+                await asyncio.sleep(0)
+            seen = _seen(descriptor)
+            if seen is None or not seen.is_awaited:
+                continue
+            with _accepted(descriptor, self._port) as connection, suppress(OSError):
+                seen = None if connection is None else _seen(connection.fileno())
+                if connection is not None and seen is not None and seen.is_awaited:
+                    self._judge(connection, seen, since)
+        self._since = since
+        return len(since)
+
+    def _judge(self, connection: socket.socket, seen: Seen, since: dict[Client, tuple[int, float]]) -> None:
+        host, port, *_ = connection.getpeername()
+        client, now = (host, str(port)), time.monotonic()
+        taken, began = self._since.get(client, (-1, now))
+        if taken != seen.bytes_taken:
+            began = now
+        if now - began < self._seconds or taken < 0:
+            since[client] = seen.bytes_taken, began
+            return
+        connection.shutdown(socket.SHUT_RDWR)
+        metrics.readers_cut.inc()
 
 
 def is_anybody_connected(port: int) -> bool:

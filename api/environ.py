@@ -21,6 +21,9 @@ AWAITED = "pointsman.awaited"
 PATIENCE = "pointsman.patience"
 """Whether the caller still waits (api/patience.py). Not there where the view waits for nothing."""
 
+FILE = "pointsman.file"
+"""The share of the budget for files that the answer may take (api/held.py)."""
+
 BODY = "pointsman.body"
 """The request's body, whole, as in `wsgi.input`."""
 

@@ -1,7 +1,8 @@
 """How an API process leaves, so that its clients notice nothing.
 
     told to stop ─▶ answers end their connections ─▶ newcomers are kept out ─▶ what is in hand is
-    answered ─▶ idle connections end, the port closes ─▶ what is still in hand gets a last time
+    answered ─▶ who takes nothing of an answer is let go ─▶ idle connections end, the port closes ─▶
+    what is still in hand gets a last time
 
 Invariant: as long as a connection can be opened, what comes over it is answered. A client that
 calls on a connection just as that ends cannot be helped: one that calls at least once in
@@ -11,10 +12,11 @@ LEAVE_SECONDS is told before.
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 from collections.abc import Callable, Sized
 
-from api.connections import is_anybody_connected, keep_newcomers_out
+from api.connections import StalledReaders, is_anybody_connected, keep_newcomers_out
 
 # In which clients are told to come back elsewhere. Over sooner if nobody is connected.
 LEAVE_SECONDS = 3.0
@@ -25,11 +27,14 @@ HANDSHAKE_SECONDS = 0.2
 # In which most of what is in hand is answered, before idle connections end.
 QUIET_SECONDS = 1.0
 
+# In which a client takes something of its answer, even a slow one. Only waited for if there is one.
+READ_SECONDS = 1.0
+
 # For what is in hand even then.
 STOP_SECONDS = 5.0
 
 # After which a process has left, if nothing else holds it up.
-LEFT_SECONDS = LEAVE_SECONDS + HANDSHAKE_SECONDS + QUIET_SECONDS + STOP_SECONDS
+LEFT_SECONDS = LEAVE_SECONDS + HANDSHAKE_SECONDS + QUIET_SECONDS + READ_SECONDS + STOP_SECONDS
 POLL_SECONDS = 0.1
 
 
@@ -45,6 +50,18 @@ async def answer_the_last(port: int, in_hand: Sized) -> None:
     keep_newcomers_out(port)
     await asyncio.sleep(HANDSHAKE_SECONDS)
     await _until(lambda: not in_hand, QUIET_SECONDS)
+
+
+async def let_stalled_go(port: int) -> None:
+    """End connections whose clients take nothing of their answers: they would use up the last
+    time.
+    """
+    if sys.platform != "linux":
+        return
+    readers = StalledReaders(port, READ_SECONDS)
+    if await readers.look():
+        await asyncio.sleep(READ_SECONDS)
+        await readers.look()
 
 
 async def _until(condition: Callable[[], bool], seconds: float) -> None:

@@ -5,7 +5,9 @@ Invariants:
 - A request's body is read off the wire here, asynchronously, under a deadline (408) and a cap (413,
   with Content-Length or without), so that a slow or endless client holds no thread.
 - A body that did not come whole is never handled (400).
-- One budget of bytes holds for all bodies, from the first byte to the answer; beyond it: 503.
+- One budget of bytes holds for all bodies, from the first byte to the answer, and another for the
+  files that are given out; beyond it: 503. An answer of more than a chunk is sent as its client
+  takes it.
 - The view of a trigger URL runs here, on the loop, since it waits for nothing. What follows is a
   coroutine with a deadline of its own, awaited here (api/awaited.py).
 - Everything else runs Flask in a bounded pool of threads, beyond whose queue the answer is 503 at
@@ -19,6 +21,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
+import socket
 import sys
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, MutableMapping
 from typing import Any
@@ -35,9 +38,10 @@ from granian.server.embed import Server
 from api import environ as keys
 from api.app import make_app
 from api.awaited import Answer
-from api.connections import Client, SlowHeads
+from api.connections import Client, SlowHeads, StalledReaders
 from api.deadlines import Deadlines
-from api.leaving import STOP_SECONDS, answer_the_last, let_clients_go
+from api.held import Budget, Share
+from api.leaving import STOP_SECONDS, answer_the_last, let_clients_go, let_stalled_go
 from api.patience import Patience, outcome_unknown
 from api.problems import of_error, translate
 from api.services import Services, make_services
@@ -53,6 +57,13 @@ MANAGEMENT_PREFIX = "/api/"
 
 # Of bodies, from their first byte to their answer. What a few slow clients send is far below.
 MAX_HELD_BYTES = 256 * 1024 * 1024
+
+# Of recorded bodies and stored values, until their clients have taken them. Who takes them slowly
+# keeps nobody from calling.
+MAX_FILE_BYTES = 128 * 1024 * 1024
+
+# Of an answer, handed on at once.
+CHUNK_BYTES = 64 * 1024
 
 # Requests that a thread of Flask's has or that wait for one.
 MAX_FLASK_CALLS = 2_000
@@ -79,7 +90,8 @@ class Shell:
         self._app = app
         self._settings = settings
         self._threads = Threads("flask", settings.api_threads, MAX_FLASK_CALLS)
-        self._held_bytes = 0
+        self._bodies = Budget("bodies", MAX_HELD_BYTES)
+        self._files = Budget("files", MAX_FILE_BYTES)
         self._reading = Deadlines(settings.body_timeout_seconds)
         self.in_hand: set[Client] = set()
         self.is_leaving = False
@@ -88,35 +100,42 @@ class Shell:
         """Answer one request (ASGI 3)."""
         if scope["type"] != "http":
             return
-        client, request_id, is_last, body = scope["client"], uuid4().hex, False, b""
+        client, body, file = scope["client"], Share(self._bodies), Share(self._files)
         self.in_hand.add(client)
         try:
-            body = await self._body_of(scope, receive)
-            status, headers, answer = await self._answer(scope, body, request_id)
-        except Exception as error:  # noqa: BLE001 - none is swallowed: each becomes an answer
-            status, headers, answer = of_error(translate(error, scope["path"]), request_id)
-            is_last = isinstance(error, (TooLarge, TooSlow, Incomplete))
-            _forget_frames(error)
+            status, headers, answer = await self._handle(scope, receive, body, file)
+            body.free()
+            if scope["method"] == "HEAD":
+                answer = b""
+            await _send(send, status, headers, answer)
         finally:
             self.in_hand.discard(client)
-            self._held_bytes -= len(body)
-        if is_last or self.is_leaving:
-            headers.append(("connection", "close"))
-        if scope["method"] == "HEAD":
-            answer = b""
-        encoded = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers]
-        await send({"type": "http.response.start", "status": status, "headers": encoded})
-        await send({"type": "http.response.body", "body": answer})
+            body.free()
+            file.free()
 
-    async def _body_of(self, scope: Scope, receive: Receive) -> bytes:
+    async def _handle(self, scope: Scope, receive: Receive, held: Share, file: Share) -> Answer:
+        """The answer, whatever happens. held: for the body; file: for one that is given out."""
+        request_id, is_read = uuid4().hex, False
         try:
-            return await self._read_body(scope, receive)
+            body = await self._body_of(scope, receive, held)
+            is_read = True
+            status, headers, answer = await self._answer(scope, body, request_id, file)
+        except Exception as error:  # noqa: BLE001 - none is swallowed: each becomes an answer
+            status, headers, answer = of_error(translate(error, scope["path"]), request_id)
+            _forget_frames(error)
+        if not is_read or self.is_leaving:  # the rest of the body would be taken for a request
+            headers.append(("connection", "close"))
+        return status, headers, answer
+
+    async def _body_of(self, scope: Scope, receive: Receive, held: Share) -> bytes:
+        try:
+            return await self._read_body(scope, receive, held)
         except PointsmanError as error:
             if scope["path"].startswith(TRIGGER_PREFIXES) and scope["method"] not in LOOKS:
                 metrics.triggers_refused.labels(error.code).inc()
             raise
 
-    async def _read_body(self, scope: Scope, receive: Receive) -> bytes:
+    async def _read_body(self, scope: Scope, receive: Receive, held: Share) -> bytes:
         limit = self._settings.max_body_bytes
         headers = {name: value for name, value in scope["headers"] if name in BODY_HEADERS}
         declared = headers.get(b"content-length", b"")
@@ -126,7 +145,6 @@ class Shell:
             return b""
         chunks: list[bytes] = []
         size = 0
-        is_whole = False
         try:
             async with self._reading.limit():
                 more = True
@@ -136,28 +154,23 @@ class Shell:
                         raise Incomplete("The connection ended before the whole body had come.")
                     chunk = message.get("body", b"")
                     size += len(chunk)
-                    self._held_bytes += len(chunk)
                     if size > limit:
                         raise TooLarge(f"The body has more than {limit} bytes.")
-                    if self._held_bytes > MAX_HELD_BYTES:
-                        raise Unavailable("Too many bodies are in this process.")
+                    held.take(len(chunk))
                     chunks.append(chunk)
                     more = message.get("more_body", False)
             if declared.isdigit() and size < int(declared):
                 raise Incomplete(f"{size} of {int(declared)} bytes had come when the body ended.")
-            is_whole = True
             return b"".join(chunks)
         except TimeoutError:
             raise TooSlow(
                 f"The body did not arrive within {self._settings.body_timeout_seconds:g} seconds."
             ) from None
-        finally:
-            if not is_whole:
-                self._held_bytes -= size
 
-    async def _answer(self, scope: Scope, body: bytes, request_id: str) -> Answer:
+    async def _answer(self, scope: Scope, body: bytes, request_id: str, file: Share) -> Answer:
         coroutines: list[Coroutine[Any, Any, Answer]] = []
         environ = keys.environ_of(scope, body, request_id, coroutines)
+        environ[keys.FILE] = file
         # the views of trigger URLs only read the request; what they wait for is awaited
         is_trigger = scope["path"].startswith(TRIGGER_PREFIXES)
         answer = self._run_flask(environ) if is_trigger else await self._in_thread(environ, scope["path"])
@@ -201,6 +214,17 @@ class Shell:
         self._threads.stop()
 
 
+async def _send(send: Send, status: int, headers: list[tuple[str, str]], answer: bytes) -> None:
+    """Send an answer. A long one goes in chunks, each when the one before is on its way."""
+    encoded = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers]
+    await send({"type": "http.response.start", "status": status, "headers": encoded})
+    for start in range(CHUNK_BYTES, len(answer), CHUNK_BYTES):
+        chunk = answer[start - CHUNK_BYTES : start]
+        await send({"type": "http.response.body", "body": chunk, "more_body": True})
+    last = (len(answer) - 1) // CHUNK_BYTES * CHUNK_BYTES if answer else 0
+    await send({"type": "http.response.body", "body": answer[last:]})
+
+
 def _forget_frames(error: BaseException | None) -> None:
     """Let an error go of the frames that it came through: they hold bodies, and often the error.
 
@@ -238,10 +262,11 @@ async def serve(settings: Settings, services: Services) -> None:
     waiting = asyncio.create_task(stopping.wait())
     watching = asyncio.create_task(_dead_thread(services))
     heads = asyncio.create_task(SlowHeads(settings.port, shell.in_hand).watch())
+    readers = asyncio.create_task(StalledReaders(settings.port).watch())
     log.info("api_listens", url=settings.base_url)
-    await asyncio.wait({serving, waiting, watching, heads}, return_when=asyncio.FIRST_COMPLETED)
+    await asyncio.wait({serving, waiting, watching, heads, readers}, return_when=asyncio.FIRST_COMPLETED)
     dead = watching.result() if watching.done() else None
-    for task in (waiting, watching, heads):
+    for task in (waiting, watching, heads, readers):
         task.cancel()
     await _leave(server, serving, shell, services)
     await asyncio.to_thread(services.stop)
@@ -250,7 +275,7 @@ async def serve(settings: Settings, services: Services) -> None:
     if dead is not None:
         log.critical("thread_died", thread=dead)
         sys.exit(EX_SOFTWARE)
-    for task in (serving, heads):
+    for task in (serving, heads, readers):
         if task.done() and not task.cancelled():
             task.result()
 
@@ -265,6 +290,7 @@ async def _leave(server: Server, serving: asyncio.Task[None], shell: Shell, serv
     await asyncio.to_thread(services.ingress.outcomes.stop)
     if not serving.done():
         await answer_the_last(port, shell.in_hand)
+        await let_stalled_go(port)
         server.stop()
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(serving, STOP_SECONDS)
@@ -278,10 +304,19 @@ async def _dead_thread(services: Services) -> str:
     return dead
 
 
+def with_port(settings: Settings) -> Settings:
+    """The settings with a free port in place of 0: what is handed out and watched names it."""
+    if settings.port:
+        return settings
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    with socket.create_server((settings.host, 0), family=family) as drawn:
+        return settings.model_copy(update={"port": drawn.getsockname()[1]})
+
+
 def main() -> None:
     """Run one API process: `python -m api.server`."""
-    settings, services = begin(make_services)
-    uvloop.run(serve(settings, services))
+    _, services = begin(lambda settings: make_services(with_port(settings)))
+    uvloop.run(serve(services.settings, services))
 
 
 if __name__ == "__main__":

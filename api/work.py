@@ -38,6 +38,9 @@ Row = TypeVar("Row", bound=Base)
 Tell = Callable[[Iterable[UUID]], None]
 """Takes the ids of triggers."""
 
+Hold = Callable[[int], None]
+"""Takes a number of bytes."""
+
 
 @dataclass(frozen=True, slots=True)
 class Actor:
@@ -61,13 +64,21 @@ SHELL = Actor("shell")
 """Whoever may start Pointsman or run its commands on this machine."""
 
 
+def _unlimited(_size: int) -> None:
+    """Where no process is to be kept small."""
+
+
 @dataclass(slots=True)
 class Work:
-    """One call's work."""
+    """One call's work.
+
+    hold: asked before many bytes are read; raises Unavailable when the process holds too many.
+    """
 
     shop: Workshop
     session: Session
     actor: Actor = SHELL
+    hold: Hold = _unlimited
     _followers: list[Callable[[], None]] = field(default_factory=list)
 
     @property
@@ -174,7 +185,12 @@ class Workshop:
 
     @contextmanager
     def open(
-        self, patience: Patience | None = None, actor: Actor = SHELL, *, one_moment: bool = False
+        self,
+        patience: Patience | None = None,
+        actor: Actor = SHELL,
+        *,
+        one_moment: bool = False,
+        hold: Hold = _unlimited,
     ) -> Iterator[Work]:
         """A unit of work that commits at the end of the block and rolls back on any error.
 
@@ -185,7 +201,7 @@ class Workshop:
         with Session(self._database) as session:
             if one_moment:
                 session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
-            work = Work(self, session, actor)
+            work = Work(self, session, actor, hold)
             yield work
             session.flush()
             if patience is not None:

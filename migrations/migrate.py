@@ -16,7 +16,7 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
-from shared.errors import Unavailable
+from shared.errors import ConfigError, Unavailable
 from shared.postgres.connections import connect, open_unbounded
 from shared.postgres.fitness import explained
 from shared.postgres.partitions import ensure_partitions, missing_partitions
@@ -28,13 +28,28 @@ PARTITION_WAIT_SECONDS = 30.0
 def upgrade(database_url: str, secret_keys: str | None = None) -> None:
     """Run the migrations that are missing, then make the partitions that are.
 
-    secret_keys: as in POINTSMAN_SECRET_KEYS. ConfigError if rows are to be sealed without them.
-    Unavailable if another process migrates for minutes, or if a partition cannot be attached;
-    ServerRefuses if the role lacks a right.
+    secret_keys: as in POINTSMAN_SECRET_KEYS. ConfigError if rows are to be sealed without them, or
+    if a newer version has migrated the database. Unavailable if another process migrates for
+    minutes, or if a partition cannot be attached. ServerRefuses if the role lacks a right.
     """
     with explained(database_url):
+        _refuse_unknown(database_url)
         command.upgrade(_config(database_url, secret_keys), "head")
         _make_partitions(database_url)
+
+
+def _refuse_unknown(database_url: str) -> None:
+    """Raise ConfigError for a database that a newer version has migrated, or another program."""
+    scripts = ScriptDirectory.from_config(_config(database_url))
+    known = {script.revision for script in scripts.walk_revisions()}
+    with open_unbounded(database_url, "migrate").connect() as connection:
+        heads = MigrationContext.configure(connection).get_current_heads()
+    if len(heads) > 1 or not known.issuperset(heads):
+        raise ConfigError(
+            f"The database is at revision {', '.join(sorted(heads))}."
+            f" This Pointsman knows revisions up to {scripts.get_current_head()}.",
+            hint="Run the newer version that migrated it, or use a database of its own.",
+        )
 
 
 def current_and_head(database_url: str) -> tuple[str | None, str | None]:

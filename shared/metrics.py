@@ -14,6 +14,9 @@ log = structlog.get_logger("metrics")
 triggers_accepted = Counter("pointsman_triggers_accepted_total", "Triggers committed and answered with 2xx")
 triggers_refused = Counter("pointsman_triggers_refused_total", "Calls of trigger URLs refused", ["code"])
 heads_cut = Counter("pointsman_heads_cut_total", "Connections ended because a request's head took too long")
+readers_cut = Counter(
+    "pointsman_readers_cut_total", "Connections ended because their client took nothing of an answer"
+)
 record_seconds = Histogram(
     "pointsman_record_seconds",
     "Time that the commit of one batch of triggers took",

@@ -38,6 +38,7 @@ from api.resources.kept_answers import KeyedCall
 from api.resources.shapes import Shown
 from api.work import Work, Workshop
 from shared.errors import Invalid
+from shared.json_text import first_changed
 
 PREFIX = "/api/v1"
 EXTENSION = "pointsman.workshop"
@@ -154,7 +155,11 @@ class Face:
 def _serve(endpoint: Endpoint, **ids: UUID) -> Response:
     """Answer the current request."""
     shop = cast(Workshop, current_app.extensions[EXTENSION])
-    with shop.open(request.environ.get(environ.PATIENCE), one_moment=endpoint.method == "GET") as work:
+    file = request.environ.get(environ.FILE)
+    more = {} if file is None else {"hold": file.take}
+    with shop.open(
+        request.environ.get(environ.PATIENCE), one_moment=endpoint.method == "GET", **more
+    ) as work:
         asked = _asked_by()
         is_anonymous = endpoint.policy.is_anonymous
         work.actor = actors.nobody(asked) if is_anonymous else actors.identify(work.session, asked)
@@ -226,6 +231,11 @@ def _json_body() -> Any:
     if not request.is_json:
         raise Invalid("The body is not JSON.", hint="Send it with «Content-Type: application/json».")
     try:
-        return orjson.loads(request.get_data())
+        body = orjson.loads(request.get_data())
     except orjson.JSONDecodeError as error:
         raise Invalid(f"The body is not JSON: {error}.", hint="Fix the body.") from None
+    if changed := first_changed(request.get_data()):
+        raise Invalid(
+            f"The body has a number that does not come back as it was: {changed}.", hint="Send it as text."
+        )
+    return body

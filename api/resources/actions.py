@@ -40,19 +40,19 @@ MAX_ORDER = 1_000_000
 
 # Of a config.
 MAX_DEPTH = 32
-FIRST_NUMBER_TOO_LARGE = 2**63
+NUMBERS = range(-(2**63), 2**63)
 
 
 def _storable(value: Any, depth: int = 0) -> Any:
     """Refuse what PostgreSQL's jsonb cannot hold, or would not give back as it came, anywhere
-    inside.
+    inside. (A number that was changed as it was read is refused by `face.py`.)
     """
     if depth > MAX_DEPTH:
         raise ValueError(f"it is nested more than {MAX_DEPTH} deep")
     match value:
         case str() if "\x00" in value:
             raise ValueError("a NUL character cannot be stored")
-        case int() | float() if abs(value) >= FIRST_NUMBER_TOO_LARGE:
+        case int() | float() if not NUMBERS.start <= value < NUMBERS.stop:
             raise ValueError("a number of more than 64 bits does not come back as it was; send it as text")
         case list():
             for item in value:

@@ -4,7 +4,8 @@ Invariants:
 
 - Nothing is read as JSON and written again: numbers, double keys and spaces stay what they were,
   and however deep it is nested, it can be shown.
-- What is shown is bounded. What is given as a file is the bytes that came.
+- What is shown is bounded. What is given as a file is the bytes that came, and the process is
+  asked first whether it may hold them.
 """
 
 from __future__ import annotations
@@ -15,11 +16,16 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from sqlalchemy import LargeBinary, func
+from sqlalchemy import LargeBinary, func, select
+
+from api.work import Work
 
 Encoding = Literal["text", "base64"]
 
 MAX_SHOWN_BYTES = 64 * 1024
+
+# Read in one statement, which has a few seconds. The driver gets it as text twice as long.
+SLICE_BYTES = 4 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +38,17 @@ class Content:
 def beginning(column: Any) -> Any:
     """Of a column of bytes, what can be shown: PostgreSQL sends no more."""
     return func.substr(column, 1, MAX_SHOWN_BYTES, type_=LargeBinary)
+
+
+def whole(work: Work, column: Any, row: Any, size: int) -> Content:
+    """All of a column of bytes, slice by slice. row: the condition that names it.
+
+    Raises Unavailable when the process holds too many such bytes.
+    """
+    work.hold(size)
+    starts = range(1, size + 1, SLICE_BYTES)
+    slices = [func.substr(column, start, SLICE_BYTES, type_=LargeBinary) for start in starts]
+    return Content(b"".join(work.session.scalars(select(one).where(row)).one() for one in slices))
 
 
 def shown(beginning: bytes, size: int, *, is_coded: bool = False) -> tuple[Encoding, str, bool]:

@@ -14,7 +14,7 @@ from sqlalchemy import Row, Select, func, select
 from sqlalchemy.orm import Session
 
 from api.resources import callbacks
-from api.resources.content import Content, Encoding, beginning, shown
+from api.resources.content import Content, Encoding, beginning, shown, whole
 from api.resources.history import callback_lives, not_deleted
 from api.resources.paging import Source, Statement, only, walk
 from api.resources.shapes import EXAMPLE_ID, EXAMPLE_OTHER_ID, EXAMPLE_TIME, Page, PageQuery, Shown, example
@@ -83,8 +83,9 @@ def find(work: Work, owner: UUID, item_id: UUID) -> ShownStoredItem:
 
 
 def content(work: Work, owner: UUID, item_id: UUID) -> Content:
-    """The value as it was stored; raises NotFound."""
-    return Content(_own(work.session, owner, item_id, StoredItem.content).content)
+    """The value as it was stored; raises NotFound, and Unavailable as whole() does."""
+    size = _own(work.session, owner, item_id).bytes
+    return whole(work, StoredItem.content, StoredItem.id == item_id, size)
 
 
 def page(work: Work, owner: UUID, query: StoredItemQuery) -> StoredItemPage:
@@ -98,9 +99,11 @@ def page(work: Work, owner: UUID, query: StoredItemQuery) -> StoredItemPage:
     return StoredItemPage(items=items, next_cursor=keys.next_cursor, partial=keys.is_partial)
 
 
-def _own(session: Session, owner: UUID, item_id: UUID, column: Any) -> Row[Any]:
-    """The owner's item with this id, and one column more; raises NotFound."""
-    statement = _select(owner, column).where(StoredItem.id == item_id, callback_lives(StoredItem.callback_id))
+def _own(session: Session, owner: UUID, item_id: UUID, *columns: Any) -> Row[Any]:
+    """The owner's item with this id, and more columns; raises NotFound."""
+    statement = _select(owner, *columns).where(
+        StoredItem.id == item_id, callback_lives(StoredItem.callback_id)
+    )
     found = session.execute(statement).one_or_none()
     if found is None:
         raise NotFound("You have no such stored item.")

@@ -15,7 +15,7 @@ from sqlalchemy import Row, Select, and_, case, func, select
 from sqlalchemy.orm import Session
 
 from api.resources import callbacks, executions
-from api.resources.content import Content, Encoding, beginning, is_coded, shown
+from api.resources.content import Content, Encoding, beginning, is_coded, shown, whole
 from api.resources.history import Past, Status, callback_lives
 from api.resources.paging import walk
 from api.resources.shapes import EXAMPLE_ID, EXAMPLE_OTHER_ID, EXAMPLE_TIME, Page, PageQuery, Shown, example
@@ -138,9 +138,11 @@ def find(work: Work, owner: UUID, trigger_id: UUID) -> TriggerDetail:
 
 
 def body(work: Work, owner: UUID, trigger_id: UUID) -> Content:
-    """The body as it came; raises NotFound."""
+    """The body as it came; raises NotFound, and Unavailable as whole() does."""
     own(work.session, owner, trigger_id)
-    return Content(work.session.scalars(select(Trigger.body).where(Trigger.id == trigger_id)).one())
+    row = Trigger.id == trigger_id
+    size = work.session.scalars(select(func.octet_length(Trigger.body)).where(row)).one()
+    return whole(work, Trigger.body, row, size)
 
 
 def page(work: Work, owner: UUID, query: TriggerQuery) -> TriggerPage:

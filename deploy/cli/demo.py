@@ -47,24 +47,18 @@ def demo(times: int, wait_seconds: float) -> None:
         base_url=running["url"], headers=headers, timeout=REQUEST_SECONDS, trust_env=False
     ) as client:
         for number in range(1, times + 1):
-            _fire_and_watch(client, console, known["triggerUrl"], number, wait_seconds)
+            fire_and_watch(client, console, known["triggerUrl"], number, wait_seconds)
 
 
-def _fire_and_watch(
+def fire_and_watch(
     client: httpx.Client, console: Console, trigger_url: str, number: int, wait_seconds: float
 ) -> None:
+    """One trigger, from the call to its end. Raises StartupError when that is not to be seen."""
     started = time.monotonic()
-    try:
-        answer = client.post(trigger_url, json={"order": number, "at": time.time()})
-    except httpx.TransportError as error:
-        raise StartupError(
-            f"The API does not answer ({type(error).__name__}).", hint="Is `make run` still running?"
-        ) from None
+    answer = _ask(client, "POST", trigger_url, json={"order": number, "at": time.time()})
     took_ms = (time.monotonic() - started) * 1000
     console.print(f"POST {trigger_url} → [bold]{answer.status_code}[/] in {took_ms:.0f} ms")
-    if answer.status_code != 202:
-        raise StartupError(f"The trigger was not accepted: {answer.text}", hint="The detail above says why.")
-    trigger_id = answer.json()["triggerId"]
+    trigger_id = _told(answer, 202)["triggerId"]
     with Live(console=console, refresh_per_second=20) as live:
         trigger = _watch(client, live, trigger_id, started, started + wait_seconds)
     if trigger["status"] not in ENDED:
@@ -78,11 +72,34 @@ def _watch(
     client: httpx.Client, live: Live, trigger_id: str, started: float, deadline: float
 ) -> dict[str, Any]:
     while True:
-        trigger: dict[str, Any] = client.get(f"/api/v1/triggers/{trigger_id}").raise_for_status().json()
+        trigger = _told(_ask(client, "GET", f"/api/v1/triggers/{trigger_id}"), 200)
         live.update(table_of(trigger, time.monotonic() - started))
         if trigger["status"] in ENDED or time.monotonic() > deadline:
             return trigger
         time.sleep(POLL_SECONDS)
+
+
+def _ask(client: httpx.Client, method: str, url: str, **what: Any) -> httpx.Response:
+    try:
+        return client.request(method, url, **what)
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        raise StartupError(
+            f"The API does not answer ({type(error).__name__}).", hint="Is `make run` still running?"
+        ) from None
+
+
+def _told(answer: httpx.Response, wanted: int) -> dict[str, Any]:
+    """The answer's JSON, if it has the wanted status; StartupError with what it says if not."""
+    try:
+        said: dict[str, Any] = answer.json()
+    except ValueError:
+        said = {"detail": "It is no JSON."}
+    if answer.status_code != wanted or "detail" in said:
+        raise StartupError(
+            f"The API answered {answer.status_code}: {said.get('detail', answer.text)}",
+            hint=said.get("hint", "The lines in the other terminal say why."),
+        )
+    return said
 
 
 def table_of(trigger: dict[str, Any], seconds: float) -> Table:

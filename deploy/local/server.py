@@ -22,6 +22,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, ClassVar
 
+from deploy.local.folders import usable
 from deploy.local.ports import free_port
 from deploy.local.process import ENVIRONMENT, Identity, choose_identity
 from shared.errors import StartupError
@@ -102,12 +103,13 @@ class EmbeddedServer(ABC):
         data.
         """
         self._binaries = self._find_binaries()
-        self._make_folder()
-        self._identity = choose_identity(self._binaries, self.folder.parent)
-        self._identity.adopt(self.folder)
-        with self._locked() as lock:
-            self._password = self._read_password()
-            self._initialise(lock)
+        with usable(self.folder):
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._identity = choose_identity(self._binaries, self.folder.parent)
+            self._identity.adopt(self.folder)
+            with self._locked() as lock:
+                self._password = self._read_password()
+                self._initialise(lock)
         self._port = self._port or free_port()
 
     def spawn(self, output: int | IO[bytes] | None = None) -> subprocess.Popen[bytes]:
@@ -118,8 +120,9 @@ class EmbeddedServer(ABC):
         cannot be run.
         """
         with self._locked() as lock, _readable(self._standard_input()) as standard_input:
-            for leftover in self._leftovers():
-                leftover.unlink(missing_ok=True)
+            with usable(self.folder):
+                for leftover in self._leftovers():
+                    leftover.unlink(missing_ok=True)
             try:
                 return subprocess.Popen(
                     self.command(),
@@ -197,15 +200,6 @@ class EmbeddedServer(ABC):
             )
         return found.absolute()
 
-    def _make_folder(self) -> None:
-        try:
-            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        except OSError as error:
-            raise StartupError(
-                f"{self.folder} cannot be made: {error.strerror}.",
-                hint="Set POINTSMAN_DATA_DIR to a folder that you can write to.",
-            ) from error
-
     def _read_password(self) -> str:
         path = self.folder / "password"
         if not path.exists():
@@ -226,7 +220,8 @@ class EmbeddedServer(ABC):
 
         A child that gets the descriptor keeps it.
         """
-        lock = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+        with usable(self.folder):
+            lock = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
         try:
             if not wait_until(lambda: _try_lock(lock), self.lock_timeout_seconds):
                 raise StartupError(

@@ -11,11 +11,10 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from deploy.local.folders import usable
 from shared.crypto import new_key
 from shared.errors import StartupError
 
@@ -33,9 +32,9 @@ class DataFolder:
         """Make the folder and hold it for this process, which will be found at `url`.
 
         Raises StartupError when another one has it, and leaves everything of that one alone; also
-        when it is another user's.
+        when it cannot be used.
         """
-        with self._ours():
+        with usable(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
             flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
             self._lock = os.open(self.folder / LOCK, flags, 0o600)
@@ -48,23 +47,30 @@ class DataFolder:
                 f"Pointsman runs on {self.folder} already{where}.",
                 hint="Use that one or stop it first, or set POINTSMAN_DATA_DIR to another folder.",
             ) from None
-        os.truncate(self._lock, 0)
-        os.write(self._lock, json.dumps({"pid": os.getpid(), "url": url}).encode())
+        with usable(self.folder):
+            os.truncate(self._lock, 0)
+            os.write(self._lock, json.dumps({"pid": os.getpid(), "url": url}).encode())
         self.remove("run.json")  # of a run that was killed
 
     def secret_keys(self) -> str:
         """The encryption keys, made at the first start."""
         path = self.folder / "secret_keys"
-        with self._ours():
+        with usable(self.folder):
             if not path.exists():
                 self.write("secret_keys", new_key())
-            return path.read_text().strip()
+            keys = path.read_bytes()
+        try:
+            return keys.decode().strip()
+        except UnicodeDecodeError:
+            raise StartupError(
+                f"{path} holds no keys.", hint="Bring back the file from your copy of the data folder."
+            ) from None
 
     def write(self, name: str, content: str | dict[str, Any]) -> None:
         """Replace a file, readable by its owner only."""
         text = content if isinstance(content, str) else json.dumps(content, indent=2)
         fresh = self.folder / f"{name}.new"
-        with self._ours():
+        with usable(self.folder):
             fresh.unlink(missing_ok=True)
             with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
                 file.write(text)
@@ -74,25 +80,17 @@ class DataFolder:
 
     def read(self, name: str) -> dict[str, Any]:
         """A JSON file of ours; an empty dict when there is none."""
+        with usable(self.folder):
+            try:
+                text = (self.folder / name).read_bytes()
+            except FileNotFoundError:
+                return {}
         try:
-            with self._ours():
-                found: dict[str, Any] = json.loads((self.folder / name).read_text())
-        except (FileNotFoundError, ValueError):
+            found: dict[str, Any] = json.loads(text)
+        except ValueError:
             return {}
         return found
 
     def remove(self, name: str) -> None:
-        with self._ours():
+        with usable(self.folder):
             (self.folder / name).unlink(missing_ok=True)
-
-    @contextmanager
-    def _ours(self) -> Iterator[None]:
-        """Say what helps where the folder, or a file in it, is another user's or cannot be one."""
-        try:
-            yield
-        except (PermissionError, NotADirectoryError, FileExistsError) as error:
-            raise StartupError(
-                f"{error.filename or self.folder} cannot be used: {error.strerror}.",
-                hint=f"Run `sudo chown -R {os.geteuid()} {self.folder}`,"
-                " or set POINTSMAN_DATA_DIR to a folder of your own.",
-            ) from error

@@ -39,7 +39,7 @@ def upgrade() -> None:
             # queries queue behind a lock that waits: better fail and repeat than stall the ingress
             op.execute("SET lock_timeout = '3s'")
             op.execute(f"CREATE INDEX {name} ON {table} (user_id, id){where}")
-            op.execute("RESET lock_timeout")
+            op.execute("SET lock_timeout = 0")  # as before; RESET would be what the role says
         _build("ix_stored_items_user_id_id", "stored_items", "")
         op.execute("DROP INDEX CONCURRENTLY IF EXISTS ix_stored_items_user_id")
 

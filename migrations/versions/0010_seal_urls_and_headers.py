@@ -75,8 +75,9 @@ def upgrade() -> None:
         op.execute("SET statement_timeout = '60s'")
         while _seal_callbacks(box) or _seal_actions(box):
             pass  # until nothing is left that can be sealed
-        op.execute("RESET lock_timeout")
-        op.execute("RESET statement_timeout")
+        # as before; RESET would be what the role says
+        op.execute("SET lock_timeout = 0")
+        op.execute("SET statement_timeout = 0")
 
 
 def _box() -> SecretBox:

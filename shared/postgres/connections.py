@@ -27,14 +27,6 @@ from sqlalchemy.orm import Session
 from shared.postgres import sessions, urls
 from shared.postgres.sqlstates import is_lost
 
-DEFAULTS = {
-    "connect_timeout": "3",
-    "keepalives_idle": "30",
-    "keepalives_interval": "10",
-    "keepalives_count": "3",
-    "client_encoding": "UTF8",
-}
-"""libpq's parameters, where the URL says nothing else."""
 WATCH_INTERVAL_SECONDS = 0.2
 DRIVER = "postgresql+psycopg2://"
 USELESS = (psycopg2.OperationalError, psycopg2.InterfaceError, psycopg2.NotSupportedError)
@@ -164,10 +156,15 @@ def connect(
     """Open one connection for a thread that owns it. `call_seconds` bounds each round trip; keys
     come as UUIDs.
 
-    settings: further ones of the session, of `sessions.NAMES`.
+    settings: further ones of the session, of `sessions.NAMES`. Raises OperationalError while
+    PostgreSQL is away.
     """
-    parameters = DEFAULTS | urls.read(url) | {"application_name": f"pointsman {application}"}
-    connection: WatchedConnection = psycopg2.connect(connection_factory=WatchedConnection, **parameters)
+    parameters = urls.parameters(url, application)
+    try:
+        connection: WatchedConnection = psycopg2.connect(connection_factory=WatchedConnection, **parameters)
+    except UnicodeDecodeError as error:
+        # before a login a server speaks in its own encoding, of which the driver knows nothing
+        raise psycopg2.OperationalError(error.object.decode(errors="replace")) from None
     connection.call_seconds = call_seconds
     connection.prepared = set()
     try:

@@ -5,8 +5,8 @@ Invariants:
 - What is wrong is said in a sentence, with the statement that helps, and never as a traceback. No
   password shows.
 - PostgreSQL away is Unavailable, which waiting may fix. What only its operator can give is
-  ServerRefuses. What no waiting fixes is ConfigError: a URL that cannot be right, an encoding
-  other than UTF8, a pooler that mixes sessions.
+  ServerRefuses. What no waiting fixes is ConfigError: a URL that cannot be right, options in it
+  that are refused, an encoding other than UTF8, a pooler that mixes sessions.
 
 The last is found with two connections that ask, several times, which session each of them has. A
 pooler in session mode, or none, never changes the answer of one nor gives both the same.
@@ -52,6 +52,10 @@ _REFUSALS = (
 _WRONG_URL = re.compile(
     r"(^|failed: )(invalid |could not match |sslmode value|root certificate file|certificate present|private key)"
     r"|unsupported startup parameter"
+)
+_WRONG_OPTIONS = re.compile(
+    r"unrecognized configuration parameter|(invalid value|valid range) for parameter|requires a value"
+    r"|parameter \".*\" cannot be |permission denied to set parameter|invalid command-line argument"
 )
 
 
@@ -101,7 +105,7 @@ def _check_server(
     if encoding != "UTF8":
         raise ConfigError(
             f"The database {database} is encoded in {encoding}; Pointsman needs UTF8.",
-            hint=f"Make another: {_make(database, user)}",
+            hint=f"Make another: {_make(f'{database}_utf8', user)}",
         )
     if schema is None:
         raise ServerRefuses(
@@ -140,6 +144,11 @@ def _explain(url: str, error: psycopg2.Error) -> PointsmanError:
             f"The role {user} lacks a right in the database {database}: {reason}.",
             hint=f"GRANT USAGE, CREATE ON SCHEMA public TO {_quoted(user)}; or let it own the database.",
         )
+    if error.pgcode is None and "options" in parameters and _WRONG_OPTIONS.search(reason):
+        return ConfigError(
+            f"{urls.VARIABLE} has options that PostgreSQL refuses: {reason}.",
+            hint="Mend or leave out the options in it, which look like options=-c%20work_mem%3D8MB.",
+        )
     for pattern, hint in _REFUSALS:
         if re.search(pattern, f"{reason} {error.pgcode}"):
             named = {"database": _quoted(database), "user": _quoted(user), "make": _make(database, user)}
@@ -156,7 +165,9 @@ def _reason(error: psycopg2.Error) -> str:
 
 
 def _make(database: str, user: str) -> str:
-    return f"CREATE DATABASE {_quoted(database)} OWNER {_quoted(user)} ENCODING 'UTF8' TEMPLATE template0;"
+    """With the one locale that fits every encoding: that of the server may not fit UTF8."""
+    how = "ENCODING 'UTF8' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0"
+    return f"CREATE DATABASE {_quoted(database)} OWNER {_quoted(user)} {how};"
 
 
 def _quoted(name: str) -> str:

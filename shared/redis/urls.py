@@ -56,6 +56,9 @@ KNOWN = {"db", "ssl_cert_reqs", "ssl_check_hostname", "ssl_password", *FILES}
 OF_SENTINEL = {"master_name", "sentinel_username", "sentinel_password"}
 FALSE = ("false", "0", "no")
 
+_HOST = re.compile(r"[^\x00-\x20\s/?#@\[\]\\,;]+")
+_DATABASE = re.compile(r"\d{1,9}", re.ASCII)
+
 _EXAMPLE = f"{VARIABLE} looks like redis://:password@host:port/0."
 _ENCODE = f"{_EXAMPLE} Special characters in it are percent-encoded: @ is %40, / is %2F, : is %3A."
 
@@ -130,6 +133,16 @@ class RedisServer:
 
 def read(url: str) -> RedisServer:
     """Read a URL; ConfigError for one that cannot be used."""
+    try:
+        url.encode()  # a byte that is no UTF-8 stands in the environment as half a character
+        return _read(url)
+    except UnicodeError:
+        raise ConfigError(
+            f"{VARIABLE} has bytes that are no UTF-8.", hint=f"{_ENCODE} ä is %C3%A4."
+        ) from None
+
+
+def _read(url: str) -> RedisServer:
     parts = _split(url)
     kind = SCHEMES.get(parts[0].scheme)
     if kind is None or any(part.scheme != parts[0].scheme for part in parts):
@@ -181,10 +194,12 @@ def _split(url: str) -> list[SplitResult]:
 def _query(parts: Sequence[SplitResult], more: set[str]) -> dict[str, str]:
     found: dict[str, str] = {}
     for part in parts:
-        found |= dict(parse_qsl(part.query, keep_blank_values=True))
+        found |= dict(parse_qsl(part.query, keep_blank_values=True, errors="strict"))
     found = {("db" if name == "virtual_host" else name): value for name, value in found.items()}
     for name in found:
         if name not in KNOWN | more:
+            if any("@" in part.query for part in parts):  # then it is a piece of a password
+                raise ConfigError(f"{VARIABLE} cannot be read.", hint=_ENCODE)
             shown = name if re.fullmatch(r"\w{1,40}", name) else "one that is no word"
             raise ConfigError(
                 f"{VARIABLE} has a parameter that Pointsman does not take: {shown}.",
@@ -211,17 +226,19 @@ def _tls(query: Mapping[str, str]) -> dict[str, Any]:
 
 def _address(part: SplitResult, default_port: int) -> tuple[str, int]:
     try:
-        host, port = part.hostname, part.port
-    except ValueError:
-        host, port = None, None
-    if not host or "@" in host or (port is None and ":" in part.netloc.rpartition("@")[2].rpartition("]")[2]):
+        host, port = _decoded(part.hostname), part.port
+        is_name = bool(host and _HOST.fullmatch(host) and host.encode("idna"))
+    except ValueError:  # the port is none, or a label of the name is empty or too long
+        host, port, is_name = None, None, False
+    has_empty_port = port is None and ":" in part.netloc.rpartition("@")[2].rpartition("]")[2]
+    if not host or not is_name or has_empty_port or port == 0:
         raise ConfigError(f"The host or port in {VARIABLE} cannot be right.", hint=_ENCODE)
-    return unquote(host), port or default_port
+    return host, port or default_port
 
 
 def _path(part: SplitResult) -> str:
-    path = unquote(part.path)
-    if not path.startswith("/") or path == "/" or part.netloc.rpartition("@")[2]:
+    path = unquote(part.path, errors="strict")
+    if not path.startswith("/") or path == "/" or "\x00" in path or part.netloc.rpartition("@")[2]:
         raise ConfigError(
             f"{VARIABLE} names no socket.", hint="It looks like unix:///run/valkey/valkey.sock?db=0."
         )
@@ -229,7 +246,7 @@ def _path(part: SplitResult) -> str:
 
 
 def _db(text: str) -> int:
-    if not text.isdecimal():
+    if not _DATABASE.fullmatch(text):
         raise ConfigError(f"The number of the database in {VARIABLE} cannot be right.", hint=_ENCODE)
     return int(text)
 
@@ -251,7 +268,7 @@ def _sentinel_login(query: Mapping[str, str]) -> dict[str, str]:
 
 
 def _decoded(text: str | None) -> str | None:
-    return unquote(text) if text else None
+    return unquote(text, errors="strict") if text else None
 
 
 def _host(host: str) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import pwd
+import re
+import socket
 import subprocess
 import sys
 import tempfile
@@ -79,7 +81,11 @@ def do(url: str, *statements: str) -> None:
         ("POINTSMAN_DATABASE_URL", "mysql://u:canary@h/x"),
         ("POINTSMAN_DATABASE_URL", "postgresql://u:canary@h:port/x"),
         ("POINTSMAN_DATABASE_URL", "postgresql://u:canary@h/x?options=-c%20statement_timeout%3D1"),
+        ("POINTSMAN_DATABASE_URL", "postgresql://u:canary%E4@h/x"),
+        ("POINTSMAN_DATABASE_URL", "postgresql://u:canary\udce4@h/x"),
         ("POINTSMAN_REDIS_URL", "http://:canary@h"),
+        ("POINTSMAN_REDIS_URL", "redis://:canary@a..b"),
+        ("POINTSMAN_REDIS_URL", "redis://:canary\udce4@h"),
         ("POINTSMAN_REDIS_URL", "sentinel://:canary@h"),
     ],
 )
@@ -94,6 +100,17 @@ def test_a_url_that_cannot_be_used_names_its_variable(
     assert code == CONFIG
     assert variable in said
     assert "canary" not in said
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_options_that_postgresql_refuses_are_not_waited_for(
+    tmp_path: Path, server: EmbeddedPostgres, command: str
+) -> None:
+    url = f"{server.url_of('postgres')}?options=-c%20nonsense%3D1"
+    code, said = start(tmp_path, {"POINTSMAN_DATABASE_URL": url, "POINTSMAN_REDIS_URL": AWAY}, command)
+    assert code == CONFIG
+    assert "POINTSMAN_DATABASE_URL" in said
+    assert "nonsense" in said
 
 
 @pytest.mark.parametrize("command", ["run", "migrate"])
@@ -148,7 +165,7 @@ def test_a_database_that_is_not_utf8_is_refused(
         code, said = start(tmp_path, urls, command)
         assert code == CONFIG
         assert encoding in said
-        assert f"CREATE DATABASE {name} OWNER pointsman ENCODING 'UTF8' TEMPLATE template0;" in said
+        assert f"CREATE DATABASE {name}_utf8 OWNER pointsman ENCODING 'UTF8'" in said
 
 
 @pytest.mark.parametrize("command", ["run", "migrate"])
@@ -206,6 +223,31 @@ def test_cluster_mode_of_redis_is_refused(tmp_path: Path, server: EmbeddedPostgr
             assert "cluster mode" in said
     finally:
         cluster.stop(process)
+
+
+def test_an_api_process_on_a_free_port_says_which_and_looks_after_it(tmp_path: Path) -> None:
+    """Fails when slow heads are looked for on port 0: this one is cut after ten seconds."""
+    log = tmp_path / "log"
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("POINTSMAN_")}
+    environment |= {
+        "POINTSMAN_PORT": "0",
+        "POINTSMAN_DATABASE_URL": "postgresql://u@127.0.0.1:1/x",
+        "POINTSMAN_REDIS_URL": AWAY,
+        "POINTSMAN_SECRET_KEYS": new_key(),
+        "POINTSMAN_LOG_FORMAT": "json",
+    }
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, *COMMANDS["api"]], cwd=ROOT, env=environment, stdout=output, stderr=output
+        )
+    try:
+        found = eventually(lambda: re.search(r"http://127\.0\.0\.1:(\d+)", log.read_text()), 20, "its URL")
+        with socket.create_connection(("127.0.0.1", int(found[1])), timeout=20) as client:
+            client.sendall(b"GET /healthz HTTP/1.1\r\n")
+            assert client.recv(1) == b""
+    finally:
+        process.terminate()
+        assert process.wait(15) == 0
 
 
 def test_without_redis_everything_starts_and_says_so(tmp_path: Path) -> None:

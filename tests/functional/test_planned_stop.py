@@ -17,13 +17,15 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import psycopg2
 import pytest
 
+from api import leaving
 from deploy.local.ports import free_port
 from deploy.local.state import DataFolder
 from tests.peers.receiver import Receiver
@@ -244,6 +246,32 @@ def test_a_call_that_is_in_hand_is_answered_and_idle_clients_are_let_go_last(
     assert (answer.status, answer.getheader("connection")) == (202, "close")
     assert second.process.wait(STOP_SECONDS) == 0
     assert idle.sock.recv(1) == b""
+
+
+LARGE_BYTES = 16 * 1024 * 1024
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel does not tell elsewhere")
+def test_a_client_that_takes_nothing_of_its_answer_holds_up_no_stop(
+    pointsman: Running, second: Second
+) -> None:
+    """Fails as a stop that uses up its last time."""
+    target = pointsman.callback("http://127.0.0.1:9/", [{"type": "STORE", "config": {}}])
+    pointsman.primary(target, enabled=False)
+    trigger = pointsman.fire(target, content=b"x")
+    with closing(psycopg2.connect(pointsman.database_url)) as database, database.cursor() as cursor:
+        cursor.execute("UPDATE triggers SET body = %s WHERE id = %s", (b"y" * LARGE_BYTES, trigger))
+        database.commit()
+    stalled, whole = second.connection(), second.connection()
+    for connection in (stalled, whole):
+        headers = {"authorization": pointsman.api.headers["authorization"]}
+        connection.request("GET", f"/api/v1/triggers/{trigger}/body", headers=headers)
+    answer = whole.getresponse()
+    assert answer.read() == b"y" * LARGE_BYTES
+    assert answer.getheader("content-length") == str(LARGE_BYTES)
+    whole.close()
+    assert stalled.getresponse().status == 200
+    assert second.stop() < leaving.LEAVE_SECONDS + leaving.STOP_SECONDS
 
 
 NEWCOMERS = 60

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import http.client
+import json
 import socket
 import time
+from decimal import Decimal
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -188,7 +190,8 @@ def nested(depth: int) -> Any:
         ({"type": "HTTP_POST", "config": {"url": "http://x", "body": "\u0000"}}, "invalid"),
         ({"type": "STORE", "config": {"surprise": 1}}, "bad_config"),
         ({"type": "STORE", "config": {"value": 1e30}}, "invalid"),
-        ({"type": "STORE", "config": {"value": [-(2**63)]}}, "invalid"),
+        ({"type": "STORE", "config": {"value": [-(2**63) - 1]}}, "invalid"),
+        ({"type": "STORE", "config": {"value": [2**63]}}, "invalid"),
         ({"type": "STORE", "config": {"value": nested(33)}}, "invalid"),
         ({"type": "STORE", "config": {"value": nested(253)}}, "invalid"),
         ({"type": "HTTP_POST", "config": {"url": "http://x", "body": nested(253)}}, "invalid"),
@@ -204,6 +207,42 @@ def nested(depth: int) -> Any:
 def test_an_action_that_cannot_work_is_422(pointsman: Running, action: dict[str, Any], code: str) -> None:
     callback = pointsman.callback("http://127.0.0.1:9/")
     assert_problem(pointsman.api.post(f"/api/v1/callbacks/{callback['id']}/actions", json=action), 422, code)
+
+
+NUMBERS = [
+    "-9223372036854775808",
+    "9223372036854775807",
+    "0.1",
+    "-1.5e-7",
+    "1e3",
+    "5e-324",
+    "0.30000000000000004",
+]
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+def test_a_number_in_a_config_comes_back_as_it_was(pointsman: Running, number: str) -> None:
+    callback = pointsman.callback("http://127.0.0.1:9/")
+    path = f"/api/v1/callbacks/{callback['id']}/actions"
+    sent = '{"type": "STORE", "config": {"value": [NUMBER, "0.12345678901234567890"]}}'.replace(
+        "NUMBER", number
+    )
+    headers = {"content-type": "application/json"}
+    made = pointsman.api.post(path, content=sent, headers=headers).raise_for_status().json()
+    shown = pointsman.api.get(f"/api/v1/actions/{made['id']}").text
+    given = json.loads(shown, parse_float=Decimal, parse_int=Decimal)["config"]["value"]
+    assert given == [Decimal(number), "0.12345678901234567890"]
+
+
+@pytest.mark.parametrize("number", ["9007199254740993.5", "0.1234567890123456789", "1e-400", "1e400"])
+def test_a_number_that_would_not_come_back_as_it_was_is_refused(pointsman: Running, number: str) -> None:
+    """Fails as a number that was changed without a word."""
+    callback = pointsman.callback("http://127.0.0.1:9/")
+    path = f"/api/v1/callbacks/{callback['id']}/actions"
+    sent = '{"type": "STORE", "config": {"value": [NUMBER]}}'.replace("NUMBER", number)
+    answer = pointsman.api.post(path, content=sent, headers={"content-type": "application/json"})
+    problem = assert_problem(answer, 422, "invalid")
+    assert "number" in problem["detail"]
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '"x"', "[" * 100_000, '{"name": ' + "9" * 5000 + "}"])

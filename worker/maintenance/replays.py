@@ -13,6 +13,8 @@ The new runs are due at once and hinted by the sweep, fairly between tenants.
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 from uuid import UUID
 
@@ -149,10 +151,10 @@ def _advance(cursor: Any, job: tuple[Any, ...]) -> int:
     }
     if total is None and last_id is None:
         total = _count(cursor, chosen)
-    cursor.execute(f"SET LOCAL statement_timeout = {PORTION_MS}")
-    cursor.execute(_PORTION, {**chosen, "limit": PORTION_TRIGGERS})
-    portion = [row[0] for row in cursor.fetchall()]
-    cursor.execute("SET LOCAL statement_timeout TO DEFAULT")  # copying large bodies may take its time
+    with _bounded(cursor, PORTION_MS):
+        cursor.execute(_PORTION, {**chosen, "limit": PORTION_TRIGGERS})
+        portion = [row[0] for row in cursor.fetchall()]
+    # copying large bodies may take its time
     if not portion:
         cursor.execute(_END, ("DONE", None, done, str(job_id)))
         return 0
@@ -164,11 +166,25 @@ def _advance(cursor: Any, job: tuple[Any, ...]) -> int:
 
 def _count(cursor: Any, chosen: dict[str, Any]) -> int | None:
     """How many triggers a job is about, None when that cannot be said soon."""
-    cursor.execute(f"SAVEPOINT counting; SET LOCAL statement_timeout = {COUNT_MS}")
     try:
-        cursor.execute(_COUNT, {**chosen, "limit": MAX_COUNTED + 1})
-        counted: int = cursor.fetchone()[0]
+        with _bounded(cursor, COUNT_MS):
+            cursor.execute(_COUNT, {**chosen, "limit": MAX_COUNTED + 1})
+            counted: int = cursor.fetchone()[0]
     except QueryCanceled:
-        cursor.execute("ROLLBACK TO SAVEPOINT counting")
         return None
     return counted if counted <= MAX_COUNTED else None
+
+
+@contextmanager
+def _bounded(cursor: Any, milliseconds: int) -> Iterator[None]:
+    """Let statements in the block take at most so long. They only read: they are rolled back.
+
+    What the session allowed before holds again afterwards. (DEFAULT would be what the role says.)
+    """
+    cursor.execute(f"SAVEPOINT bounded; SET LOCAL statement_timeout = {milliseconds}")
+    try:
+        yield
+    except QueryCanceled:
+        cursor.execute("ROLLBACK TO SAVEPOINT bounded")
+        raise
+    cursor.execute("ROLLBACK TO SAVEPOINT bounded; RELEASE SAVEPOINT bounded")

@@ -306,3 +306,22 @@ def _wait_until(condition: Callable[[], bool], seconds: float = 30) -> None:
     while not condition():
         assert time.monotonic() < give_up, "this never came to be"
         time.sleep(0.02)
+
+
+def test_a_database_of_a_newer_version_is_told(own_database_url: str) -> None:
+    """Fails with a traceback of Alembic's, when a release is rolled back."""
+    with closing(psycopg2.connect(own_database_url)) as connection, connection.cursor() as cursor:
+        connection.autocommit = True
+        cursor.execute("UPDATE alembic_version SET version_num = '9999'")
+    with pytest.raises(ConfigError, match=f"9999.*{SCHEMA_REVISION}") as error:
+        upgrade(own_database_url)
+    assert "newer" in error.value.hint
+
+
+def test_a_database_of_somebody_elses_alembic_is_told(empty_database_url: str) -> None:
+    with closing(psycopg2.connect(empty_database_url)) as connection, connection.cursor() as cursor:
+        connection.autocommit = True
+        cursor.execute("CREATE TABLE alembic_version (version_num varchar(32)); ")
+        cursor.execute("INSERT INTO alembic_version VALUES ('0001'), ('0002')")
+    with pytest.raises(ConfigError, match="0001, 0002"):
+        upgrade(empty_database_url)

@@ -187,3 +187,23 @@ def test_copying_may_take_longer_than_finding(
     monkeypatch.setattr(module, "replay", slow)
     assert Replays()._step(connection) == 1
     assert state(world, job_id)[0] == "RUNNING"
+
+
+def test_copying_has_the_sessions_own_time_and_not_the_roles(
+    world: World, connection: OwnedConnection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fails with `TO DEFAULT`, which is what the database or the role says."""
+    name = world.ask("SELECT current_database()")[0][0]
+    world.do(f"ALTER DATABASE {name} SET statement_timeout = '77s'")
+    settled(world)
+    seen = []
+
+    def look(cursor: Any, *arguments: Any) -> Any:
+        cursor.execute("SHOW statement_timeout")
+        seen.append(cursor.fetchone()[0])
+        return replay(cursor, *arguments)
+
+    monkeypatch.setattr(module, "replay", look)
+    job(world)
+    assert Replays().do(connection) == 1
+    assert seen == ["10s"]

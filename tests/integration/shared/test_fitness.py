@@ -9,24 +9,28 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import psycopg2
 import pytest
 import redis
 from psycopg2 import sql
 from sqlalchemy import text
+from sqlalchemy.exc import OperationalError
 
 from deploy.local.postgres import EmbeddedPostgres
 from deploy.local.valkey import EmbeddedValkey
 from migrations.migrate import upgrade
 from shared.errors import ConfigError, ServerRefuses, Unavailable
 from shared.postgres import fitness
-from shared.postgres.connections import OwnedConnection, connect, open_database
+from shared.postgres.connections import NotConnected, OwnedConnection, connect, open_database
+from shared.postgres.group_commit import is_content_error
 from shared.postgres.sessions import SharedSession
 from shared.postgres.statements import PLANNED_ONCE
 from shared.redis import fitness as redis_fitness
 from tests.benchmarks.certificates import Identity, make_identity
 from tests.peers.pgbouncer import pgbouncer
+from tests.peers.refusing_postgres import refusing_postgres
 
 POOLS = [
     {"pool_mode": "transaction"},
@@ -135,8 +139,44 @@ class TestDatabase:
         with database(server, how) as name, pytest.raises(ConfigError, match=encoding) as error:
             fitness.examine(server.url_of(name))
         assert not isinstance(error.value, ServerRefuses), "no waiting and no right helps"
-        assert f"CREATE DATABASE {name}" in error.value.hint
-        assert "ENCODING 'UTF8' TEMPLATE template0" in error.value.hint
+        another = f"{name}_utf8"
+        try:
+            maintain(server, error.value.hint.removeprefix("Make another: "))
+            fitness.examine(server.url_of(another))
+        finally:
+            maintain(server, f"DROP DATABASE IF EXISTS {another}")
+
+    def test_a_database_that_is_missing_can_be_made_as_told(self, server: EmbeddedPostgres) -> None:
+        name = f"missing_{uuid.uuid4().hex[:8]}"
+        with pytest.raises(ServerRefuses, match="lets nobody in") as error:
+            fitness.examine(server.url_of(name))
+        try:
+            maintain(server, error.value.hint)
+            fitness.examine(server.url_of(name))
+        finally:
+            maintain(server, f"DROP DATABASE IF EXISTS {name}")
+
+    @pytest.mark.parametrize(
+        "options",
+        [
+            "-c nonsense=1",
+            "-c work_mem=lots",
+            "-c work_mem",
+            "-c work_mem=1kB",
+            "-c DateStyle=sometimes",
+            "-c shared_buffers=1GB",
+            "-c log_disconnections=on",
+            "-Q",
+            "garbage",
+        ],
+    )
+    def test_options_that_postgresql_refuses_are_not_waited_for(
+        self, server: EmbeddedPostgres, options: str
+    ) -> None:
+        with role(server) as user, pytest.raises(ConfigError, match="POINTSMAN_DATABASE_URL") as error:
+            fitness.examine(f"{url_as(server, user, 'postgres')}?options={quote(options)}")
+        assert not isinstance(error.value, ServerRefuses)
+        assert "options" in error.value.hint
 
     def test_what_is_said_of_a_role_without_rights_is_what_helps(self, server: EmbeddedPostgres) -> None:
         with database(server, "") as name, role(server) as user:
@@ -222,6 +262,32 @@ class TestDatabase:
     def test_a_value_that_libpq_refuses_is_not_waited_for(self, server: EmbeddedPostgres, query: str) -> None:
         with pytest.raises(ConfigError, match="POINTSMAN_DATABASE_URL"):
             fitness.examine(f"{server.url}?{query}")
+
+
+LAST_WORDS = [
+    (b"FATAL", "das Datenbanksystem fährt herunter".encode("latin-1")),
+    (b"FATALE", "le système de base de données est en cours de démarrage".encode("latin-1")),
+    ("ВАЖНО".encode("cp1251"), "система баз данных останавливается".encode("cp1251")),
+]
+
+
+class TestBeforeTheLogin:
+    """A server says what it has to say in its own encoding, until it knows who comes."""
+
+    @pytest.mark.parametrize(("severity", "message"), LAST_WORDS)
+    def test_any_encoding_is_a_server_that_is_away(self, severity: bytes, message: bytes) -> None:
+        """Fails as a row that PostgreSQL refuses, since UnicodeDecodeError is a ValueError."""
+        with refusing_postgres(severity, message) as url:
+            owned = OwnedConnection(url, "test", call_seconds=3)
+            with pytest.raises(NotConnected) as lost:
+                owned.get()
+            assert not is_content_error(lost.value)
+            with pytest.raises(Unavailable, match="PostgreSQL is not there"):
+                fitness.examine(url)
+            pool = open_database(url, "test", pool_size=1)
+            with pytest.raises(OperationalError):
+                pool.connect()
+            pool.dispose()
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from collections.abc import Container, Iterator
 import pytest
 
 from api import connections
-from api.connections import Client, SlowHeads, is_anybody_connected, keep_newcomers_out
+from api.connections import Client, SlowHeads, StalledReaders, is_anybody_connected, keep_newcomers_out
 from shared import metrics
 from tests.running import eventually
 
@@ -186,3 +186,37 @@ def test_newcomers_are_kept_out_and_who_is_there_is_served(listening: Listening)
     another = Listening()
     assert another.pair(), "other ports are as they were"
     another.close()
+
+
+def fill(accepted: socket.socket) -> None:
+    """Send until the kernel takes no more."""
+    accepted.setblocking(False)
+    try:
+        while True:
+            accepted.send(b"x" * 65_536)
+    except BlockingIOError:
+        accepted.settimeout(5)
+
+
+@LINUX
+def test_who_takes_nothing_is_ended_and_who_takes_something_is_not(listening: Listening) -> None:
+    stalled, slow, idle = (listening.pair() for _ in range(3))
+    for client, accepted in (stalled, slow):
+        said(client, accepted, b"a request")
+        fill(accepted)
+    readers = StalledReaders(listening.port, SECONDS)
+    counted = metrics.readers_cut._value.get()
+    began = time.monotonic()
+
+    def look() -> bool:
+        slow[0].recv(1 << 20)
+        fill(slow[1])
+        asyncio.run(readers.look())
+        return time.monotonic() - began > 4 * SECONDS
+
+    eventually(look, 5, "several times as long as a client may take nothing")
+    with pytest.raises(OSError, match="Broken pipe"):
+        stalled[1].send(b"x")
+    assert is_open(slow[0])
+    assert is_open(idle[0])
+    assert metrics.readers_cut._value.get() == counted + 1

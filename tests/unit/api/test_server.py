@@ -276,6 +276,98 @@ def test_one_budget_holds_for_all_bodies_until_their_answers(monkeypatch: pytest
     shell.stop()
 
 
+@pytest.mark.parametrize("headers", [{"content_length": "600"}, {"transfer_encoding": "chunked"}])
+def test_a_body_that_was_refused_in_its_middle_ends_its_connection(
+    monkeypatch: pytest.MonkeyPatch, headers: dict[str, str]
+) -> None:
+    """Fails when the rest of the body is taken for the next request."""
+    monkeypatch.setattr(server, "MAX_HELD_BYTES", 500)
+    shell = Shell(Flask("test"), SETTINGS)
+    answer = call(shell, "POST", "/t/x", [b"x" * 300] * 2, 0.0, True, **headers)
+    assert (answer.status, answer.headers["connection"]) == (503, "close")
+    shell.stop()
+
+
+class Slowly(Exchange):
+    """A client that takes an answer as it is told to."""
+
+    def __init__(self, takes: asyncio.Event) -> None:
+        super().__init__([], 0.0, True)
+        self._takes = takes
+        self.chunks: list[int] = []
+
+    async def send(self, message: MutableMapping[str, Any]) -> None:
+        await super().send(message)
+        if message["type"] == "http.response.body":
+            self.chunks.append(len(message["body"]))
+            await self._takes.wait()
+
+
+@pytest.mark.parametrize("size", [0, 1, 1_000, 1_001, 2_000, 2_500])
+def test_a_long_answer_is_sent_as_its_client_takes_it(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+    monkeypatch.setattr(server, "CHUNK_BYTES", 1_000)
+    app = Flask("test")
+    app.add_url_rule("/x", "x", lambda: b"ab" * (size // 2) + b"c" * (size % 2))
+    shell = Shell(app, SETTINGS)
+    takes = asyncio.Event()
+
+    async def story() -> Slowly:
+        client = Slowly(takes)
+        sending = asyncio.create_task(shell(scope_of("GET", "/x", []), client.receive, client.send))
+        while not client.chunks:
+            await asyncio.sleep(0.01)
+        assert len(client.chunks) == 1
+        assert len(shell.in_hand) == 1
+        takes.set()
+        await sending
+        return client
+
+    client = asyncio.run(story())
+    assert client.body == b"ab" * (size // 2) + b"c" * (size % 2)
+    assert max(client.chunks) <= 1_000
+    assert client.headers["content-length"] == str(size)
+    assert not shell.in_hand
+    shell.stop()
+
+
+def test_files_have_a_budget_until_their_clients_have_taken_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fails when a file is counted while it is read only: who takes it slowly holds it, too."""
+    monkeypatch.setattr(server, "MAX_FILE_BYTES", 1_000)
+    app = Flask("test")
+
+    @app.get("/x")
+    def file() -> bytes:
+        request.environ[environ.FILE].take(600)
+        return b"x" * 600
+
+    shell = Shell(app, SETTINGS)
+    takes = asyncio.Event()
+
+    async def story() -> list[int]:
+        slow, refused, again = Slowly(takes), Exchange([], 0.0, True), Exchange([], 0.0, True)
+        scope = scope_of("GET", "/x", [])
+        sending = asyncio.create_task(shell(scope, slow.receive, slow.send))
+        while not slow.chunks:
+            await asyncio.sleep(0.01)
+        await shell(scope, refused.receive, refused.send)
+        takes.set()
+        await sending
+        await shell(scope, again.receive, again.send)
+        return [slow.status, refused.status, again.status]
+
+    app.config["PROPAGATE_EXCEPTIONS"] = True
+    assert asyncio.run(story()) == [200, 503, 200]
+    shell.stop()
+
+
+def test_a_free_port_is_drawn_before_anybody_is_told_it() -> None:
+    """Fails when slow heads and idle connections are looked for on port 0."""
+    drawn = server.with_port(Settings(port=0))
+    assert drawn.port > 0
+    assert drawn.base_url.endswith(f":{drawn.port}")
+    assert server.with_port(Settings(port=81)).port == 81
+
+
 def test_headers_given_twice_are_joined(shell: Shell) -> None:
     exchange = Exchange([], 0.0, True)
     twice = [(b"x-twice", b"1"), (b"x-other", b"o"), (b"x-twice", "caf\u00e9".encode("latin-1"))]

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from typing import Any
 
+import httpx
 import pytest
 from rich.console import Console
 
-from deploy.cli.demo import table_of
+from deploy.cli.demo import fire_and_watch, table_of
+from shared.errors import StartupError
 
 COLUMNS = 80
 
@@ -53,3 +56,53 @@ def test_what_is_too_long_is_cut_at_the_end_of_its_line(name: str | None) -> Non
     assert "timeout: [bold]" in row
     assert row.endswith("…")
     assert last.split()[:2] == ["5", "after"]
+
+
+ACCEPTED = httpx.Response(202, json={"triggerId": "01a223b5-4af2-7919-b302-825e4fe0428f"})
+
+
+def refused(status: int, hint: str) -> Callable[[], httpx.Response]:
+    problem = {"detail": f"What {status} means.", "hint": hint}
+    return lambda: httpx.Response(status, json=problem)
+
+
+def cut() -> httpx.Response:
+    raise httpx.RemoteProtocolError("Server disconnected")
+
+
+def fire(first: Callable[[], httpx.Response], then: Callable[[], httpx.Response]) -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        return first() if request.method == "POST" else then()
+
+    with httpx.Client(base_url="http://x", transport=httpx.MockTransport(answer)) as client:
+        fire_and_watch(client, Console(file=io.StringIO()), "http://x/t/token", 1, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("first", "then", "said"),
+    [
+        (cut, cut, "does not answer"),
+        (lambda: ACCEPTED, cut, "does not answer"),
+        (lambda: ACCEPTED, refused(401, "Use another key."), "What 401 means"),
+        (lambda: ACCEPTED, refused(503, "Try again."), "What 503 means"),
+        (lambda: ACCEPTED, lambda: httpx.Response(502, text="<html>"), "502"),
+        (lambda: ACCEPTED, lambda: httpx.Response(200, text="<html>"), "JSON"),
+        (lambda: httpx.Response(202, text="<html>"), cut, "JSON"),
+        (refused(404, "Look at the URL."), cut, "What 404 means"),
+        (lambda: httpx.Response(502, text="<html>"), cut, "502"),
+    ],
+)
+def test_whatever_the_api_does_meanwhile_is_a_sentence(
+    first: Callable[[], httpx.Response], then: Callable[[], httpx.Response], said: str
+) -> None:
+    """Fails with a traceback, when `make run` is stopped or the key revoked while it watches."""
+    with pytest.raises(StartupError, match=said):
+        fire(first, then)
+
+
+def test_a_url_that_cannot_be_called_is_a_sentence() -> None:
+    with (
+        httpx.Client(base_url="http://x") as client,
+        pytest.raises(StartupError, match="does not answer"),
+    ):
+        fire_and_watch(client, Console(file=io.StringIO()), "nothing://x", 1, 1.0)

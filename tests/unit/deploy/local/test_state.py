@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import subprocess
@@ -112,3 +113,75 @@ def test_what_is_removed_is_gone_and_may_be_removed_again(data: DataFolder) -> N
     data.remove("run.json")
     data.remove("run.json")
     assert data.read("run.json") == {}
+
+
+def unusable(tmp_path: Path) -> dict[str, Path]:
+    """Folders that no start can use, whoever starts it."""
+    (tmp_path / "file").touch()
+    for name in ("pointsman.lock", "secret_keys"):
+        (tmp_path / name[:4] / name).mkdir(parents=True)
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    return {
+        "a file": tmp_path / "file",
+        "below a file": tmp_path / "file/data",
+        "a system's": Path("/proc/data"),
+        "too long": tmp_path / ("n" * 300),
+        "a loop": tmp_path / "loop" / "data",
+        "its lock is a folder": tmp_path / "poin",
+        "its keys are a folder": tmp_path / "secr",
+    }
+
+
+@pytest.mark.parametrize(
+    "why",
+    [
+        "a file",
+        "below a file",
+        "a system's",
+        "too long",
+        "a loop",
+        "its lock is a folder",
+        "its keys are a folder",
+    ],
+)
+def test_a_folder_that_cannot_be_used_is_told_with_what_helps(tmp_path: Path, why: str) -> None:
+    folder = unusable(tmp_path)[why]
+    with pytest.raises(StartupError, match="cannot be used") as error:
+        data = DataFolder(folder)
+        data.take(URL)
+        data.secret_keys()
+    assert "POINTSMAN_DATA_DIR" in error.value.hint
+    assert "chown" not in error.value.hint, "it would not help"
+
+
+@pytest.mark.parametrize(
+    ("number", "helps"),
+    [
+        (errno.EACCES, "chown"),
+        (errno.EPERM, "chown"),
+        (errno.EROFS, "takes writes"),
+        (errno.ENOSPC, "room"),
+        (errno.EDQUOT, "room"),
+        (errno.EIO, "POINTSMAN_DATA_DIR"),
+        (errno.EMFILE, "POINTSMAN_DATA_DIR"),
+    ],
+)
+def test_what_helps_depends_on_what_is_wrong(
+    data: DataFolder, monkeypatch: pytest.MonkeyPatch, number: int, helps: str
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(StartupError, match=os.strerror(number)) as error:
+        data.write("run.json", {})
+    assert helps in error.value.hint
+    monkeypatch.setattr(os, "write", fail)
+    with pytest.raises(StartupError):
+        DataFolder(data.folder.parent / "other").take(URL)
+
+
+def test_keys_that_are_no_text_are_told(data: DataFolder) -> None:
+    (data.folder / "secret_keys").write_bytes(b"\xff\xfe")
+    with pytest.raises(StartupError, match="secret_keys"):
+        data.secret_keys()

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
+from kombu.utils.url import parse_url
 
 from shared.errors import ConfigError
 from shared.redis import urls
@@ -126,6 +128,22 @@ def test_sentinels_speak_tls_if_a_parameter_of_tls_says_so() -> None:
         "unix://:canary@",
         "sentinel://:canary@h",
         "sentinel://:canary@h;redis://i?master_name=m",
+        "redis://:canary@a..b",
+        "redis://:canary@" + "a" * 64,
+        "redis://:canary@h%FF",
+        "redis://:canary@h%00",
+        "redis://:canary@h%2Fi",
+        "redis://:canary@h:0",
+        "redis://:canary@h/" + "9" * 5_000,
+        "redis://:canary%E4@h",
+        "redis://:canary\udce4@h",
+        "redis://h%E4:canary@h",
+        "unix:///run/canary%00",
+        "unix:///run/canary%E4",
+        "sentinel://h?master_name=m&sentinel_password=canary%E4",
+        "redis://:abc?canary&more@h",
+        "redis://u:123?canary&more@h",
+        "redis://u:123?canary=1&more@h",
     ],
 )
 def test_what_cannot_be_used_names_the_variable_and_shows_nothing(url: str) -> None:
@@ -156,8 +174,33 @@ def test_kombus_own_broker_is_for_tests_only() -> None:
     assert broker_of(urls.IN_MEMORY, socket_seconds=1).url == urls.IN_MEMORY
 
 
-@given(st.text())
+AWKWARD = st.lists(
+    st.sampled_from([*"%/?#@:;,&=[]. \x00", "%E4", "%00", "%C3%A4", "\udce4", "ä", "a", "1", "db=1"])
+    | st.characters()
+    | st.integers(0, 255).map("%{:02X}".format)
+).map("".join)
+
+
+@given(st.text() | AWKWARD)
+@example("a..b:6379")
+@example(":p%E4ss@h")
+@example(":p\udce4ss@h")
 def test_nothing_but_a_config_error_comes_of_any_text(text: str) -> None:
+    """Also when it is used: by kombu, by redis-py, and by who looks the host up."""
     for scheme in ("", *(f"{scheme}://" for scheme in urls.SCHEMES)):
         with contextlib.suppress(ConfigError):
-            read(scheme + text)
+            server = read(scheme + text)
+            server.broker(socket_seconds=1)
+            server.client(socket_timeout=1).close()
+            for host, _ in server.addresses:
+                host.encode("idna")
+            for word in (server.username, server.password, server.path):
+                (word or "").encode()
+
+
+@given(st.text("ab%@/:?#ä ", min_size=1), st.sampled_from(["h", "::1", "a.b"]))
+def test_kombu_reads_what_was_meant(password: str, host: str) -> None:
+    shown = f"[{host}]" if ":" in host else host
+    found = read(f"redis://u:{quote(password, safe='')}@{shown}:7/3")
+    meant = parse_url(found.broker(socket_seconds=1).url)
+    assert (meant["hostname"], meant["password"], meant["virtual_host"]) == (host, password, "3")
