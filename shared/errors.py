@@ -126,6 +126,14 @@ class TooSlow(Refused):
     hint = "Send the whole body without pauses."
 
 
+class Loop(Refused):
+    """A call has come back to a callback that it has come through; nothing was accepted."""
+
+    status = 508
+    code = "loop"
+    hint = "One of the callback's actions calls it, maybe by a detour. Look at pointsman-via of the call."
+
+
 class RowRejected(PointsmanError):
     """PostgreSQL refuses this one row; its neighbours in the batch are not affected."""
 
