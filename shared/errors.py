@@ -6,6 +6,7 @@
     ├── Refused                the caller did something wrong (4xx)
     │   ├── NotFound · Forbidden · Unauthorized · Conflict
     │   └── Invalid · TooLarge · TooSlow · Incomplete
+    ├── Loop                   a call has come back to where it came through (508)
     ├── RowRejected            PostgreSQL refuses this one row, whatever its neighbours (422)
     ├── ClaimLost              the run's row no longer matches (worker_id, claim): drop the result
     ├── ConfigError            settings are unknown or contradict one another: nothing starts
@@ -126,7 +127,7 @@ class TooSlow(Refused):
     hint = "Send the whole body without pauses."
 
 
-class Loop(Refused):
+class Loop(PointsmanError):
     """A call has come back to a callback that it has come through; nothing was accepted."""
 
     status = 508
