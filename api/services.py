@@ -12,6 +12,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from api.deadlines import Deadlines
+from api.ingress.loops import Loops
 from api.ingress.outcomes import Outcomes
 from api.ingress.parts import IngressParts
 from api.ingress.record import Recorder
@@ -100,6 +101,7 @@ def make_services(settings: Settings) -> Services:
 
     secrets = SecretBox(settings.keys)
     workshop = Workshop(database, settings, secrets, hint=hint, tell_settled=outcomes.settled)
+    threads = Threads("ingress", INGRESS_THREADS, MAX_INGRESS_CALLS)
     return Services(
         settings=settings,
         database=database,
@@ -112,9 +114,10 @@ def make_services(settings: Settings) -> Services:
             resolver=Resolver(
                 open_database(settings.postgres, "resolve", pool_size=LOOK_UPS, call_seconds=LOOK_UP_SECONDS)
             ),
+            loops=Loops(database, threads),
             recorder=recorder,
             outcomes=outcomes,
-            threads=Threads("ingress", INGRESS_THREADS, MAX_INGRESS_CALLS),
+            threads=threads,
         ),
         publisher=publisher,
         listener=Listener(settings.redis, outcomes.settled),

@@ -1,6 +1,6 @@
-"""What happens to a call of a trigger URL: resolve, deduplicate, record, answer.
+"""What happens to a call of a trigger URL: resolve, refuse loops, deduplicate, record, answer.
 
-Between resolve and deduplicate is the marked place of challenge, verify and limit.
+Before deduplicate is the marked place of challenge, verify and limit.
 
 Invariants:
 
@@ -38,6 +38,7 @@ async def accept(call: Call, own: IngressParts) -> Answer:
         async with own.deadline.limit():
             callback = await own.resolver.find(call.address)
             must_be_active(callback)
+            own.loops.refuse(call.via, callback)
             # Place of: a provider's unsigned challenge, which is answered and is no trigger.
             # Place of: the verification of the call, as the callback says.
             # Place of: a signed challenge.

@@ -14,7 +14,8 @@ class Call:
 
     address: the part of the URL that names the callback, `/t/{triggerToken}` or `/c/{customPath}`.
     trigger_url: the same with scheme and host, from the settings. path: as it was called. headers:
-    a JSON array of pairs, names in lower case. prefer, idempotency_key: the headers of these names.
+    a JSON array of pairs, names in lower case. prefer, idempotency_key, via: the headers Prefer,
+    Idempotency-Key and pointsman-via.
     """
 
     address: str
@@ -29,6 +30,7 @@ class Call:
     source_ip: str | None
     prefer: str | None = None
     idempotency_key: str | None = None
+    via: str | None = None
 
 
 def preferred_wait_seconds(prefer: str | None, timeout_ms: int) -> int:

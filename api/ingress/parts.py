@@ -11,6 +11,7 @@ from flask import current_app
 from sqlalchemy import Engine
 
 from api.deadlines import Deadlines
+from api.ingress.loops import Loops
 from api.ingress.outcomes import Outcomes
 from api.ingress.record import Recorder
 from api.ingress.resolve import Resolver
@@ -26,7 +27,7 @@ class IngressParts:
     """The settings, the connections and the threads that calls of trigger URLs need.
 
     deadline: of the steps up to the commit, and of the public status. threads: for reading that
-    status on `database`, and for hashing large bodies.
+    status on `database`, for hashing large bodies, and for the notes of `loops`.
     """
 
     settings: Settings
@@ -34,6 +35,7 @@ class IngressParts:
     urls: Urls
     deadline: Deadlines
     resolver: Resolver
+    loops: Loops
     recorder: Recorder
     outcomes: Outcomes
     threads: Threads

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from shared import via
 from shared.http_urls import read_url
 from shared.masks import masked_headers, masked_url, secret_headers, unmasked_headers, unmasked_url
 from shared.seals import Cipher, opened_text, opened_url, sealed_text, sealed_url
@@ -46,6 +47,7 @@ FORBIDDEN_HEADERS = frozenset(
         "pointsman-trigger-id",
         "pointsman-action-id",
         "pointsman-attempt",
+        via.HEADER,
     ]
 )
 

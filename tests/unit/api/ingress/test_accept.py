@@ -21,6 +21,7 @@ from api.ingress import routes
 from api.ingress.accept import accept
 from api.ingress.call import Call
 from api.ingress.head import head
+from api.ingress.loops import Loops
 from api.ingress.outcomes import Outcomes, TriggerOutcome
 from api.ingress.parts import EXTENSION, IngressParts
 from api.ingress.record import Decided, NewTrigger, Recorded
@@ -109,6 +110,7 @@ class Ingress:
             urls=Urls("http://localhost"),
             deadline=Deadlines(0.2),
             resolver=cast(Any, FakeResolver(callback)),
+            loops=Loops(cast(Any, None), cast(Any, None)),
             recorder=cast(Any, self.recorder),
             outcomes=cast(Outcomes, self.outcomes),
             threads=cast(Any, None),
