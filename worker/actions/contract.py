@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 from uuid import UUID
 
+from shared.config import Settings
 from shared.crypto import SecretBox
 from worker.doors import Door
 from worker.records import ActionRecord, CallbackRecord, TriggerRecord
@@ -27,6 +28,10 @@ class Limits:
     max_response_bytes: int
     max_stored_item_bytes: int
     max_stored_items: int
+
+    @classmethod
+    def of(cls, settings: Settings) -> Limits:
+        return cls(settings.max_response_bytes, settings.max_stored_item_bytes, settings.max_stored_items)
 
 
 class ExecutionContext(NamedTuple):

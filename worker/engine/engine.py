@@ -35,7 +35,7 @@ from worker.engine.journal import Journal
 from worker.engine.room import Room
 from worker.engine.run import carry, fail, release
 from worker.engine.services import RunServices
-from worker.engine.state import ROW_OVERHEAD_BYTES, HeldRun
+from worker.engine.state import HeldRun
 
 TICK_SECONDS = 0.25
 FIRST_FAIL_PAUSE_SECONDS = 1.0
@@ -68,12 +68,7 @@ class Engine:
         suspected: Suspected = lambda _losses: None,
     ) -> None:
         self._settings = settings
-        self._room = Room(
-            settings.capacity,
-            settings.capacity_bytes,
-            settings.max_body_bytes + ROW_OVERHEAD_BYTES,
-            settings.reserved_share,
-        )
+        self._room = Room.of(settings)
         self._loop = uvloop.new_event_loop()
         self._loop_thread = OwnedThread("engine", self._run_loop)
         self._ticked_at = time.monotonic()
@@ -105,11 +100,7 @@ class Engine:
             room=self._room,
             doors=self._doors,
             secrets=secrets,
-            limits=Limits(
-                max_response_bytes=settings.max_response_bytes,
-                max_stored_item_bytes=settings.max_stored_item_bytes,
-                max_stored_items=settings.max_stored_items,
-            ),
+            limits=Limits.of(settings),
             may_start=self._heartbeat.holds_lease,
             tell=self._announcer.tell,
         )

@@ -22,6 +22,9 @@ from collections.abc import Iterable
 from typing import NamedTuple
 from uuid import UUID
 
+from shared.config import Settings
+from worker.engine.state import ROW_OVERHEAD_BYTES
+
 
 class _Held(NamedTuple):
     user_id: UUID
@@ -85,6 +88,12 @@ class Room:
         self._held: dict[UUID, _Held] = {}
         self._waiting = 0
         self.changed = threading.Condition()
+
+    @classmethod
+    def of(cls, settings: Settings) -> Room:
+        """That of one worker process."""
+        largest_bytes = settings.max_body_bytes + 2 * ROW_OVERHEAD_BYTES
+        return cls(settings.capacity, settings.capacity_bytes, largest_bytes, settings.reserved_share)
 
     @property
     def most_for_one(self) -> int:
