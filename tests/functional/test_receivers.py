@@ -37,7 +37,25 @@ UNTIDY = [
     Untidy("the length twice in one line", H200 + b"Content-Length: 2, 2\r\n\r\n{}", "{}", "length"),
     Untidy("length and chunks", H200 + LENGTH + CHUNKED + b"\r\n" + CHUNKS, "{}", "length"),
     Untidy("chunks and length", H200 + CHUNKED + LENGTH + b"\r\n" + CHUNKS, "{}", "length"),
-    Untidy("length and no chunks behind it", H200 + LENGTH + CHUNKED + b"\r\n{}", "", "length"),
+    *(
+        Untidy(
+            f"length and chunks, and behind it {body!r}",
+            H200 + b"Content-Length: %d\r\n" % len(body) + CHUNKED + b"\r\n" + body,
+            body.decode(),
+            "length",
+        )
+        for body in (b"{}", b"1", b"42", b"ok", b"")
+    ),
+    Untidy("length and chunks, and nothing behind it", H200 + LENGTH + CHUNKED + b"\r\n", "", "length"),
+    Untidy("the length twice and half a body", H200 + LENGTH + LENGTH + b"\r\n{", "{", "length"),
+    Untidy("no end of a body that has none", b"HTTP/1.1 205 Reset\r\n\r\n", "", "where its body ends"),
+    Untidy(
+        "a trailer that is none",
+        H200 + CHUNKED + b"\r\n" + CHUNKS[:-2] + b"none\r\n\r\n",
+        "{}",
+        "what its head said",
+    ),
+    Untidy("the beginning of an answer behind it", H204 + b"\r\n" + OK[:10], "", "behind"),
     Untidy("bytes behind the length", H200 + LENGTH + b"\r\n{}more", "{}", "behind"),
     Untidy("a length of none and a body", H200 + b"Content-Length: 0\r\n\r\n{}", "", "behind"),
     Untidy("another answer behind the first", H200 + LENGTH + b"\r\n{}" + OK, "{}", "behind"),

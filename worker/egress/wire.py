@@ -18,11 +18,11 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from typing import NamedTuple
 
 import aiohttp
 from aiohttp import hdrs
 from aiohttp.client_reqrep import ConnectionKey
+from aiohttp.http import RawResponseMessage
 
 from shared.http_urls import HttpUrl
 from worker.egress.connection import (
@@ -31,8 +31,8 @@ from worker.egress.connection import (
     GuardedConnector,
     Progress,
 )
-from worker.egress.forgiving import is_interim
-from worker.egress.messages import HttpRequest
+from worker.egress.heads import is_interim
+from worker.egress.messages import HttpRequest, WireResponse
 
 PIECE_BYTES = 64 * 1024
 
@@ -58,20 +58,6 @@ class Destination(aiohttp.ClientRequest):
         return self._key
 
 
-class WireResponse(NamedTuple):
-    """What came back.
-
-    raw_headers: as on the wire. body: undecoded; truncated: there was more than the cap. remark:
-    what was odd about its framing.
-    """
-
-    status: int
-    raw_headers: tuple[tuple[bytes, bytes], ...]
-    body: bytes
-    truncated: bool
-    remark: str | None
-
-
 async def exchange(
     connector: GuardedConnector,
     destination: Destination,
@@ -83,7 +69,8 @@ async def exchange(
     """Send one request and read its response.
 
     The caller has checked the message and keeps the deadline. in_pieces: the body goes out as fast
-    as the peer reads, while an early answer is read.
+    as the peer reads, while an early answer is read. Where a body is cut off whose head decides all
+    the same, progress has the answer.
     """
     connection = await connector.connect(destination, [], NO_TIMEOUT)
     method = request.method.upper()
@@ -102,12 +89,18 @@ async def exchange(
             _transport(protocol).write(head + request.body)
             progress.phase = "receive"
         message, payload = await protocol.read()
-        while message.code < 200 and is_interim(message):
+        while is_interim(message):
             message, payload = await protocol.read()
-        content, truncated = await read_capped(payload, request.max_response_bytes)
-        remark = protocol.remark
-        is_whole = not truncated and remark is None and (upload is None or upload.done())
-        return WireResponse(message.code, message.raw_headers, content, truncated, remark)
+        body = bytearray()
+        try:
+            truncated = await read_capped(payload, body, request.max_response_bytes)
+        except BaseException:
+            if protocol.is_enough():
+                progress.answer = _answer(protocol, message, body, truncated=False)
+            raise
+        answer = _answer(protocol, message, body, truncated=truncated)
+        is_whole = not truncated and answer.remark is None and (upload is None or upload.done())
+        return answer
     finally:
         if upload is not None:
             upload.cancel()
@@ -115,6 +108,12 @@ async def exchange(
             connection.release()
         else:
             connection.close()
+
+
+def _answer(
+    protocol: GuardedConnection, message: RawResponseMessage, body: bytearray, *, truncated: bool
+) -> WireResponse:
+    return WireResponse(message.code, message.raw_headers, bytes(body), truncated, protocol.remark)
 
 
 def _head(destination: Destination, method: str, request: HttpRequest) -> bytes:
@@ -151,11 +150,11 @@ async def _upload(protocol: GuardedConnection, head: bytes, body: bytes, progres
         progress.phase = "receive"
 
 
-async def read_capped(content: aiohttp.StreamReader, cap: int) -> tuple[bytes, bool]:
-    """Read a body up to its end or to cap bytes. Returns the bytes, and whether there were more."""
-    body = bytearray()
+async def read_capped(content: aiohttp.StreamReader, body: bytearray, cap: int) -> bool:
+    """Read into body up to its end or to cap bytes. Returns whether there were more."""
     while chunk := await content.readany():
         body += chunk
         if len(body) > cap:
-            return bytes(body[:cap]), True
-    return bytes(body), False
+            del body[cap:]
+            return True
+    return False
