@@ -106,7 +106,9 @@ def test_a_receiver_that_took_the_event_is_called_once(pointsman: Running, case:
         (execution,) = trigger["executions"]
         assert (trigger["status"], execution["attempt"]) == ("SUCCESS", 1), execution["error"]
         response = execution["response"]
-        assert response["statusCode"] == (204 if b" 204 " in case.answer else 200)
+        assert response["statusCode"] == next(
+            code for code in (204, 205, 200) if b" %d " % code in case.answer
+        )
         assert (response["body"], response["truncated"]) == (case.body, False)
         assert case.remark in response["remark"]
         (request,) = receiver.requests
@@ -249,11 +251,11 @@ def test_a_410_switches_off_though_every_status_may_be_repeated(pointsman: Runni
 @pytest.mark.parametrize(
     ("location", "named"),
     [
-        ("https://new.example:8443/hook?token=canary#canary", "https://new.example:8443/hook"),
-        ("https://user:canary@new.example/hook", "https://new.example/hook"),
-        ("/other?canary", "/other"),
-        ("//user:canary@new.example/other", "//new.example/other"),
-        ("https://new.example/" + "x" * 3_000, "https://new.example/" + "x" * 100),
+        ("https://new.example:8443/canary?token=canary#canary", "https://new.example:8443/…"),
+        ("https://user:canary@new.example/hook", "https://new.example/…"),
+        ("/canary?canary", "the same host"),
+        ("//user:canary@new.example/other", "//new.example/…"),
+        ("https://new.example/" + "x" * 3_000, "https://new.example/…"),
     ],
 )
 def test_a_redirect_is_tried_again_and_says_where_to(pointsman: Running, location: str, named: str) -> None:
@@ -261,5 +263,5 @@ def test_a_redirect_is_tried_again_and_says_where_to(pointsman: Running, locatio
         (execution,) = pointsman.ended(pointsman.fire(retried(pointsman, receiver.url())))["executions"]
         assert (execution["status"], execution["attempt"]) == ("FAILED", 3)
         assert f"to {named}" in execution["error"]
-        assert "canary" not in execution["error"]
+        assert "canary" not in str(execution)
         assert len(execution["error"]) < 500
