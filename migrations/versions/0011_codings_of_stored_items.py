@@ -7,7 +7,6 @@ Items of an earlier version have none: what their bytes were sent under was not 
 
 from __future__ import annotations
 
-import sqlalchemy as sa
 from alembic import op
 
 revision = "0011"
@@ -20,5 +19,5 @@ def upgrade() -> None:
     # queries queue behind a lock that waits: rather fail and be repeated than stall the workers
     op.execute("SET LOCAL lock_timeout = '3s'")
     op.execute("SET LOCAL statement_timeout = '60s'")
-    op.add_column("stored_items", sa.Column("content_encoding", sa.Text(), nullable=True))
-    op.add_column("stored_items", sa.Column("content_language", sa.Text(), nullable=True))
+    for column in ("content_encoding", "content_language"):
+        op.execute(f"ALTER TABLE stored_items ADD COLUMN IF NOT EXISTS {column} text")

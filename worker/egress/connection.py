@@ -26,6 +26,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from worker.egress.addresses import AddressGuard
 from worker.egress.errors import Phase
 from worker.egress.forgiving import ForgivingParser
+from worker.egress.heads import INTERIM
 from worker.egress.messages import WireResponse
 from worker.egress.resolver import GuardedResolver
 
@@ -148,7 +149,7 @@ class GuardedConnection(ResponseHandler):
 
         Interim ones count towards the allowance of the one that they precede.
         """
-        if not 100 <= data[0].code < 200 or data[0].code == 101:
+        if data[0].code not in INTERIM:
             self._awaits_head = False
             self._allowed = self.received + self._allowed_for_body
         super().feed_data(data, size)

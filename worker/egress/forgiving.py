@@ -27,9 +27,9 @@ from aiohttp.streams import StreamReader
 from worker.egress.doubtful import DoubtfulBody
 from worker.egress.heads import (
     HEAD_END,
+    INTERIM,
     SWITCHING_PROTOCOLS,
     Tidied,
-    is_interim,
     says_close,
     speaks_of_body,
     tidy,
@@ -94,13 +94,16 @@ class ForgivingParser:
             self._seen.extend(data)
             return self._read_again(error), False, b""
         messages = found[0]
-        if len(messages) == 1 and (message := messages[0][0]).code >= 200 and messages[0][1].is_eof():
-            self._body = messages[0][1]
-            if message.code == NO_CONTENT and speaks_of_body(message):
-                self._note(BODILESS)  # which may come only when the next request is on its way
-            if self._parser.feed_eof() is not None:
-                self.note_behind()
-            return found
+        if len(messages) == 1:
+            message, body = messages[0]
+            code = message.code
+            if code >= 200 and body.is_eof():
+                self._body = body
+                if code == NO_CONTENT and speaks_of_body(message):
+                    self._note(BODILESS)  # which may come only when the next request is on its way
+                if self._parser.feed_eof() is not None:
+                    self.note_behind()
+                return found
         messages = self._begin(messages)
         if self._body is None:
             self._seen.extend(data)
@@ -161,7 +164,7 @@ class ForgivingParser:
     def _begin(self, messages: Sequence[Message]) -> Sequence[Message]:
         """Note which of them is the answer; returns it and those before it."""
         for place, (message, body) in enumerate(messages):
-            if is_interim(message):
+            if message.code in INTERIM:
                 continue
             self._body = body
             if message.code == NO_CONTENT and speaks_of_body(message):

@@ -21,9 +21,8 @@ _FOLDED = re.compile(rb"\n[ \t]")
 _LENGTH = re.compile(rb"[0-9]{1,18}")
 
 
-def is_interim(message: RawResponseMessage) -> bool:
-    """Whether another head follows, which is the answer."""
-    return 100 <= message.code < 200 and message.code != SWITCHING_PROTOCOLS
+# Another head follows, which is the answer.
+INTERIM = frozenset(range(100, 200)) - {SWITCHING_PROTOCOLS}
 
 
 def says_close(message: RawResponseMessage) -> bool:
@@ -32,9 +31,9 @@ def says_close(message: RawResponseMessage) -> bool:
 
 
 def speaks_of_body(message: RawResponseMessage) -> bool:
-    """Whether it names a coding of transfer, or a length other than 0."""
-    headers = message.headers
-    return hdrs.TRANSFER_ENCODING in headers or bool(headers.get(hdrs.CONTENT_LENGTH, "0").strip("0"))
+    """Whether it says that chunks come, or a length other than 0."""
+    length = message.headers.get(hdrs.CONTENT_LENGTH)
+    return message.chunked or (length is not None and length.strip("0") != "")
 
 
 def without_framing(head: bytes) -> bytes:

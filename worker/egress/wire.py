@@ -22,7 +22,6 @@ from contextlib import suppress
 import aiohttp
 from aiohttp import hdrs
 from aiohttp.client_reqrep import ConnectionKey
-from aiohttp.http import RawResponseMessage
 
 from shared.http_urls import HttpUrl
 from worker.egress.connection import (
@@ -31,7 +30,7 @@ from worker.egress.connection import (
     GuardedConnector,
     Progress,
 )
-from worker.egress.heads import is_interim
+from worker.egress.heads import INTERIM
 from worker.egress.messages import HttpRequest, WireResponse
 
 PIECE_BYTES = 64 * 1024
@@ -89,18 +88,20 @@ async def exchange(
             _transport(protocol).write(head + request.body)
             progress.phase = "receive"
         message, payload = await protocol.read()
-        while is_interim(message):
+        while message.code in INTERIM:
             message, payload = await protocol.read()
         body = bytearray()
         try:
             truncated = await read_capped(payload, body, request.max_response_bytes)
         except BaseException:
             if protocol.is_enough():
-                progress.answer = _answer(protocol, message, body, truncated=False)
+                progress.answer = WireResponse(
+                    message.code, message.raw_headers, bytes(body), truncated=False, remark=protocol.remark
+                )
             raise
-        answer = _answer(protocol, message, body, truncated=truncated)
-        is_whole = not truncated and answer.remark is None and (upload is None or upload.done())
-        return answer
+        remark = protocol.remark
+        is_whole = not truncated and remark is None and (upload is None or upload.done())
+        return WireResponse(message.code, message.raw_headers, bytes(body), truncated, remark)
     finally:
         if upload is not None:
             upload.cancel()
@@ -108,12 +109,6 @@ async def exchange(
             connection.release()
         else:
             connection.close()
-
-
-def _answer(
-    protocol: GuardedConnection, message: RawResponseMessage, body: bytearray, *, truncated: bool
-) -> WireResponse:
-    return WireResponse(message.code, message.raw_headers, bytes(body), truncated, protocol.remark)
 
 
 def _head(destination: Destination, method: str, request: HttpRequest) -> bytes:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from worker.egress import doubtful
 from worker.egress.forgiving import BEHIND, BODILESS, CODING, LENGTHS, UNREADABLE, UNSAID, ForgivingParser
-from worker.egress.heads import is_interim, tidy
+from worker.egress.heads import INTERIM, tidy
 
 H200 = b"HTTP/1.1 200 OK\r\n"
 H204 = b"HTTP/1.1 204 No Content\r\n"
@@ -79,7 +79,7 @@ def read(pieces: Iterable[bytes]) -> tuple[int | None, bytes, str | None]:
     async def story() -> tuple[int | None, bytes, str | None]:
         forgiving = parser()
         found = [message for piece in pieces for message in forgiving.feed_data(piece)[0]]
-        answers = [(message, body) for message, body in found if not is_interim(message)]
+        answers = [(message, body) for message, body in found if message.code not in INTERIM]
         if not answers:
             return None, b"", forgiving.remark
         ((message, body),) = answers
