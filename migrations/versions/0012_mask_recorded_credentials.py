@@ -2,8 +2,8 @@
 
 Revises: 0011
 
-Every row is read once, in portions that are committed by themselves: about a minute for each ten
-million rows, and more where many are changed. Nothing else of a row changes, and a row that is
+Every row is read once, in portions that are committed by themselves: about a minute for each two
+million rows, three if all of them are changed. Nothing else of a row changes, and a row that is
 masked already is left alone, so that a try which was cut off is simply repeated.
 """
 

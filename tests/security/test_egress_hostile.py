@@ -93,7 +93,7 @@ async def failure(egress: Egress, request: HttpRequest) -> EgressError:
 
 def connections(egress: Egress) -> int:
     """How many sockets the client holds, idle ones included."""
-    return egress.open_connections
+    return 0 if egress._connector is None else len(egress._connector.open)
 
 
 class Growth:

@@ -103,11 +103,6 @@ class Egress:
             connection_limit=settings.capacity,
         )
 
-    @property
-    def open_connections(self) -> int:
-        """How many sockets it holds, idle ones included."""
-        return 0 if self._connector is None else len(self._connector.open)
-
     async def open(self) -> None:
         """Make the connector in the running loop."""
         self._resolver = self._make_resolver()
