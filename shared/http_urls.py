@@ -5,7 +5,8 @@ Invariants:
 - A URL that is refused when it is sent is refused when it is saved, and the other way round: both
   ask here.
 - The target is what the user wrote, byte for byte, without the fragment.
-- The host that is looked up, dialled and named in Host is one: origin's, in ASCII.
+- The host that is looked up, dialled and named in Host is one: origin's, in ASCII. A dot at its end
+  is looked up, and is left out of Host and of the name in TLS.
 - No message repeats a part of a URL, which may be a credential.
 
 Source: RFC 9112 §3.2.1 for the target, RFC 3986 §3.2 for the authority.

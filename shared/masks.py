@@ -17,6 +17,8 @@ from collections.abc import Iterable
 from urllib.parse import unquote, urlsplit
 
 from shared.errors import Invalid
+from shared.http_urls import read_url
+from shared.seals import origin_of
 
 MASK = "***"
 
@@ -37,7 +39,6 @@ HARMLESS_HEADERS = frozenset(
         "user-agent",
     ]
 )
-DEFAULT_PORTS = {"http": 80, "https": 443}
 
 # The path of a URL of which only the origin is known.
 UNKNOWN_PATH = f"/{MASK}"
@@ -88,8 +89,15 @@ def unmasked_url(given: str, kept: str | None, where: str) -> str:
     return _joined(beginning, written, fragment)
 
 
+def shortest_url(given: str) -> str:
+    """The given URL with one character for each mask: what it stands for is no shorter."""
+    beginning, parameters, fragment = _parts(given)
+    shortest = [name + (MASK[:1] if _is_mask(value) else value) for name, value in parameters]
+    return _joined(beginning, shortest, "#" + MASK[:1] if _is_mask(fragment[1:]) else fragment)
+
+
 def is_same_destination(one: str, other: str) -> bool:
-    """Whether two URLs have the same scheme, host and port."""
+    """Whether two URLs, sealed or not, lead to the same scheme, host and port."""
     return _destination(one) == _destination(other)
 
 
@@ -153,5 +161,9 @@ def _numbered(parameters: list[tuple[str, str]]) -> Iterable[tuple[tuple[str, in
 
 
 def _destination(url: str) -> tuple[str, str | None, int | None]:
-    parts = urlsplit(url)
-    return parts.scheme, parts.hostname, parts.port or DEFAULT_PORTS.get(parts.scheme)
+    origin = origin_of(url)
+    try:
+        found = read_url(origin).origin
+    except ValueError:  # nothing is sent there
+        return origin, None, None
+    return found.scheme, found.raw_host, found.port

@@ -14,7 +14,7 @@ from sqlalchemy import Row, Select, func, select
 from sqlalchemy.orm import Session
 
 from api.resources import callbacks
-from api.resources.content import Content, Encoding, beginning, shown, whole
+from api.resources.content import Content, Encoding, beginning, is_coded, shown, whole
 from api.resources.history import callback_lives, not_deleted
 from api.resources.paging import Source, Statement, only, walk
 from api.resources.shapes import EXAMPLE_ID, EXAMPLE_OTHER_ID, EXAMPLE_TIME, Page, PageQuery, Shown, example
@@ -37,6 +37,8 @@ _EXAMPLE: dict[str, Any] = {
     "triggerId": EXAMPLE_OTHER_ID,
     "key": "last-order",
     "contentType": "application/json",
+    "contentEncoding": None,
+    "contentLanguage": None,
     "bytes": 13,
     "createdAt": EXAMPLE_TIME,
 }
@@ -53,6 +55,8 @@ class ListedStoredItem(Shown):
     trigger_id: UUID
     key: str | None
     content_type: str | None
+    content_encoding: str | None
+    content_language: str | None
     bytes: int
     created_at: datetime
 
@@ -60,6 +64,7 @@ class ListedStoredItem(Shown):
 class ShownStoredItem(ListedStoredItem):
     """A stored item: its value as the text that it is, or in base64 where it is no text.
 
+    A value with a Content-Encoding is no text.
     truncated: it is the first 64 KiB; `/stored-items/{id}/content` gives all of it.
     """
 
@@ -78,7 +83,8 @@ def find(work: Work, owner: UUID, item_id: UUID) -> ShownStoredItem:
     """One stored item with its value; raises NotFound."""
     row = _own(work.session, owner, item_id, beginning(StoredItem.content).label("beginning"))
     fields = dict(row._mapping)
-    encoding, value, truncated = shown(fields.pop("beginning"), row.bytes)
+    coded = is_coded([("content-encoding", row.content_encoding or "")])
+    encoding, value, truncated = shown(fields.pop("beginning"), row.bytes, is_coded=coded)
     return ShownStoredItem(**fields, value=value, value_encoding=encoding, truncated=truncated)
 
 
@@ -133,6 +139,8 @@ def _select(owner: UUID, *more: Any) -> Select[Any]:
         StoredItem.trigger_id,
         StoredItem.key,
         StoredItem.content_type,
+        StoredItem.content_encoding,
+        StoredItem.content_language,
         func.octet_length(StoredItem.content).label("bytes"),
         StoredItem.created_at,
         *more,

@@ -60,9 +60,11 @@ FROM unnest(%s::uuid[], %s::jsonb[], %s::jsonb[]) n(id, open, sealed)
 WHERE a.id = n.id AND a.config @> n.open
 """
 FIRST_ID = "00000000-0000-0000-0000-000000000000"
-ONE_SIGNING_SECRET = (
-    "SELECT signing_secrets->0->>'secret' FROM callbacks WHERE signing_secrets->0 IS NOT NULL LIMIT 1"  # noqa: S105
-)
+# A key that is lost costs the callbacks that it sealed, and no others. Some of these may be theirs.
+SIGNING_SECRETS = """
+SELECT signing_secrets->0->>'secret' FROM callbacks
+WHERE signing_secrets->0 IS NOT NULL AND deleted_at IS NULL ORDER BY id DESC LIMIT 100
+"""
 
 
 def upgrade() -> None:
@@ -89,15 +91,22 @@ def _box() -> SecretBox:
             hint="Set it to the keys that the API and the workers have, and run `pointsman migrate` again.",
         )
     box = SecretBox(keys)
-    for (secret,) in _ask(ONE_SIGNING_SECRET):
-        try:
-            box.decrypt(str(secret))
-        except Invalid:
-            raise ConfigError(
-                "POINTSMAN_SECRET_KEYS does not open the secrets that are in this database.",
-                hint="Set it to the keys that the API and the workers have.",
-            ) from None
+    secrets = [str(secret) for (secret,) in _ask(SIGNING_SECRETS)]
+    if secrets and not any(_opens(box, secret) for secret in secrets):
+        raise ConfigError(
+            "POINTSMAN_SECRET_KEYS opens none of the newest signing secrets in this database.",
+            hint="Set it to the keys that the API and the workers have, the newest first. "
+            "If these keys are lost, delete the callbacks that they sealed. Then run `pointsman migrate` again.",
+        )
     return box
+
+
+def _opens(box: SecretBox, secret: str) -> bool:
+    try:
+        box.decrypt(secret, remember=False)
+    except Invalid:
+        return False
+    return True
 
 
 def _seal_callbacks(box: SecretBox) -> int:

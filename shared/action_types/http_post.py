@@ -16,8 +16,15 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from shared import via
-from shared.http_urls import read_url
-from shared.masks import masked_headers, masked_url, secret_headers, unmasked_headers, unmasked_url
+from shared.http_urls import MAX_URL_CHARS, read_url
+from shared.masks import (
+    masked_headers,
+    masked_url,
+    secret_headers,
+    shortest_url,
+    unmasked_headers,
+    unmasked_url,
+)
 from shared.seals import Cipher, opened_text, opened_url, sealed_text, sealed_url
 
 MAX_HEADERS = 50
@@ -56,8 +63,11 @@ _HEADER_VALUE = re.compile(r"[\t\x20-\x7e]*")
 
 
 def check_url(url: str) -> str:
-    """Return a URL that can be sent to, as it is; raises ValueError saying what is wrong."""
-    read_url(url)
+    """Return a URL that can be sent to, as it is; raises ValueError saying what is wrong.
+
+    Its length is counted without its masks: what they stand for is counted when it is known.
+    """
+    read_url(url if len(url) <= MAX_URL_CHARS else shortest_url(url))
     return url
 
 

@@ -1,7 +1,8 @@
 """Stored items: what STORE actions keep.
 
 Invariant: an action keeps one item for one trigger, however often it is attempted. The item
-outlives its action and its trigger, not its callback or its user.
+outlives its action and its trigger, not its callback or its user. Its content is what came, and
+type, coding and language say under what it came.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ class StoredItem(Base):
     content: Mapped[bytes]
     content_type: Mapped[str | None]
     created_at: Mapped[datetime] = mapped_column(server_default=NOW)
+    content_encoding: Mapped[str | None]
+    content_language: Mapped[str | None]
 
     __table_args__ = (
         UniqueConstraint("trigger_id", "action_id"),

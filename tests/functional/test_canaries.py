@@ -32,7 +32,7 @@ WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p') AND NO
 """
 
 # What its owner set and is shown again: no masks stand for these.
-SHOWN = ("callback path", "harmless header")
+SHOWN = ("callback path", "redirected path", "harmless header")
 
 
 @dataclass
@@ -105,7 +105,7 @@ def do_everything(pointsman: Running, receiver: Receiver, canaries: Canaries) ->
             {"type": "HTTP_POST", "config": config(receiver.url("/ok"), canaries)},
             *(
                 {"type": "HTTP_POST", "config": config(url, canaries), "retry": {"maxAttempts": 1}}
-                for url in failing(receiver)
+                for url in failing(receiver, new("redirected path"))
             ),
             {"type": "STORE", "config": {"key": "k"}},
         ],
@@ -138,10 +138,11 @@ def config(url: str, canaries: Canaries) -> dict[str, Any]:
     return {"url": f"{before}//{host}{tail}", "headers": {"X-Own": new(f"header {url}")}}
 
 
-def failing(receiver: Receiver) -> list[str]:
+def failing(receiver: Receiver, path: str) -> list[str]:
+    """URLs of receivers that fail. A redirect leads to where it came from."""
     return [
         receiver.url("/status/500"),
-        receiver.url("/status/302"),
+        receiver.url(f"/status/302/{path}"),
         receiver.url("/status/410"),
         receiver.url("/close"),
         f"https://127.0.0.1:{receiver.port}/no-tls",

@@ -76,6 +76,22 @@ def test_what_came_is_shown_as_it_came(pointsman: Running, keeping: dict[str, An
     assert_given_back(pointsman.api.get(f"/api/v1/stored-items/{item['id']}/content"), body)
 
 
+@pytest.mark.parametrize(("coding", "encoding"), [("gzip", "base64"), ("identity", "text"), (None, "text")])
+def test_a_coded_item_is_no_text_and_says_its_coding(
+    pointsman: Running, keeping: dict[str, Any], coding: str | None, encoding: str
+) -> None:
+    headers = {"content-language": "de"} | ({"content-encoding": coding} if coding else {})
+    trigger = pointsman.ended(pointsman.fire(keeping, content=b"coded", headers=headers))
+    listed = pointsman.api.get("/api/v1/stored-items", params={"callbackId": keeping["id"]}).json()["items"]
+    (item,) = [item for item in listed if item["triggerId"] == trigger["id"]]
+    shown = pointsman.api.get(f"/api/v1/stored-items/{item['id']}").json()
+    for one in (item, shown):
+        assert (one["contentEncoding"], one["contentLanguage"]) == (coding, "de")
+    assert shown["valueEncoding"] == trigger["request"]["bodyEncoding"] == encoding
+    assert shown["value"] == ("coded" if encoding == "text" else base64.b64encode(b"coded").decode())
+    assert_given_back(pointsman.api.get(f"/api/v1/stored-items/{item['id']}/content"), b"coded")
+
+
 @pytest.mark.parametrize(
     ("body", "encoding", "shown_bytes"),
     [

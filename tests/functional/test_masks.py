@@ -396,3 +396,23 @@ class TestWhatNoKeyOpens:
         refused(pointsman.api.patch(path, json={"callbackUrl": shown}), "mask_without_secret")
         assert pointsman.api.patch(path, json={"callbackUrl": receiver.url("/again")}).is_success
         assert delivered(pointsman, callback, receiver).path == "/again"
+
+
+def test_a_url_of_the_greatest_length_is_written_back_as_it_was_shown(pointsman: Running) -> None:
+    """Fails when the masks of many short values are counted as if they were the URL."""
+    query = "?" + "&".join(f"a{n:03}=1" for n in range(280))
+    url = "http://127.0.0.1:9/".ljust(2_000 - len(query), "p") + query
+    callback = pointsman.callback(url, [{"type": "HTTP_POST", "config": {"url": url}}])
+    action = f"/api/v1/actions/{callback['actions'][0]['id']}"
+    path = f"/api/v1/callbacks/{callback['id']}"
+    shown, config = callback["callbackUrl"], callback["actions"][0]["config"]
+    assert len(shown) == len(config["url"]) > 2_000 == len(url)
+    assert pointsman.api.patch(path, json={"callbackUrl": shown}).json()["callbackUrl"] == shown
+    assert pointsman.api.patch(action, json={"config": config}).json()["config"] == config
+    longer = shown.replace("=***", "=longer", 1)
+    for answer in (
+        pointsman.api.patch(path, json={"callbackUrl": longer}),
+        pointsman.api.patch(action, json={"config": {"url": longer}}),
+    ):
+        assert answer.status_code == 422
+        assert "longer than 2000" in answer.text

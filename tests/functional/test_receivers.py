@@ -37,7 +37,25 @@ UNTIDY = [
     Untidy("the length twice in one line", H200 + b"Content-Length: 2, 2\r\n\r\n{}", "{}", "length"),
     Untidy("length and chunks", H200 + LENGTH + CHUNKED + b"\r\n" + CHUNKS, "{}", "length"),
     Untidy("chunks and length", H200 + CHUNKED + LENGTH + b"\r\n" + CHUNKS, "{}", "length"),
-    Untidy("length and no chunks behind it", H200 + LENGTH + CHUNKED + b"\r\n{}", "", "length"),
+    *(
+        Untidy(
+            f"length and chunks, and behind it {body!r}",
+            H200 + b"Content-Length: %d\r\n" % len(body) + CHUNKED + b"\r\n" + body,
+            body.decode(),
+            "length",
+        )
+        for body in (b"{}", b"1", b"42", b"ok", b"")
+    ),
+    Untidy("length and chunks, and nothing behind it", H200 + LENGTH + CHUNKED + b"\r\n", "", "length"),
+    Untidy("the length twice and half a body", H200 + LENGTH + LENGTH + b"\r\n{", "{", "length"),
+    Untidy("no end of a body that has none", b"HTTP/1.1 205 Reset\r\n\r\n", "", "where its body ends"),
+    Untidy(
+        "a trailer that is none",
+        H200 + CHUNKED + b"\r\n" + CHUNKS[:-2] + b"none\r\n\r\n",
+        "{}",
+        "what its head said",
+    ),
+    Untidy("the beginning of an answer behind it", H204 + b"\r\n" + OK[:10], "", "behind"),
     Untidy("bytes behind the length", H200 + LENGTH + b"\r\n{}more", "{}", "behind"),
     Untidy("a length of none and a body", H200 + b"Content-Length: 0\r\n\r\n{}", "", "behind"),
     Untidy("another answer behind the first", H200 + LENGTH + b"\r\n{}" + OK, "{}", "behind"),
@@ -88,7 +106,9 @@ def test_a_receiver_that_took_the_event_is_called_once(pointsman: Running, case:
         (execution,) = trigger["executions"]
         assert (trigger["status"], execution["attempt"]) == ("SUCCESS", 1), execution["error"]
         response = execution["response"]
-        assert response["statusCode"] == (204 if b" 204 " in case.answer else 200)
+        assert response["statusCode"] == next(
+            code for code in (204, 205, 200) if b" %d " % code in case.answer
+        )
         assert (response["body"], response["truncated"]) == (case.body, False)
         assert case.remark in response["remark"]
         (request,) = receiver.requests
@@ -231,11 +251,11 @@ def test_a_410_switches_off_though_every_status_may_be_repeated(pointsman: Runni
 @pytest.mark.parametrize(
     ("location", "named"),
     [
-        ("https://new.example:8443/hook?token=canary#canary", "https://new.example:8443/hook"),
-        ("https://user:canary@new.example/hook", "https://new.example/hook"),
-        ("/other?canary", "/other"),
-        ("//user:canary@new.example/other", "//new.example/other"),
-        ("https://new.example/" + "x" * 3_000, "https://new.example/" + "x" * 100),
+        ("https://new.example:8443/canary?token=canary#canary", "https://new.example:8443/…"),
+        ("https://user:canary@new.example/hook", "https://new.example/…"),
+        ("/canary?canary", "the same host"),
+        ("//user:canary@new.example/other", "//new.example/…"),
+        ("https://new.example/" + "x" * 3_000, "https://new.example/…"),
     ],
 )
 def test_a_redirect_is_tried_again_and_says_where_to(pointsman: Running, location: str, named: str) -> None:
@@ -243,5 +263,5 @@ def test_a_redirect_is_tried_again_and_says_where_to(pointsman: Running, locatio
         (execution,) = pointsman.ended(pointsman.fire(retried(pointsman, receiver.url())))["executions"]
         assert (execution["status"], execution["attempt"]) == ("FAILED", 3)
         assert f"to {named}" in execution["error"]
-        assert "canary" not in execution["error"]
+        assert "canary" not in str(execution)
         assert len(execution["error"]) < 500

@@ -2,8 +2,9 @@
 
 The path, without its query, says how it behaves: /ok, /status/<code>, /delay/<ms>, /hang, /close,
 /drip, /nul (a body with NUL bytes), /big (1 MiB), /flaky/<n> (503 up to attempt n, 200 from the
-next). Everything else answers 200. `before_answer` is called with each path. Speaks raw HTTP/1.1
-with keep-alive, so that it keeps up with thousands of deliveries.
+next). Everything else answers 200. A redirect leads to the URL that was called. `before_answer` is
+called with each path. Speaks raw HTTP/1.1 with keep-alive, so that it keeps up with thousands of
+deliveries.
 """
 
 from __future__ import annotations
@@ -124,7 +125,7 @@ class Receiver:
         status, body = 200, b'{"ok": true}'
         match kind:
             case "status":
-                status, body = int(argument), b"as you asked"
+                status, body = int(argument.partition("/")[0]), b"as you asked"
             case "flaky":
                 status, body = 503 if receipt.attempt <= int(argument) else 200, b"flaky"
             case "delay":
@@ -141,7 +142,7 @@ class Receiver:
             case "big":
                 body = b"x" * 1024 * 1024
         receipt.answered_at = time.monotonic()  # before the answer leaves: what follows it comes later
-        _write(writer, status, body)
+        _write(writer, status, body, self.url(receipt.path) if 300 <= status < 400 else None)
         await writer.drain()
         return True
 
@@ -155,8 +156,10 @@ async def _drip(writer: asyncio.StreamWriter) -> None:
         await asyncio.sleep(0.1)
 
 
-def _write(writer: asyncio.StreamWriter, status: int, body: bytes) -> None:
+def _write(writer: asyncio.StreamWriter, status: int, body: bytes, location: str | None = None) -> None:
+    more = "" if location is None else f"location: {location}\r\n"
     writer.write(
-        b"HTTP/1.1 %d X\r\ncontent-type: text/plain\r\ncontent-length: %d\r\n\r\n" % (status, len(body))
+        b"HTTP/1.1 %d X\r\ncontent-type: text/plain\r\n%bcontent-length: %d\r\n\r\n"
+        % (status, more.encode("latin-1"), len(body))
         + body
     )

@@ -14,16 +14,14 @@ from contextlib import asynccontextmanager
 from ipaddress import ip_network
 from typing import Any
 
-import aiohttp
 import pytest
 
 from tests.peers import hostile_http as peers
 from tests.peers.hostile_http import OK, HostilePeer, run
-from worker.egress.addresses import AddressGuard, BlockedAddress
+from worker.egress.addresses import AddressGuard
 from worker.egress.errors import EgressError
 from worker.egress.http import Egress
 from worker.egress.messages import HttpRequest
-from worker.egress.resolver import acting_for
 
 PUBLIC = "93.184.216.34"
 TIMEOUT_MS = 5_000
@@ -299,24 +297,6 @@ def test_a_redirect_into_the_private_network_is_not_followed(loop: str) -> None:
             redirect = f"HTTP/1.1 302 Go\r\nLocation: {canary.url()}\r\nContent-Length: 0\r\n\r\n".encode()
             async with HostilePeer(peers.answers(redirect)) as peer, started("127.0.0.0/8") as egress:
                 assert (await egress.request(get(peer.url()))).status == 302
-            assert canary.connections == 0
-
-    run(loop, story())
-
-
-@both_loops
-def test_the_session_is_guarded_as_well(loop: str) -> None:
-    """Whatever uses the session directly passes the same door."""
-
-    async def story() -> None:
-        async with (
-            HostilePeer(peers.answers(OK)) as canary,
-            started(getaddrinfo=Names({"private.example": [["127.0.0.1"]]})) as egress,
-        ):
-            for host in ("127.0.0.1", "private.example"):
-                with acting_for("tenant"), pytest.raises(aiohttp.ClientConnectorError) as caught:
-                    await egress.session.get(f"http://{host}:{canary.port}/")
-                assert isinstance(caught.value.__cause__, BlockedAddress)
             assert canary.connections == 0
 
     run(loop, story())

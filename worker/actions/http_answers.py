@@ -4,7 +4,8 @@ Invariants:
 
 - What is kept of a response is bounded and can always be stored as JSON.
 - A receiver's Retry-After is seconds from now, never negative and capped.
-- What is said of a receiver's Location has neither credentials nor a query, and is capped.
+- Of a receiver's Location only scheme, host and port are kept and said: the rest is often the path
+  and the query of our own URL, which may be credentials.
 
 Whether a status is a success is the action type's own to say. Source: RFC 9110 §10.2.3 and §5.6.7
 for Retry-After.
@@ -17,7 +18,7 @@ import codecs
 import email.utils
 from datetime import UTC
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 from shared.clock import database_clock
 from worker.actions.contract import MAX_RETRY_AFTER_SECONDS, Outcome
@@ -27,6 +28,9 @@ from worker.egress.messages import HttpResponse
 KEPT_HEADERS = frozenset({"content-type", "location", "retry-after", "server", "x-request-id"})
 MAX_KEPT_HEADER_CHARS = 500
 MAX_SHOWN_LOCATION_CHARS = 200
+
+# What stands for a path and a query that are not said.
+UNSAID = "/…"
 
 
 def outcome_of_error(error: EgressError) -> Outcome:
@@ -58,16 +62,23 @@ def retry_after_seconds(response: HttpResponse) -> float | None:
 
 
 def shown_location(response: HttpResponse) -> str | None:
-    """Origin and path of where the receiver points to; None if that cannot be said."""
+    """Where the receiver points to: scheme, host and port, and `/…` if there is more.
+
+    Without a host it is another place on the same one. None if it cannot be said.
+    """
     value = _header(response, "location")
     try:
         parts = urlsplit(value)
     except ValueError:
         return None
-    if "\\" in value or (parts.scheme and not parts.netloc):
+    first = parts.path.partition("/")[0]
+    if not value or "\\" in value or (parts.scheme and not parts.netloc) or "@" in first or ":" in first:
         return None
     host = parts.netloc.rpartition("@")[2]
-    return urlunsplit((parts.scheme, host, parts.path, "", ""))[:MAX_SHOWN_LOCATION_CHARS] or None
+    has_more = parts.path not in ("", "/") or parts.query or parts.fragment
+    shown = f"{parts.scheme}:" * bool(parts.scheme) + f"//{host}" * bool(host)
+    shown += UNSAID if has_more or not host else parts.path
+    return shown if len(shown) <= MAX_SHOWN_LOCATION_CHARS else None
 
 
 def _header(response: HttpResponse, wanted: str) -> str:
@@ -75,14 +86,20 @@ def _header(response: HttpResponse, wanted: str) -> str:
 
 
 def kept_response(response: HttpResponse) -> dict[str, Any]:
-    """What is stored: the status, a few headers, the body as text, or in base64 if it is none."""
+    """What is stored: the status, a few headers, the body as text, or in base64 if it is none.
+
+    The body is the receiver's own, whatever it holds.
+    """
+    headers = {
+        name.lower(): value[:MAX_KEPT_HEADER_CHARS]
+        for name, value in response.headers
+        if name.lower() in KEPT_HEADERS
+    }
+    if headers.pop("location", None) is not None and (location := shown_location(response)):
+        headers["location"] = location
     kept: dict[str, Any] = {
         "statusCode": response.status,
-        "headers": {
-            name.lower(): value[:MAX_KEPT_HEADER_CHARS]
-            for name, value in response.headers
-            if name.lower() in KEPT_HEADERS
-        },
+        "headers": headers,
         "truncated": response.truncated,
     }
     if response.remark is not None:

@@ -22,7 +22,13 @@ from shared.action_types.http_post import Config, unseal
 from shared.crypto import sign, signing_key
 from shared.seals import opened_url
 from worker.actions.contract import AttemptStamp, ExecutionContext, Outcome
-from worker.actions.http_answers import kept_response, outcome_of_error, retry_after_seconds, shown_location
+from worker.actions.http_answers import (
+    UNSAID,
+    kept_response,
+    outcome_of_error,
+    retry_after_seconds,
+    shown_location,
+)
 from worker.actions.passed_on import passed_on
 from worker.egress.errors import EgressError
 from worker.egress.http import Egress
@@ -159,7 +165,8 @@ def _explain(response: HttpResponse) -> str:
     status = response.status
     if 300 <= status < 400:
         location = shown_location(response)
-        answer = f"{status} and points to {location}" if location else str(status)
+        target = "the same host" if location == UNSAID else location
+        answer = f"{status} and points to {target}" if target else str(status)
         return f"The receiver answered {answer}; redirects are not followed. Use the final URL."
     if status == LOOP:
         return "The receiver answered 508: the call has come round. An action calls its own callback, maybe by a detour."

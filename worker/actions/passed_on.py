@@ -49,6 +49,15 @@ def passed_on(trigger: TriggerRecord, own: Container[str]) -> tuple[dict[str, st
     return plain, opaque
 
 
+def coding_and_language(trigger: TriggerRecord) -> tuple[str | None, str | None]:
+    """Its recorded Content-Encoding and Content-Language."""
+    if _QUOTED_CODING not in trigger.headers and _QUOTED_LANGUAGE not in trigger.headers:
+        return None, None
+    found = _in_headers(trigger.headers)
+    coding, language = (found.get(name) for name in _IN_HEADERS)
+    return coding, language
+
+
 def _in_headers(headers: str) -> dict[str, str]:
     found: dict[str, str] = {}
     for name, value in json.loads(headers):

@@ -2,6 +2,7 @@
 
 Invariant: an execution stores at most one item, however often it is attempted: (trigger_id,
 action_id) is unique. The content is opaque bytes, so nothing that a caller sends can be unstorable.
+A body keeps the coding and the language that it came under, without which nobody could read it.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from shared.action_types import parse_config
 from shared.action_types.store import Config
 from shared.errors import Invalid, PointsmanError
 from worker.actions.contract import AttemptStamp, ExecutionContext, Outcome
+from worker.actions.passed_on import coding_and_language
 from worker.doors.storage import NewItem, Storage
 from worker.records import ActionRecord
 
@@ -32,8 +34,10 @@ def prepare(action: ActionRecord, context: ExecutionContext) -> NewItem:
     assert isinstance(config, Config)
     if "value" in config.model_fields_set:
         content, content_type = _as_json(config.value), "application/json"
+        coding, language = None, None
     else:
         content, content_type = context.trigger.body, context.trigger.content_type or DEFAULT_CONTENT_TYPE
+        coding, language = coding_and_language(context.trigger)
     if len(content) > context.limits.max_stored_item_bytes:
         raise Invalid(
             f"The value has {len(content)} bytes; an item may have {context.limits.max_stored_item_bytes}.",
@@ -50,6 +54,8 @@ def prepare(action: ActionRecord, context: ExecutionContext) -> NewItem:
         content_type=content_type,
         max_items=context.limits.max_stored_items,
         timeout_ms=context.callback.timeout_ms,
+        content_encoding=coding,
+        content_language=language,
     )
 
 

@@ -40,9 +40,11 @@ SELECT s.trigger_id, s.action_id FROM stored_items s
 JOIN unnest(%s::uuid[], %s::uuid[]) AS w(trigger_id, action_id) USING (trigger_id, action_id)
 """
 _INSERT = """
-INSERT INTO stored_items (id, user_id, callback_id, action_id, trigger_id, key, content, content_type)
-SELECT i.* FROM unnest(%s::uuid[], %s::uuid[], %s::uuid[], %s::uuid[], %s::uuid[], %s::text[], %s::bytea[], %s::text[])
-  AS i(id, user_id, callback_id, action_id, trigger_id, key, content, content_type)
+INSERT INTO stored_items (id, user_id, callback_id, action_id, trigger_id, key, content, content_type,
+  content_encoding, content_language)
+SELECT i.* FROM unnest(%s::uuid[], %s::uuid[], %s::uuid[], %s::uuid[], %s::uuid[], %s::text[], %s::bytea[], %s::text[],
+  %s::text[], %s::text[])
+  AS i(id, user_id, callback_id, action_id, trigger_id, key, content, content_type, content_encoding, content_language)
 WHERE EXISTS (SELECT 1 FROM callbacks c WHERE c.id = i.callback_id)
 ON CONFLICT (trigger_id, action_id) DO NOTHING
 """
@@ -50,7 +52,10 @@ ON CONFLICT (trigger_id, action_id) DO NOTHING
 
 @dataclass(frozen=True, slots=True)
 class NewItem:
-    """One value to keep. max_items: the cap on its user's items."""
+    """One value to keep. max_items: the cap on its user's items.
+
+    content_type, content_encoding, content_language: under what the content came.
+    """
 
     user_id: UUID
     callback_id: UUID
@@ -61,6 +66,8 @@ class NewItem:
     content_type: str | None
     max_items: int
     timeout_ms: int
+    content_encoding: str | None = None
+    content_language: str | None = None
 
 
 class Storage:
@@ -156,4 +163,6 @@ def _columns(items: Sequence[NewItem]) -> tuple[list[Any], ...]:
         [item.key for item in items],
         [Binary(item.content) for item in items],
         [item.content_type for item in items],
+        [item.content_encoding for item in items],
+        [item.content_language for item in items],
     )

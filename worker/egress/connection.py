@@ -15,20 +15,19 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-import sys
 from contextvars import ContextVar
 from functools import partial
 from typing import Any
 
 import aiohttp
-from aiohttp.abc import AbstractStreamWriter
 from aiohttp.client_proto import ResponseHandler
-from aiohttp.connector import Connection
 from aiohttp.http_exceptions import HttpProcessingError
 
 from worker.egress.addresses import AddressGuard
 from worker.egress.errors import Phase
 from worker.egress.forgiving import ForgivingParser
+from worker.egress.heads import INTERIM
+from worker.egress.messages import WireResponse
 from worker.egress.resolver import GuardedResolver
 
 READ_BUFFER_BYTES = 64 * 1024
@@ -53,12 +52,15 @@ NO_TIMEOUT = aiohttp.ClientTimeout(total=None, connect=None, sock_read=None, soc
 
 
 class Progress:
-    """How far one request has got. The connector, the request and the connection write it."""
+    """How far one request has got. The connector and whoever sends it write it.
 
-    __slots__ = ("connection", "dialled", "max_body_bytes", "phase", "transport")
+    answer: a response that counts although its body was cut off.
+    """
 
-    def __init__(self, max_body_bytes: int) -> None:
-        self.max_body_bytes = max_body_bytes
+    __slots__ = ("answer", "connection", "dialled", "phase", "transport")
+
+    def __init__(self) -> None:
+        self.answer: WireResponse | None = None
         self.phase: Phase = "resolve"
         self.dialled = False
         self.connection: GuardedConnection | None = None
@@ -107,6 +109,10 @@ class GuardedConnection(ResponseHandler):
         self._connector.open.discard(self)
         super().connection_lost(exc)
 
+    def is_enough(self) -> bool:
+        """Whether the head alone says how it ended: no more of the present response is read."""
+        return self._forgiving is not None and self._forgiving.is_enough()
+
     def read_forgivingly(self, *, skip_payload: bool) -> None:
         """Make the parser of the next response. skip_payload: it has none, as that to a HEAD."""
         self._make_parser(skip_payload)
@@ -129,17 +135,12 @@ class GuardedConnection(ResponseHandler):
         fresh, self._parser = self._parser, self._forgiving  # type: ignore[assignment]
         return fresh
 
-    def expect_response(self, max_body_bytes: int | None) -> None:
-        """Begin to count for the next response.
-
-        None: whoever reads the body bounds it by itself.
-        """
+    def expect_response(self, max_body_bytes: int) -> None:
+        """Begin to count for the next response."""
         self.received = 0
         self._awaits_head = True
         self._allowed = MAX_HEAD_BYTES
-        self._allowed_for_body = (
-            sys.maxsize if max_body_bytes is None else MAX_CHUNK_OVERHEAD * max_body_bytes + SPARE_WIRE_BYTES
-        )
+        self._allowed_for_body = MAX_CHUNK_OVERHEAD * max_body_bytes + SPARE_WIRE_BYTES
         if self._connector.has_idle_enough:
             self.force_close()
 
@@ -148,13 +149,15 @@ class GuardedConnection(ResponseHandler):
 
         Interim ones count towards the allowance of the one that they precede.
         """
-        if not 100 <= data[0].code < 200 or data[0].code == 101:
+        if data[0].code not in INTERIM:
             self._awaits_head = False
             self._allowed = self.received + self._allowed_for_body
         super().feed_data(data, size)
 
     def data_received(self, data: bytes) -> None:
         if data and self._is_idle():  # a later request would take it for its own response
+            if self._forgiving is not None:
+                self._forgiving.note_behind()
             self._cut()
             return
         self.received += len(data)
@@ -218,56 +221,6 @@ class GuardedConnector(aiohttp.TCPConnector):
     def abort_all(self) -> None:
         for connection in tuple(self.open):
             connection.abort()
-
-
-class TellingRequest(aiohttp.ClientRequest):
-    """A request that tells its Progress when it leaves and when it has left."""
-
-    async def send(self, conn: Connection) -> aiohttp.ClientResponse:
-        connection = conn.protocol
-        assert isinstance(connection, GuardedConnection)
-        progress = current.get()
-        connection.expect_response(None if progress is None else progress.max_body_bytes)
-        if progress is not None:
-            progress.begin(connection, has_body=bool(self._body))
-        return await super().send(conn)
-
-    async def write_bytes(
-        self, writer: AbstractStreamWriter, conn: Connection, content_length: int | None = None
-    ) -> None:
-        connection, transport = conn.protocol, conn.transport
-        try:
-            await super().write_bytes(writer, conn, content_length)
-        except BaseException:
-            if transport is not None:
-                transport.abort()
-            raise
-        progress = current.get()
-        if progress is not None and connection is not None and connection.exception() is None:
-            progress.phase = "receive"
-
-
-def open_session(connector: GuardedConnector) -> aiohttp.ClientSession:
-    """A session that adds nothing, follows nothing, decompresses nothing and repeats nothing."""
-    session = aiohttp.ClientSession(
-        connector=connector,
-        request_class=TellingRequest,
-        headers={"Accept-Encoding": "identity"},
-        skip_auto_headers=("Accept", "Content-Type", "User-Agent"),
-        cookie_jar=aiohttp.DummyCookieJar(),
-        timeout=NO_TIMEOUT,
-        trust_env=False,
-        auto_decompress=False,
-        raise_for_status=False,
-        max_line_size=MAX_LINE_BYTES,
-        max_field_size=MAX_FIELD_BYTES,
-        max_headers=MAX_HEADERS,
-    )
-    # aiohttp sends an idempotent request again when a kept-alive connection dies under it, and has
-    # no public switch for that. An attempt is one request; whether there is another is the engine's
-    # decision.
-    session._retry_connection = False
-    return session
 
 
 def _open_socket(guard: AddressGuard, info: tuple[Any, ...]) -> socket.socket:

@@ -9,8 +9,8 @@ Invariants:
 - A connection that is given up is aborted: a peer that does not read holds no memory of ours.
 - Whatever fails is raised as EgressError.
 
-A few names of aiohttp that are not public carry this (_retry_connection, _factory, _acquired,
-_payload, _parser, _drain_helper); tests/security fails if an upgrade changes what they do.
+A few names of aiohttp that are not public carry this (_factory, _acquired, _limit, _loop, _payload,
+_parser, _skip_payload, _drain_helper); tests/security fails if an upgrade changes what they do.
 """
 
 from __future__ import annotations
@@ -22,15 +22,14 @@ import ssl
 from collections.abc import Callable, Mapping
 from functools import lru_cache, partial
 
-import aiohttp
 import structlog
 
 from shared.config import Settings
 from shared.http_urls import HttpUrl, read_url
 from worker.egress.addresses import AddressGuard, BlockedAddress
-from worker.egress.connection import GuardedConnector, Progress, current, open_session
+from worker.egress.connection import GuardedConnector, Progress, current
 from worker.egress.errors import EgressError, bad_request
-from worker.egress.messages import HttpRequest, HttpResponse
+from worker.egress.messages import HttpRequest, HttpResponse, WireResponse
 from worker.egress.resolver import CACHE_SECONDS, GetAddrInfo, GuardedResolver, acting_tenant
 from worker.egress.translate import translate
 from worker.egress.wire import Destination, exchange
@@ -97,7 +96,6 @@ class Egress:
         self._ssl_context = ssl_context
         self._resolver: GuardedResolver | None = None
         self._connector: GuardedConnector | None = None
-        self._session: aiohttp.ClientSession | None = None
         self._destination: Callable[[str], Destination]
 
     @classmethod
@@ -111,31 +109,23 @@ class Egress:
             connection_limit=settings.capacity,
         )
 
-    @property
-    def session(self) -> aiohttp.ClientSession:
-        """The guarded session, for a transport that has its own deadline, cap and acting_for()."""
-        if self._session is None:
-            raise RuntimeError("egress is not open")
-        return self._session
-
     async def open(self) -> None:
-        """Make the session in the running loop."""
+        """Make the connector in the running loop."""
         self._resolver = self._make_resolver()
         self._connector = GuardedConnector(
             self._guard, self._resolver, limit=self._connection_limit, ssl_context=self._ssl_context
         )
-        self._session = open_session(self._connector)
         loop = asyncio.get_running_loop()
         self._destination = lru_cache(MAX_KEPT_DESTINATIONS)(lambda url: Destination(_read_url(url), loop))
 
     async def close(self) -> None:
         """Abort what is under way and give everything back."""
-        if self._session is None or self._connector is None or self._resolver is None:
+        if self._connector is None or self._resolver is None:
             return
         self._connector.abort_all()
-        await self._session.close()
+        await self._connector.close()
         await self._resolver.close()
-        self._session = self._connector = self._resolver = None
+        self._connector = self._resolver = None
 
     def dead_thread(self) -> str | None:
         """None: the only threads look names up, and each is made anew when it is needed."""
@@ -148,7 +138,7 @@ class Egress:
         """
         if self._connector is None:
             raise EgressError("connect_failed", _STOPPED)
-        progress, named = Progress(request.max_response_bytes), "the URL"
+        progress, named = Progress(), "the URL"
         try:
             destination = self._destination(request.url)
             named = destination.name
@@ -163,6 +153,8 @@ class Egress:
             # aiohttp cancels those who wait when its connector is closed
             raise EgressError("connect_failed", _STOPPED, phase=progress.phase) from None
         except Exception as error:  # noqa: BLE001 - none is swallowed: each becomes an EgressError
+            if progress.answer is not None:
+                return _read(progress.answer)
             _note_blocked(error, named, request.tenant)
             # from None: the text of a foreign exception may hold the URL, which may be a credential
             raise translate(
@@ -184,8 +176,12 @@ class Egress:
             current.reset(token)
             acting_tenant.reset(tenant_token)
             progress.abort_if_closed()
-        headers = tuple((_text(name), _text(value)) for name, value in found.raw_headers)
-        return HttpResponse(found.status, headers, found.body, found.truncated, found.remark)
+        return _read(found)
+
+
+def _read(found: WireResponse) -> HttpResponse:
+    headers = tuple((_text(name), _text(value)) for name, value in found.raw_headers)
+    return HttpResponse(found.status, headers, found.body, found.truncated, found.remark)
 
 
 def _note_blocked(error: BaseException | None, destination: str, tenant: str) -> None:

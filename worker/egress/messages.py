@@ -37,3 +37,17 @@ class HttpResponse(NamedTuple):
     body: bytes
     truncated: bool
     remark: str | None = None
+
+
+class WireResponse(NamedTuple):
+    """What came back, before anything of it is read as text.
+
+    raw_headers: as on the wire. body: undecoded; truncated: there was more than the cap. remark:
+    what was odd about its framing.
+    """
+
+    status: int
+    raw_headers: tuple[tuple[bytes, bytes], ...]
+    body: bytes
+    truncated: bool
+    remark: str | None

@@ -19,7 +19,6 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import partial
@@ -41,16 +40,6 @@ MAX_ADDRESSES_PER_FAMILY = 3
 TENANT_SHARE = 16
 
 acting_tenant: ContextVar[str] = ContextVar("egress_tenant")
-
-
-@contextmanager
-def acting_for(tenant: str) -> Iterator[None]:
-    """Charge the look-ups made inside to this tenant."""
-    token = acting_tenant.set(tenant)
-    try:
-        yield
-    finally:
-        acting_tenant.reset(token)
 
 
 class Address(NamedTuple):
@@ -198,7 +187,7 @@ def _named_tenant() -> str:
     try:
         return acting_tenant.get()
     except LookupError:
-        raise RuntimeError("a look-up needs acting_for(tenant) around it") from None
+        raise RuntimeError("a look-up needs to know for whom it is: set acting_tenant") from None
 
 
 def _bounded(addresses: dict[Address, None]) -> Iterator[Address]:

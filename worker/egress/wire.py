@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from typing import NamedTuple
 
 import aiohttp
 from aiohttp import hdrs
@@ -31,8 +30,8 @@ from worker.egress.connection import (
     GuardedConnector,
     Progress,
 )
-from worker.egress.forgiving import is_interim
-from worker.egress.messages import HttpRequest
+from worker.egress.heads import INTERIM
+from worker.egress.messages import HttpRequest, WireResponse
 
 PIECE_BYTES = 64 * 1024
 
@@ -58,20 +57,6 @@ class Destination(aiohttp.ClientRequest):
         return self._key
 
 
-class WireResponse(NamedTuple):
-    """What came back.
-
-    raw_headers: as on the wire. body: undecoded; truncated: there was more than the cap. remark:
-    what was odd about its framing.
-    """
-
-    status: int
-    raw_headers: tuple[tuple[bytes, bytes], ...]
-    body: bytes
-    truncated: bool
-    remark: str | None
-
-
 async def exchange(
     connector: GuardedConnector,
     destination: Destination,
@@ -83,7 +68,8 @@ async def exchange(
     """Send one request and read its response.
 
     The caller has checked the message and keeps the deadline. in_pieces: the body goes out as fast
-    as the peer reads, while an early answer is read.
+    as the peer reads, while an early answer is read. Where a body is cut off whose head decides all
+    the same, progress has the answer.
     """
     connection = await connector.connect(destination, [], NO_TIMEOUT)
     method = request.method.upper()
@@ -102,12 +88,20 @@ async def exchange(
             _transport(protocol).write(head + request.body)
             progress.phase = "receive"
         message, payload = await protocol.read()
-        while message.code < 200 and is_interim(message):
+        while message.code in INTERIM:
             message, payload = await protocol.read()
-        content, truncated = await read_capped(payload, request.max_response_bytes)
+        body = bytearray()
+        try:
+            truncated = await read_capped(payload, body, request.max_response_bytes)
+        except BaseException:
+            if protocol.is_enough():
+                progress.answer = WireResponse(
+                    message.code, message.raw_headers, bytes(body), truncated=False, remark=protocol.remark
+                )
+            raise
         remark = protocol.remark
         is_whole = not truncated and remark is None and (upload is None or upload.done())
-        return WireResponse(message.code, message.raw_headers, content, truncated, remark)
+        return WireResponse(message.code, message.raw_headers, bytes(body), truncated, remark)
     finally:
         if upload is not None:
             upload.cancel()
@@ -151,11 +145,11 @@ async def _upload(protocol: GuardedConnection, head: bytes, body: bytes, progres
         progress.phase = "receive"
 
 
-async def read_capped(content: aiohttp.StreamReader, cap: int) -> tuple[bytes, bool]:
-    """Read a body up to its end or to cap bytes. Returns the bytes, and whether there were more."""
-    body = bytearray()
+async def read_capped(content: aiohttp.StreamReader, body: bytearray, cap: int) -> bool:
+    """Read into body up to its end or to cap bytes. Returns whether there were more."""
     while chunk := await content.readany():
         body += chunk
         if len(body) > cap:
-            return bytes(body[:cap]), True
-    return bytes(body), False
+            del body[cap:]
+            return True
+    return False

@@ -136,7 +136,13 @@ FILLED_IN: dict[str, dict[str, Any]] = {
     },
     "idempotency_keys": {"created_at": ANY},
     "workers": {"in_flight": 0, "started_at": ANY, "heartbeat_at": ANY, "desired_state": "RUNNING"},
-    "stored_items": {"key": None, "content_type": None, "created_at": ANY},
+    "stored_items": {
+        "key": None,
+        "content_type": None,
+        "created_at": ANY,
+        "content_encoding": None,
+        "content_language": None,
+    },
     "sessions": {"created_at": ANY, "last_used_at": None},
     "replay_jobs": {
         "received_from": None,

@@ -159,7 +159,7 @@ def test_a_try_that_was_cut_off_is_repeated(empty_database_url: str, cursor: Any
 
 @pytest.mark.parametrize(
     ("keys", "sentence"),
-    [(None, "needs POINTSMAN_SECRET_KEYS"), (new_key(), "does not open the secrets")],
+    [(None, "needs POINTSMAN_SECRET_KEYS"), (new_key(), "opens none of the newest signing secrets")],
     ids=["none", "others"],
 )
 def test_without_the_installations_keys_nothing_is_sealed(
@@ -171,6 +171,26 @@ def test_without_the_installations_keys_nothing_is_sealed(
         upgrade(empty_database_url, keys)
     assert everything(cursor) == before
     assert current_and_head(empty_database_url)[0] == "0009"
+
+
+def test_a_callback_whose_key_is_lost_stops_nothing(empty_database_url: str, cursor: Any) -> None:
+    """Fails when one secret, old or new, decides about the whole installation."""
+    rows, lost = Rows(cursor), json.dumps([{"secret": SecretBox(new_key()).encrypt("x"), "expiresAt": None}])
+    rows.insert("callbacks", signing_secrets=lost)
+    wanted = fill(cursor)
+    for _ in range(20):
+        rows.insert("callbacks", signing_secrets=lost)
+    upgrade(empty_database_url, KEY)
+    assert "canary" not in everything(cursor)
+    assert opened(cursor).items() >= wanted.items()
+
+
+def test_secrets_of_deleted_callbacks_say_nothing_of_the_keys(empty_database_url: str, cursor: Any) -> None:
+    """Fails when an operator whose keys are lost can do nothing to go on."""
+    fill(cursor)
+    cursor.execute("UPDATE callbacks SET deleted_at = now()")
+    upgrade(empty_database_url, new_key())
+    assert "canary" not in everything(cursor)
 
 
 @pytest.mark.parametrize(

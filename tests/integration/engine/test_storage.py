@@ -52,6 +52,15 @@ def test_an_item_is_kept_once_however_often_its_attempt_is_made(world: World, st
     assert [bytes(row[0]) for row in world.ask("SELECT content FROM stored_items")] == [b"\x00\xff"]
 
 
+def test_an_item_keeps_what_its_bytes_came_under(world: World, storage: Storage) -> None:
+    """Fails when a column is written under another's name."""
+    item = replace(new_item(world), content_type="t", content_encoding="c", content_language="l")
+    asyncio.run(storage.store(item))
+    columns = "key, content, content_type, content_encoding, content_language"
+    ((key, content, *rest),) = world.ask(f"SELECT {columns} FROM stored_items")
+    assert (key, bytes(content), rest) == ("k", b"\x00\xff", ["t", "c", "l"])
+
+
 def test_beyond_the_cap_an_item_is_refused_with_the_fix(world: World, storage: Storage) -> None:
     """Fails without the count: within one batch and over several."""
 

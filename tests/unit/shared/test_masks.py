@@ -6,7 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shared.action_types.http_post import check_url
 from shared.errors import Invalid
+from shared.http_urls import MAX_URL_CHARS
 from shared.masks import (
     HARMLESS_HEADERS,
     MASK,
@@ -14,6 +16,7 @@ from shared.masks import (
     masked_headers,
     masked_url,
     secret_headers,
+    shortest_url,
     unmasked_headers,
     unmasked_url,
 )
@@ -46,6 +49,23 @@ def test_of_a_url_the_values_of_its_query_and_the_fragment_are_masked(url: str, 
 @given(URL)
 def test_a_url_that_comes_back_as_it_was_shown_is_what_it_was(url: str) -> None:
     assert unmasked_url(masked_url(url), url, "url") == url
+
+
+@given(URL)
+def test_no_url_that_is_shown_so_is_shorter_than_its_shortest(url: str) -> None:
+    assert len(shortest_url(masked_url(url))) <= len(url)
+
+
+def test_the_length_of_a_url_is_counted_without_its_masks() -> None:
+    """Fails when a URL that was taken is shown longer than one that is taken."""
+    url = "http://x/p?" + "&".join(f"a{n:03}=1" for n in range(280)) + "#f"
+    longest = url.replace("/p?", "/" + "p" * (MAX_URL_CHARS - len(url) + 1) + "?")
+    assert len(check_url(longest)) == MAX_URL_CHARS < len(masked_url(longest))
+    assert check_url(masked_url(longest)) == masked_url(longest)
+    assert check_url(masked_url(longest).replace("***", "%2A%2a*"))
+    for too_long in (longest + "f", masked_url(longest).replace("/p", "/pp", 1)):
+        with pytest.raises(ValueError, match="longer than 2000"):
+            check_url(too_long)
 
 
 @given(URL, URL)
@@ -106,6 +126,14 @@ def test_a_header_is_matched_by_its_name_in_any_case() -> None:
 @pytest.mark.parametrize(
     ("one", "other", "same"),
     [
+        ("http://h:0/", "http://h/", False),
+        ("http://h:0/", "http://h:0", True),
+        ("http://caf\u00e9.example/", "http://xn--caf-dma.example/", True),
+        ("http://h./", "http://h/", False),
+        ("http://h:/", "http://h/", True),
+        ("http://127.1/", "http://127.1/p", True),
+        ("http://127.1/", "http://127.0.0.1/", False),
+        ("http://x sealed:1", "http://x:80/", True),
         ("http://x/a", "http://x/b?c#d", True),
         ("http://x", "HTTP://X:80/", True),
         ("https://x:443/", "https://x", True),

@@ -98,25 +98,30 @@ def test_what_is_kept_of_a_body_can_always_be_stored(
 @pytest.mark.parametrize(
     ("location", "shown"),
     [
-        ("https://h:8443/p?q=canary#canary", "https://h:8443/p"),
-        ("https://canary:canary@h/p", "https://h/p"),
-        ("https://canary@canary@h/p", "https://h/p"),
-        ("//canary@h/p", "//h/p"),
-        ("/p?canary", "/p"),
-        ("p", "p"),
-        ("?canary", None),
+        ("https://h:8443/canary?q=canary#canary", "https://h:8443/…"),
+        ("https://canary:canary@h/canary", "https://h/…"),
+        ("https://canary@canary@h/canary", "https://h/…"),
+        ("https://h", "https://h"),
+        ("https://h/", "https://h/"),
+        ("https://h?canary", "https://h/…"),
+        ("https://h/#canary", "https://h/…"),
+        ("//canary@h/canary", "//h/…"),
+        ("/canary?canary", "/…"),
+        ("canary", "/…"),
+        ("a/canary:b@c", "/…"),
+        ("?canary", "/…"),
         ("", None),
+        ("me_1:canary@h/p", None),
+        ("canary@h/p", None),
+        ("https://" + "x" * 300 + "/", None),
         ("https:canary@h/", None),
         ("mailto:canary@h", None),
         ("https:\\\\canary@h/", None),
         ("/\\canary:canary@h/", None),
         ("http://[canary/", None),
-        ("/" + "x" * 999, "/" + "x" * 199),
     ],
 )
-def test_what_is_said_of_a_location_has_no_credentials_and_is_capped(
-    location: str, shown: str | None
-) -> None:
+def test_of_a_location_only_scheme_host_and_port_are_said(location: str, shown: str | None) -> None:
     assert shown_location(answer(302, location=location)) == shown
 
 
@@ -127,8 +132,11 @@ def test_no_location_breaks_anything(location: str) -> None:
 
 
 def test_only_a_few_headers_are_kept() -> None:
-    response = kept_response(answer(200, b"", Content_Type="x" * 900, Set_Cookie="canary", Location="/l"))
-    assert response["headers"] == {"content-type": "x" * 500, "location": "/l"}
+    response = kept_response(
+        answer(200, b"", Content_Type="x" * 900, Set_Cookie="canary", Location="/canary")
+    )
+    assert response["headers"] == {"content-type": "x" * 500, "location": "/…"}
+    assert "location" not in kept_response(answer(302, b"", Location="canary@h"))["headers"]
 
 
 def test_a_failed_call_says_why_and_whether_to_try_again() -> None:

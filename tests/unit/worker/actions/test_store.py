@@ -71,6 +71,22 @@ def test_the_body_is_kept_byte_for_byte(body: bytes, content_type: str | None) -
     assert item.content_type == (content_type or "application/octet-stream")
 
 
+def test_a_body_keeps_its_coding_and_its_language_and_a_value_of_its_own_has_none() -> None:
+    """Fails when bytes are kept that nobody can read back."""
+    given = given_body(b"\x1f\x8b")
+    headers = [
+        ["content-encoding", "gzip"],
+        ["Content-Language", "no"],
+        ["content-encoding", "br"],
+        ["content-language", "de"],
+    ]
+    coded = given._replace(trigger=replace(given.trigger, headers=json.dumps(headers)))
+    item = prepare_item(storing({}), coded)
+    assert (item.content_encoding, item.content_language) == ("gzip, br", "de")
+    for plain in (prepare_item(storing({}), given), prepare_item(storing({"value": 1}), coded)):
+        assert (plain.content_encoding, plain.content_language) == (None, None)
+
+
 def test_an_item_belongs_to_its_tenant_its_trigger_and_its_action() -> None:
     given, action = given_body(b"x"), storing({"key": "orders"})
     item = prepare_item(action, given)

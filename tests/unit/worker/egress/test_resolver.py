@@ -3,14 +3,15 @@ from __future__ import annotations
 import asyncio
 import socket
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from ipaddress import ip_network
 from typing import Any
 
 import pytest
 
 from worker.egress.addresses import AddressGuard, BlockedAddress
-from worker.egress.resolver import MAX_ADDRESSES_PER_FAMILY, MAX_CACHED_NAMES, GuardedResolver, acting_for
+from worker.egress.resolver import MAX_ADDRESSES_PER_FAMILY, MAX_CACHED_NAMES, GuardedResolver, acting_tenant
 
 SECONDS = 5.0
 PUBLIC = "93.184.216.34"
@@ -57,6 +58,16 @@ def play(
             await resolver.close()
 
     asyncio.run(main())
+
+
+@contextmanager
+def acting_for(tenant: str) -> Iterator[None]:
+    """Charge the look-ups made inside to this tenant."""
+    token = acting_tenant.set(tenant)
+    try:
+        yield
+    finally:
+        acting_tenant.reset(token)
 
 
 async def look_up(resolver: GuardedResolver, host: str, tenant: str = "a") -> list[str]:
