@@ -6,6 +6,7 @@ do it says on the descriptor FD how many lines it has heard. It drains when its 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import queue
@@ -24,24 +25,27 @@ from worker.engine.engine import Engine
 IDLE_SECONDS = 1.0
 OFFER_SECONDS = 1.0
 
-Lines = queue.SimpleQueue[list[UUID] | None]
-"""What was heard; None is the end."""
+# Beyond so many lines the pipe fills, and the parent keeps what does not go in.
+MAX_LINES = 100
+
+Lines = queue.Queue[list[UUID]]
 
 
 def main() -> None:
-    """Work until the standard input ends."""
+    """Work until the standard input ends, or a signal says so."""
     worker_id = UUID(sys.argv[1])
     capacity, max_losses, descriptor = map(int, sys.argv[2:])
+    is_over = threading.Event()
     signal.signal(
         signal.SIGINT, signal.SIG_IGN
     )  # a terminal's Ctrl-C is for the parent, which ends the input
-    lines: Lines = queue.SimpleQueue()
-    signal.signal(signal.SIGTERM, lambda _number, _frame: lines.put(None))
+    signal.signal(signal.SIGTERM, lambda _number, _frame: is_over.set())
     _settings, engine = begin(partial(_make, worker_id, capacity, max_losses))
     engine.start()
-    threading.Thread(target=_hear, args=(lines,), daemon=True).start()
+    lines: Lines = queue.Queue(MAX_LINES)
+    threading.Thread(target=_hear, args=(lines, is_over), daemon=True).start()
     with os.fdopen(descriptor, "w") as parent:
-        _work(engine, lines, parent)
+        _work(engine, lines, is_over, parent)
         engine.stop()
 
 
@@ -50,37 +54,25 @@ def _make(worker_id: UUID, capacity: int, max_losses: int, settings: Settings) -
     return Engine(own, SecretBox(settings.keys), worker_id=worker_id, max_losses=max_losses)
 
 
-def _hear(lines: Lines) -> None:
+def _hear(lines: Lines, is_over: threading.Event) -> None:
     for line in sys.stdin:
         lines.put([UUID(trigger_id) for trigger_id in json.loads(line)])
-    lines.put(None)
+    is_over.set()
 
 
-def _work(engine: Engine, lines: Lines, parent: TextIO) -> None:
+def _work(engine: Engine, lines: Lines, is_over: threading.Event, parent: TextIO) -> None:
     heard = 0
-    while True:
+    while not is_over.is_set():
         try:
             ids = lines.get(timeout=IDLE_SECONDS)
         except queue.Empty:
             if engine.is_idle:
-                print(heard, file=parent, flush=True)
+                with contextlib.suppress(BrokenPipeError):  # the parent has died: the input ends, too
+                    print(heard, file=parent, flush=True)
             continue
-        if ids is None:
-            return
         heard += 1
-        while not engine.offer(ids, OFFER_SECONDS):
-            if _is_over(lines):
-                return
-
-
-def _is_over(lines: Lines) -> bool:
-    """Whether the end has been heard. Puts back what was heard beside it."""
-    kept: list[list[UUID] | None] = []
-    while not lines.empty():
-        kept.append(lines.get())
-    for ids in kept:
-        lines.put(ids)
-    return None in kept
+        while not is_over.is_set() and not engine.offer(ids, OFFER_SECONDS):
+            pass
 
 
 if __name__ == "__main__":

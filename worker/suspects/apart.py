@@ -105,7 +105,7 @@ class Apart:
             self._stopping = True
             self._waiting.clear()
             if self._child is not None:
-                self._child.close()
+                self._child.end()
             self._wake.notify()
 
     def stop(self) -> None:
@@ -157,7 +157,7 @@ class Apart:
             self._child = child
             self._feed()
             if self._stopping:
-                child.close()
+                child.end()
         for heard in child.idle():
             with self._wake:
                 self._feed()
@@ -238,6 +238,11 @@ class _Child:
         assert self._process.stdin is not None
         with contextlib.suppress(BrokenPipeError):
             self._process.stdin.close()
+
+    def end(self) -> None:
+        """Let it drain."""
+        self.close()
+        self._process.terminate()
 
     def kill(self) -> None:
         self._process.kill()
