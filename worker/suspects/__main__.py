@@ -14,7 +14,6 @@ import signal
 import sys
 import threading
 from functools import partial
-from typing import TextIO
 from uuid import UUID
 
 from shared.config import Settings
@@ -44,9 +43,8 @@ def main() -> None:
     engine.start()
     lines: Lines = queue.Queue(MAX_LINES)
     threading.Thread(target=_hear, args=(lines, is_over), daemon=True).start()
-    with os.fdopen(descriptor, "w") as parent:
-        _work(engine, lines, is_over, parent)
-        engine.stop()
+    _work(engine, lines, is_over, descriptor)
+    engine.stop()
 
 
 def _make(worker_id: UUID, capacity: int, max_losses: int, settings: Settings) -> Engine:
@@ -60,7 +58,7 @@ def _hear(lines: Lines, is_over: threading.Event) -> None:
     is_over.set()
 
 
-def _work(engine: Engine, lines: Lines, is_over: threading.Event, parent: TextIO) -> None:
+def _work(engine: Engine, lines: Lines, is_over: threading.Event, descriptor: int) -> None:
     heard = 0
     while not is_over.is_set():
         try:
@@ -68,7 +66,7 @@ def _work(engine: Engine, lines: Lines, is_over: threading.Event, parent: TextIO
         except queue.Empty:
             if engine.is_idle:
                 with contextlib.suppress(BrokenPipeError):  # the parent has died: the input ends, too
-                    print(heard, file=parent, flush=True)
+                    os.write(descriptor, b"%d\n" % heard)
             continue
         heard += 1
         while not is_over.is_set() and not engine.offer(ids, OFFER_SECONDS):
