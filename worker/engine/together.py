@@ -94,8 +94,11 @@ class _Siblings:
         """One has ended, or a retry is due and has a place. Raises what an attempt has raised."""
         seconds = None
         if len(self._running) < self._run.places:
+            in_hand = set(self._running.values())  # one whose end is being written among them
             later = [
-                e.next_attempt_at for e in self._of_step if e.status is Status.PENDING and e.next_attempt_at
+                e.next_attempt_at
+                for e in self._of_step
+                if e.status is Status.PENDING and e.next_attempt_at and e not in in_hand
             ]
             if later:
                 seconds = max((min(later) - database_clock.now()).total_seconds(), 0.0)
