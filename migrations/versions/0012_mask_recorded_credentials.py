@@ -50,8 +50,9 @@ def upgrade() -> None:
             if found := [row_id for row_id, is_open in rows if is_open]:
                 _run(MASK, found, found[0], found[-1])
             last = rows[-1][0]
-        op.execute("RESET lock_timeout")
-        op.execute("RESET statement_timeout")
+        # as before; RESET would be what the role says
+        op.execute("SET lock_timeout = 0")
+        op.execute("SET statement_timeout = 0")
 
 
 def _run(statement: str, *parameters: Any) -> Any:
