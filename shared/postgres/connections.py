@@ -122,11 +122,12 @@ class WatchedConnection(psycopg2.extensions.connection):
     """A connection whose every round trip ends within `call_seconds`, or fails.
 
     It closes itself after an error that says that it is lost (`sqlstates.LOST`), whoever uses it:
-    its owner opens another, a pool replaces it. prepared: statements it has planned.
+    its owner opens another, a pool replaces it. prepared: the names of what it has planned, by
+    statement, the one used last at the end.
     """
 
     call_seconds = 15.0
-    prepared: set[str]
+    prepared: dict[str, list[str]]
 
     def cursor(self, *args: Any, **kwargs: Any) -> Any:
         kwargs.setdefault("cursor_factory", WatchedCursor)
@@ -169,7 +170,7 @@ def connect(
     parameters = DEFAULTS | urls.read(url) | {"application_name": f"pointsman {application}"}
     connection: WatchedConnection = psycopg2.connect(connection_factory=WatchedConnection, **parameters)
     connection.call_seconds = call_seconds
-    connection.prepared = set()
+    connection.prepared = {}
     try:
         sessions.begin(connection, sessions.bounds(call_seconds) | dict(settings or {}))
         psycopg2.extras.register_uuid(conn_or_curs=connection)
