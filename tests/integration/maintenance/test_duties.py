@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, cast
+from contextlib import contextmanager
 from uuid import UUID
 
 import psycopg2
@@ -203,10 +204,8 @@ def test_a_dead_workers_runs_are_void_after_the_sweepers_own_clock(
     trigger_id = running(world, worker)
 
     assert duty.do(connection) == 0, "seen for the first time, however old it looks"
-    clock.seconds += 9
-    assert duty.do(connection) == 0
-    clock.seconds += 2
-    assert duty.do(connection) == 1
+    assert watch(duty, connection, clock, 8) == 0
+    assert watch(duty, connection, clock, 2) == 1
 
     row = world.run(trigger_id)
     assert row is not None
@@ -226,8 +225,7 @@ def test_a_loss_in_company_is_told_from_a_loss_alone(world: World, connection: O
     together = [running(world, company) for _ in range(2)]
     lonely = running(world, alone)
     duty.do(connection)
-    clock.seconds += 11
-    duty.do(connection)
+    watch(duty, connection, clock, 10)
 
     def losses(trigger_id: UUID) -> tuple[int, int]:
         row = world.run(trigger_id)
@@ -242,13 +240,21 @@ def test_a_worker_whose_heart_beats_is_never_declared_dead(world: World, connect
     duty = DeadWorkers(10, 1, clock)
     trigger_id = running(world, UUID(world.rows.insert("workers", heartbeat_at=NOW)["id"]))
     for _ in range(5):
-        duty.do(connection)
-        clock.seconds += 9
+        assert watch(duty, connection, clock, 8) == 0
         world.do("UPDATE workers SET heartbeat_at = heartbeat_at + interval '1 s'")
     assert duty.do(connection) == 0
     row = world.run(trigger_id)
     assert row is not None
     assert row["status"] == "RUNNING"
+
+
+def watch(duty: DeadWorkers, connection: OwnedConnection, clock: Clock, seconds: int) -> int:
+    """Read the heartbeats every other second for so long; how much was void."""
+    voided = 0
+    for _ in range(0, seconds, 2):
+        clock.seconds += 2
+        voided += duty.do(connection)
+    return voided
 
 
 @pytest.mark.parametrize("meanwhile", ["another sweep", "a heartbeat"])
@@ -262,9 +268,10 @@ def test_a_sweep_that_slept_over_what_it_saw_voids_nothing(
     awake, slept = (DeadWorkers(10, 1, clock) for _ in range(2))
     worker = UUID(world.rows.insert("workers", heartbeat_at=NOW)["id"])
     trigger_id = running(world, worker)
-    for duty in (awake, slept):
-        duty.do(connection)
-    clock.seconds += 11
+    for _ in range(5):
+        for duty in (awake, slept):
+            assert duty.do(connection) == 0
+        clock.seconds += 2
     seen = slept._look(connection)
     if meanwhile == "another sweep":
         assert awake.do(connection) == 1
@@ -290,9 +297,61 @@ def test_a_failed_read_starts_the_clock_anew(world: World, connection: OwnedConn
     away = OwnedConnection("postgresql://nobody:x@127.0.0.1:1/x", "test", call_seconds=1)
     with pytest.raises(psycopg2.OperationalError):
         duty.do(away)
-    assert duty.do(connection) == 0
-    clock.seconds += 11
-    assert duty.do(connection) == 1
+    assert watch(duty, connection, clock, 2) == 0
+    assert watch(duty, connection, clock, 8) == 0
+    assert watch(duty, connection, clock, 2) == 1
+
+
+class SlowConnection:
+    """A connection whose next call takes so long, of a clock that a test moves."""
+
+    def __init__(self, connection: OwnedConnection, clock: Clock) -> None:
+        self._connection = connection
+        self._clock = clock
+        self.seconds = 0.0
+
+    @contextmanager
+    def transaction(self) -> Iterator[Any]:
+        with self._connection.transaction() as cursor:
+            self._clock.seconds += self.seconds
+            self.seconds = 0.0
+            yield cursor
+
+
+@pytest.mark.parametrize("how", ["slow read", "late read"])
+def test_a_late_read_starts_the_clock_anew(
+    world: World, stranger: World, connection: OwnedConnection, how: str
+) -> None:
+    """Guards against the mass false death after a PostgreSQL that was frozen: it fails no read.
+
+    A read that takes less than a heartbeat's interval is not late, nor is one after less than a
+    quarter of the stale time.
+    """
+    clock = Clock()
+    slow = SlowConnection(connection, clock)
+    duty = DeadWorkers(20, 1, clock, heartbeat_seconds=3)
+    workers = [UUID(world.rows.insert("workers", heartbeat_at=NOW)["id"]) for _ in range(2)]
+    ids = [running(tenant, worker) for tenant, worker in zip((world, stranger), workers, strict=True)]
+    read = cast(OwnedConnection, slow)
+
+    def read_late(seconds: float) -> int:
+        if how == "slow read":
+            slow.seconds = seconds
+        else:
+            clock.seconds += seconds
+        return duty.do(read)
+
+    assert duty.do(read) == 0
+    assert watch(duty, read, clock, 18) == 0
+    assert read_late(26) == 0
+    assert watch(duty, read, clock, 18) == 0
+    assert read_late(3.1 if how == "slow read" else 5.1) == 0
+    assert watch(duty, read, clock, 16) == 0
+    assert [
+        run["status"] for tenant, one in zip((world, stranger), ids, strict=True) if (run := tenant.run(one))
+    ] == ["RUNNING"] * 2
+    assert read_late(2.9 if how == "slow read" else 4.9) == (0 if how == "slow read" else 2)
+    assert watch(duty, read, clock, 2) == (2 if how == "slow read" else 0)
 
 
 def test_runs_of_a_worker_without_a_row_are_void_too(world: World, connection: OwnedConnection) -> None:
@@ -300,8 +359,7 @@ def test_runs_of_a_worker_without_a_row_are_void_too(world: World, connection: O
     duty = DeadWorkers(10, 1, clock)
     trigger_id = running(world, new_id())
     duty.do(connection)
-    clock.seconds += 11
-    duty.do(connection)
+    watch(duty, connection, clock, 10)
     row = world.run(trigger_id)
     assert row is not None
     assert row["status"] == "PENDING"
