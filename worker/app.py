@@ -95,14 +95,23 @@ def make_sweeps(
 ) -> list[Sweep]:
     """The maintenance duties of one worker process.
 
-    `due` waits for Redis and for the engine, so that it has a thread of its own: dead workers are
-    found meanwhile. lost: told of the runs of dead workers.
+    `due` waits for Redis and for the engine, so that it has a thread of its own; so has the duty
+    that judges heartbeats, which must not come late. lost: told of the runs of dead workers.
     """
+    dead_workers = DeadWorkers(
+        settings.stale_seconds,
+        settings.sweep_seconds,
+        heartbeat_seconds=settings.heartbeat_seconds,
+        lost=lost,
+    )
     duties: list[Duty] = [
-        DeadWorkers(settings.stale_seconds, settings.sweep_seconds, lost=lost),
         Purge(quiet_seconds=PURGE_QUIET_SECONDS + 5 * settings.accept_timeout_seconds),
         Replays(),
         Expired(),
         Partitions(),
     ]
-    return [Sweep("sweep", settings.postgres, duties), Sweep("reminders", settings.postgres, [due])]
+    return [
+        Sweep("sweep", settings.postgres, duties),
+        Sweep("reminders", settings.postgres, [due]),
+        Sweep("dead-workers", settings.postgres, [dead_workers]),
+    ]

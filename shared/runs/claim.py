@@ -32,9 +32,10 @@ c AS (
 SELECT c.trigger_id, c.callback_id, c.claim, c.losses, c.losses_alone, c.awaited, now(), t.id IS NOT NULL,
   t.user_id, t.method, t.path, t.query, t.headers::text, t.content_type, t.body, t.received_at,
   c.claim > 1 OR t.replay_of IS NOT NULL
-FROM c LEFT JOIN triggers t ON t.id = c.trigger_id AND t.id = ANY($1)
+FROM c LEFT JOIN triggers t ON t.id = c.trigger_id AND t.id = ANY($1) AND t.id BETWEEN $first AND $last
 ORDER BY c.trigger_id
 """,
+    keys=1,
 )
 _CLAIMABLE = """
 SELECT trigger_id, user_id, losses FROM runs
@@ -59,11 +60,13 @@ _START_AGAIN = Statement(
     "start_again",
     "uuid[], uuid[], int[], int[]",
     """
-UPDATE action_executions x SET status = 'RUNNING', attempt = e.attempt, claim = e.claim, started_at = now(),
+UPDATE $partition x SET status = 'RUNNING', attempt = e.attempt, claim = e.claim, started_at = now(),
   next_attempt_at = NULL, updated_at = now()
 FROM unnest($1, $2, $3, $4) AS e(id, trigger_id, attempt, claim)
-WHERE x.trigger_id = e.trigger_id AND x.id = e.id AND x.trigger_id = ANY($2) AND x.status = 'PENDING'
+WHERE x.trigger_id BETWEEN e.trigger_id AND e.trigger_id AND x.id = e.id AND x.status = 'PENDING'
 """,
+    keys=2,
+    table="action_executions",
 )
 _LOCK_PENDING = "SELECT 1 FROM runs WHERE trigger_id = %s AND status = 'PENDING' FOR UPDATE"
 
