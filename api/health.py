@@ -27,12 +27,12 @@ ASK_SECONDS = 1.0
 # Among so many runs that are looked at next, some were hinted if workers hint at all.
 LOOK_AHEAD = 10_000
 
-# By the index of `hint_at`: the oldest PENDING run comes behind what is RUNNING, which is bounded.
+# A process of suspects listens to no lane. By the index of `hint_at`: the oldest PENDING run comes behind what is RUNNING, which is bounded.
 _READY = text("""
 SELECT w.workers, w.in_flight,
   (SELECT extract(epoch FROM now() - hint_at) FROM runs WHERE status = 'PENDING' ORDER BY hint_at LIMIT 1),
   (SELECT version_num FROM alembic_version)
-FROM (SELECT count(*) AS workers, coalesce(sum(in_flight), 0) AS in_flight
+FROM (SELECT count(*) FILTER (WHERE cardinality(lanes) > 0) AS workers, coalesce(sum(in_flight), 0) AS in_flight
   FROM workers WHERE heartbeat_at > now() - make_interval(secs => :stale)) w
 """)
 _IS_HINTED = text("""

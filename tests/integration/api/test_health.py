@@ -48,6 +48,12 @@ def client(database: Engine) -> FlaskClient:
     return app.test_client()
 
 
+def test_a_process_of_suspects_is_no_worker(world: World, client: FlaskClient) -> None:
+    """Fails when it alone makes a fleet that takes nothing look well."""
+    world.rows.insert("workers", heartbeat_at="now", lanes=[])
+    assert client.get("/readyz").get_json()["checks"]["workers"] == 0
+
+
 @pytest.fixture
 def parked(world: World, stranger: World) -> None:
     """Many runs of two tenants wait for a retry, and a worker beats."""
