@@ -27,7 +27,8 @@ ASK_SECONDS = 1.0
 # Among so many runs that are looked at next, some were hinted if workers hint at all.
 LOOK_AHEAD = 10_000
 
-# A process of suspects listens to no lane. By the index of `hint_at`: the oldest PENDING run comes behind what is RUNNING, which is bounded.
+# A process of suspects listens to no lane. By the index of `hint_at`: the oldest PENDING run comes
+# behind what is RUNNING, which is bounded.
 _READY = text("""
 SELECT w.workers, w.in_flight,
   (SELECT extract(epoch FROM now() - hint_at) FROM runs WHERE status = 'PENDING' ORDER BY hint_at LIMIT 1),

@@ -7,6 +7,7 @@ the pool can end. A task only hands ids over and waits, a bounded time, for room
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 from uuid import UUID
@@ -35,6 +36,9 @@ HINT_THREADS = 4
 
 # A hint waits so long for room. That is far below the visibility timeout of a message.
 ROOM_WAIT_SECONDS = 60.0
+
+# Beyond the grace time the suspects' processes have so long to release what they have.
+SUSPECTS_SECONDS = 2.0
 
 # What was lost with a worker waits so long for room.
 LOST_WAIT_SECONDS = 0.5
@@ -70,8 +74,9 @@ def make_worker_app(settings: Settings) -> Celery:
         def stop(self, parent: Any) -> None:  # noqa: ARG002
             stop_together(sweeps)
             suspects.begin_to_stop()
+            deadline = time.monotonic() + settings.drain_seconds + SUSPECTS_SECONDS
             engine.stop()
-            suspects.stop()
+            suspects.stop(max(deadline - time.monotonic(), 0.0))
 
     app.steps["worker"].add(EngineStep)
 
@@ -85,9 +90,10 @@ def make_worker_app(settings: Settings) -> Celery:
 
 
 def _offer(engine: Engine, ids: Sequence[UUID]) -> None:
-    """Offer what was lost with a worker at once; what it does not take the sweep hints."""
+    """Offer what was lost with a worker, as far as there is room; the sweep hints the rest."""
     for start in range(0, len(ids), MAX_HINT_IDS):
-        engine.offer(ids[start : start + MAX_HINT_IDS], LOST_WAIT_SECONDS)
+        if not engine.offer(ids[start : start + MAX_HINT_IDS], LOST_WAIT_SECONDS):
+            return
 
 
 def make_sweeps(

@@ -7,8 +7,8 @@ Invariants:
 
 - A process hashes one password at a time, in a thread of its own, so that whoever guesses takes no
   more than one core, and what else wants it goes first.
-- At most MAX_WAITING calls wait for that; beyond it is Unavailable at once. They are fewer than the
-  threads of management calls.
+- At most MAX_WAITING calls wait for that, half of the threads that management calls have by
+  default; beyond it is Unavailable at once.
 - Nobody waits with a connection to PostgreSQL in hand: the caller gives it back before.
 """
 

@@ -80,7 +80,8 @@ class AddressGuard:
 
     deny: networks that win over everything. allow: networks that win over what is blocked by
     default. Both are compared with the unwrapped address, so that 127.0.0.0/8 means
-    ::ffff:127.0.0.1 as well. show: whether tenants are told the address, and which setting helps.
+    ::ffff:127.0.0.1 as well; deny also with the address as it is. show: whether tenants are told
+    the address, and which setting helps.
     """
 
     def __init__(
@@ -93,7 +94,7 @@ class AddressGuard:
     def check(self, address: str) -> None:
         """Return if the textual IPv4 or IPv6 address may be dialled, else raise BlockedAddress."""
         parsed = _parse(address)
-        if any(parsed in network for network in self._deny):
+        if any(one in network for network in self._deny for one in (parsed, ip_address(address))):
             raise self._blocked(parsed, BLOCKED_BY_OPERATOR, "POINTSMAN_EGRESS_DENY blocks it")
         if any(parsed in network for network in self._allow):
             return
@@ -124,8 +125,7 @@ class AddressGuard:
         return passed
 
     def _blocked(self, parsed: IPv4Address | IPv6Address, kind: str, setting: str) -> BlockedAddress:
-        article = "a network " if kind == BLOCKED_BY_OPERATOR else f"a {kind} address"
-        leads_to = f"{article}{kind}" if kind == BLOCKED_BY_OPERATOR else article
+        leads_to = f"a network {kind}" if kind == BLOCKED_BY_OPERATOR else f"a {kind} address"
         if self._show:
             leads_to += f" ({parsed}; {setting})"
         return BlockedAddress(f"{parsed} ({setting})", leads_to)

@@ -8,6 +8,8 @@ Invariants:
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import structlog
 
 from shared.errors import ClaimLost, RowRejected
@@ -42,29 +44,40 @@ async def write_change(
     except AssertionError:
         raise  # a fault of ours
     except Exception as error:  # noqa: BLE001 - an action's kind made what cannot be written
-        _make_storable(changed, starting, error)
+        _make_storable(run, services, changed, starting, error)
         return None
     try:
         answer = await services.journal.write(entry)
     except RowRejected as error:
-        _make_storable(changed, starting, error)
+        _make_storable(run, services, changed, starting, error)
         return None
     if isinstance(answer, ClaimLost):
         raise answer
     if end is None:  # else the run leaves this worker, with all that it has
-        freed_bytes = sum(execution.let_go_of_response() for execution in changed)
-        if freed_bytes:
-            services.room.grow(run.id, -freed_bytes)
+        _let_go_of_responses(run, services, changed)
     return answer
 
 
-def _make_storable(changed: tuple[Execution, ...], starting: tuple[Execution, ...], error: Exception) -> None:
+def _let_go_of_responses(run: HeldRun, services: RunServices, executions: Iterable[Execution]) -> None:
+    freed_bytes = sum(execution.let_go_of_response() for execution in executions)
+    if freed_bytes:
+        services.room.grow(run.id, -freed_bytes)
+
+
+def _make_storable(
+    run: HeldRun,
+    services: RunServices,
+    changed: tuple[Execution, ...],
+    starting: tuple[Execution, ...],
+    error: Exception,
+) -> None:
     """Replace what may be why PostgreSQL refuses an entry; raises the error where nothing is left.
 
     What receivers have answered goes first. All else stays, unless it is refused without that, too.
     """
     log.warning("outcome_unstorable", error=type(error).__name__)
     answered = [e for e in changed if e.outcome is not None and e.outcome.response is not None]
+    _let_go_of_responses(run, services, answered)
     for execution in answered:
         execution.replace_outcome(_ANSWER_UNSTORABLE)
     if answered:

@@ -131,6 +131,11 @@ class Engine:
         """Whether it carries nothing, and nothing is on offer."""
         return self._intake.is_idle
 
+    @property
+    def seconds_since_tick(self) -> float:
+        """How long the loop has been at one thing."""
+        return time.monotonic() - self._ticked_at
+
     def crowded(self) -> list[UUID]:
         """The tenants of whom nothing more is to be offered: too much of theirs waits here."""
         return self._intake.crowded()

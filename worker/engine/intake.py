@@ -22,7 +22,7 @@ import structlog
 from shared.threads import OwnedThread
 from worker.engine.claim import Claimer
 from worker.engine.room import Room
-from worker.engine.state import ROW_OVERHEAD_BYTES, HeldRun
+from worker.engine.state import HeldRun
 from worker.engine.waiting import Waiting, Wanted
 
 MAX_CLAIM_IDS = 200
@@ -206,8 +206,7 @@ class Intake:
         )
         if turned_away:
             with self._room.changed:
-                for trigger_id, what in turned_away.items():
-                    self._waiting.add(trigger_id, what)
+                self._waiting.turned_away(turned_away)
         left_out = set(wanted) - {run.id for run in runs} - turned_away.keys()
         if left_out:
             self._sort_out(left_out, not_of)
@@ -222,6 +221,6 @@ class Intake:
         with self._room.changed:
             for one in found:
                 if one.trigger_id not in suspects and one.user_id in not_of:
-                    self._waiting.add(one.trigger_id, Wanted(one.user_id, 1, ROW_OVERHEAD_BYTES))
+                    self._waiting.add(one.trigger_id, one.user_id)
         if suspects:
             self._suspected(suspects)

@@ -9,7 +9,8 @@ Invariants:
 
 - A run in here is in this process's memory, or about to be, and is never claimed again.
 - A run gets no more than one tenant may have. What a step has beyond that runs in slices.
-- A tenant that holds nothing is given what there is for one run: one place at least, all bytes.
+- A tenant that holds nothing is given what there is for one run. Another gets all places that it
+  wants, or half of what one tenant may have.
 
 Shared by the claim thread, which alone takes, by the loop and the heartbeat. A run that leaves
 wakes those threads alone that wait for that: a claim thread that waits for an offer sleeps on.
@@ -100,13 +101,19 @@ class Room:
         """Places that one tenant, and so one run, may have."""
         return self._places.capacity - self._places.reserved
 
+    @property
+    def _half(self) -> int:
+        return (self.most_for_one + 1) // 2
+
     def free(self, user_id: UUID | None = None) -> int:
-        """How many runs of one place this tenant may take, even if each is as large as it can be.
+        """How many runs of one place this tenant may take, even if each is as large as it can be;
+        one, while there are any bytes, since most runs are small.
 
         None: a tenant that holds nothing, which may take as many as anybody.
         """
         with self.changed:
-            by_bytes = max(self._bytes_for(user_id) // self._largest_bytes, 0 if self._held else 1)
+            size_bytes = self._bytes_for(user_id)
+            by_bytes = max(size_bytes // self._largest_bytes, int(size_bytes > 0 or not self._held))
             return min(self._places.free_for(user_id), by_bytes)
 
     def _bytes_for(self, user_id: UUID | None) -> int:
@@ -117,7 +124,7 @@ class Room:
     def full_for(self) -> list[UUID]:
         """The tenants that hold something and may take nothing more now."""
         with self.changed:
-            if self._places.common() > 0 and self._bytes.common() >= self._largest_bytes:
+            if self._places.common() > 0 and self._bytes.common() > 0:
                 return []
             return [user_id for user_id in self._places.tenants() if not self.free(user_id)]
 
@@ -131,9 +138,9 @@ class Room:
             if self._held and size_bytes > self._bytes_for(user_id):
                 return 0
             free = self._places.free_for(user_id)
-            if free < wanted and not self._places.holds_nothing(user_id):
-                return 0
-            return min(free, wanted)
+            # half of what one may have is enough: else a broad step waits for each of its tenant's
+            enough = 1 if self._places.holds_nothing(user_id) else min(wanted, self._half)
+            return min(free, wanted) if free >= enough else 0
 
     def take(self, trigger_id: UUID, user_id: UUID, places: int, size_bytes: int) -> int:
         """Hold a run, if it fits, and return its places. Only the claim thread takes."""

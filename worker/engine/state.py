@@ -82,6 +82,7 @@ class Execution:
         """Be RUNNING, committed with the next number."""
         self.status = Status.RUNNING
         self.attempt += 1
+        self.next_attempt_at = None  # else a clock that is set back would find it not due
         self.is_due_at_once = False
 
     def finish(self, outcome: Outcome, duration_ms: int | None = None) -> None:

@@ -4,7 +4,7 @@ Invariants:
 
 - Each end is on its way to the journal before anything else is waited for.
 - A retry comes when it is due, also while a sibling hangs.
-- A fault in one, or a lost claim, begins nothing more and ends when what runs has ended.
+- After a fault in one, or a lost claim, no other is begun, and what runs comes to its end.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class _Siblings:
         self._of_step = of_step
         self._services = services
         self._running: dict[asyncio.Task[None], Execution] = {}
-        self._attempting = 0
+        self._unwritten = 0  # attempts that run, or whose ends are being written
         self._last: list[Execution] = []
 
     async def carry(self, changed: list[Execution]) -> list[Execution]:
@@ -67,7 +67,7 @@ class _Siblings:
             waiting = tuple(e for e in due if e.status is Status.PENDING)
             for execution in due:
                 if execution.status is Status.RUNNING:
-                    self._attempting += 1
+                    self._unwritten += 1
                     self._running[asyncio.create_task(self._attempt(execution))] = execution
             if waiting:
                 last, self._last = self._last, []
@@ -80,15 +80,14 @@ class _Siblings:
 
     async def _attempt(self, execution: Execution) -> None:
         try:
-            is_written = await attempt_until_later(self._run, execution, self._services)
+            if await attempt_until_later(self._run, execution, self._services):
+                return
+            if self._unwritten == 1 and not self._due():
+                self._last.append(execution)
+            else:
+                await write_end(self._run, execution, self._services)
         finally:
-            self._attempting -= 1
-        if is_written:
-            return
-        if not self._attempting and not self._due():
-            self._last.append(execution)
-        else:
-            await write_end(self._run, execution, self._services)
+            self._unwritten -= 1
 
     async def _wait_until_something_happens(self) -> None:
         """One has ended, or a retry is due and has a place. Raises what an attempt has raised."""
@@ -105,8 +104,9 @@ class _Siblings:
         ended, _ = await asyncio.wait(self._running, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
         for task in ended:
             del self._running[task]
-        for task in ended:
-            task.result()
+        faults = [task.exception() for task in ended]  # each is retrieved
+        for fault in filter(None, faults):
+            raise fault
 
     async def _wait_for_all(self) -> None:
         """Let what runs come to its end; how the last one ended is written, too."""

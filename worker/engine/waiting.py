@@ -13,10 +13,13 @@ Used under the room's lock.
 
 from __future__ import annotations
 
+from collections import OrderedDict
+from collections.abc import Mapping
 from typing import NamedTuple
 from uuid import UUID
 
 from worker.engine.room import Room
+from worker.engine.state import ROW_OVERHEAD_BYTES
 
 # A worker that drains the backlog of one tenant lives on these between two sweeps.
 MAX_OF_TENANT = 5_000
@@ -32,10 +35,12 @@ class Wanted(NamedTuple):
 
 
 class Waiting:
-    """What waits, by tenant, each with what it needs."""
+    """What waits, by tenant, each with what it needs; None where nobody has looked at it yet."""
 
     def __init__(self) -> None:
-        self._of: dict[UUID, dict[UUID, Wanted]] = {}
+        self._of: dict[UUID, OrderedDict[UUID, Wanted | None]] = {}
+        # What the last one that was looked at needs: the others of its tenant may be like it.
+        self._typical: dict[UUID, Wanted] = {}
         self._count = 0
 
     def __len__(self) -> int:
@@ -51,23 +56,36 @@ class Waiting:
             return list(self._of)
         return [user_id for user_id, theirs in self._of.items() if len(theirs) >= MAX_OF_TENANT]
 
-    def add(self, trigger_id: UUID, wanted: Wanted) -> None:
+    def add(self, trigger_id: UUID, user_id: UUID) -> None:
         """Let a run wait behind those of its tenant; forget it where too many do."""
-        theirs = self._of.get(wanted.user_id, {})
+        self._add(trigger_id, user_id, None)
+
+    def turned_away(self, wanted: Mapping[UUID, Wanted]) -> None:
+        """These had no room. They go before those of their tenants that nobody has looked at."""
+        for trigger_id, one in reversed(list(wanted.items())):
+            self._typical[one.user_id] = one
+            if self._add(trigger_id, one.user_id, one):
+                self._of[one.user_id].move_to_end(trigger_id, last=False)
+
+    def _add(self, trigger_id: UUID, user_id: UUID, wanted: Wanted | None) -> bool:
+        theirs: Mapping[UUID, Wanted | None] = self._of.get(user_id, {})
         if trigger_id in theirs or len(theirs) >= MAX_OF_TENANT or self._count >= MAX_WAITING:
-            return
-        self._of.setdefault(wanted.user_id, theirs)[trigger_id] = wanted
+            return False
+        self._of.setdefault(user_id, OrderedDict())[trigger_id] = wanted
         self._count += 1
+        return True
 
     def take(self, room: Room, at_most: int) -> list[UUID]:
         """Take out what fits now, of the tenant that has waited longest for its turn.
 
-        The first of them fits for certain; so each turn gets somewhere.
+        What nobody has looked at may turn out not to fit. It is turned away then, and known.
         """
         for user_id, theirs in list(self._of.items()):
+            otherwise = self._typical.get(user_id) or Wanted(user_id, 1, 2 * ROW_OVERHEAD_BYTES)
             taken: list[UUID] = []
             places, size_bytes = 0, 0
-            for trigger_id, wanted in theirs.items():
+            for trigger_id, known in theirs.items():
+                wanted = known or otherwise
                 places, size_bytes = places + wanted.places, size_bytes + wanted.size_bytes
                 if len(taken) == at_most or not room.fitting(user_id, wanted.places, wanted.size_bytes):
                     break
@@ -86,4 +104,6 @@ class Waiting:
             del theirs[trigger_id]
         if theirs:
             self._of[user_id] = theirs
+        else:
+            self._typical.pop(user_id, None)
         self._count -= len(ids)

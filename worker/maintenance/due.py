@@ -6,9 +6,9 @@ Invariants:
   backlog is not hinted again each pass and a hint finds what it names claimable.
 - No tenant takes more than its share of a pass, nor anything while so much of it waits in this
   worker that more would be forgotten there. Another worker hints that.
-- Runs that were never claimed go into their lane only while it is shorter than one pass. Beyond
-  that they are held back: their `hint_at` moves, and when the lane is short again they are hinted
-  before it comes.
+- Runs that were never claimed go into their lane only while it is shorter than one pass, and while
+  this worker would not forget them, since enough of their tenant's wait here. Beyond that they are
+  held back: their `hint_at` moves, and when there is room again they are hinted before it comes.
 - When Redis takes no hints, or an earlier hint came to nothing, the ids are offered to this
   worker's own engine as far as it has room, so that deliveries go on without Redis and without a
   Celery consumer that has fallen asleep.
@@ -99,7 +99,7 @@ class Due:
         share, alone = MAX_PER_TENANT, False
         for _ in range(MAX_PASSES):
             lane = self._sender.length(FRESH)
-            if early and (lane is None or lane >= PASS_MESSAGES):
+            if early and (lane is None or lane >= PASS_MESSAGES or self._crowded()):
                 break
             limit = MAX_PER_PASS if lane is not None else min(self._room(), MAX_PER_PASS)
             if limit == 0:
@@ -123,6 +123,16 @@ class Due:
                 break
         return hinted
 
+    def _worth_hinting(self, taken: list[_Taken], ids: list[UUID], lane: int) -> list[UUID]:
+        """Those that would not only lengthen a lane that is long, or be forgotten here."""
+        if lane >= PASS_MESSAGES:
+            return []
+        crowded = set(self._crowded())
+        if not crowded:
+            return ids
+        tenant = {one.trigger_id: one.user_id for one in taken}
+        return [trigger_id for trigger_id in ids if tenant[trigger_id] not in crowded]
+
     def _forget_held_back(self) -> None:
         if self._held_back_at is not None and time.monotonic() - self._held_back_at > FORGET_SECONDS:
             self._held_back_at = None
@@ -145,7 +155,7 @@ class Due:
                 look_ahead=LOOK_AHEAD,
                 of_each_user=share,
                 at_most=limit,
-                but_of={*served, *self._crowded()},
+                but_of=served,
                 early=early,
             )
             return [_Taken(row[0], row[1], RETRY if row[2] else FRESH, row[3]) for row in rows]
@@ -161,9 +171,11 @@ class Due:
         unsent: list[UUID] = []
         for name in (FRESH, RETRY):
             ids = [one.trigger_id for one in taken if one.lane == name and one.trigger_id not in direct]
-            if name == FRESH and ids and lane is not None and lane >= PASS_MESSAGES:
-                self._held_back_at = time.monotonic()
-                continue
+            if name == FRESH and lane is not None:
+                kept = self._worth_hinting(taken, ids, lane)
+                if len(kept) < len(ids):
+                    self._held_back_at = time.monotonic()
+                ids = kept
             for start in range(0, len(ids), MAX_HINT_IDS):
                 hint = ids[start : start + MAX_HINT_IDS]
                 if not self._sender.send(name, hint):

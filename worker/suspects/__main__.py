@@ -19,58 +19,78 @@ from uuid import UUID
 from shared.config import Settings
 from shared.crypto import SecretBox
 from shared.process import begin
+from shared.threads import EX_SOFTWARE
 from worker.engine.engine import Engine
 
 IDLE_SECONDS = 1.0
 OFFER_SECONDS = 1.0
 
-# Beyond so many lines the pipe fills, and the parent keeps what does not go in.
+# Its bytes are one part in so many of the worker's, beside which it runs.
+BYTES_SHARE = 8
+
+# Lines beyond that are forgotten: the sweep hints again what they named.
 MAX_LINES = 100
 
-Lines = queue.Queue[list[UUID]]
+
+class Heard:
+    """What the parent says. lines: how many lines that was. is_over: nothing more is to be done."""
+
+    def __init__(self) -> None:
+        self.offers: queue.Queue[list[UUID]] = queue.Queue(MAX_LINES)
+        self.lines = 0
+        self.is_over = threading.Event()
+
+    def hear(self) -> None:
+        """Wait for nothing but the next line, so that the end is heard in any case."""
+        try:
+            for line in sys.stdin:
+                with contextlib.suppress(queue.Full):
+                    self.offers.put_nowait([UUID(trigger_id) for trigger_id in json.loads(line)])
+                self.lines += 1  # behind the put: who reads it and then finds no offer has seen them all
+        finally:
+            self.is_over.set()
 
 
 def main() -> None:
     """Work until the standard input ends, or a signal says so."""
     worker_id = UUID(sys.argv[1])
     capacity, max_losses, descriptor = map(int, sys.argv[2:])
-    is_over = threading.Event()
+    heard = Heard()
     signal.signal(
         signal.SIGINT, signal.SIG_IGN
     )  # a terminal's Ctrl-C is for the parent, which ends the input
-    signal.signal(signal.SIGTERM, lambda _number, _frame: is_over.set())
-    _settings, engine = begin(partial(_make, worker_id, capacity, max_losses))
+    signal.signal(signal.SIGTERM, lambda _number, _frame: heard.is_over.set())
+    settings, engine = begin(partial(_make, worker_id, capacity, max_losses))
     engine.start()
-    lines: Lines = queue.Queue(MAX_LINES)
-    threading.Thread(target=_hear, args=(lines, is_over), daemon=True).start()
-    _work(engine, lines, is_over, descriptor)
+    threading.Thread(target=heard.hear, daemon=True).start()
+    refused: list[UUID] = []
+    while not heard.is_over.is_set():
+        refused = _step(engine, heard, refused, descriptor)
+        if engine.seconds_since_tick > settings.stale_seconds:  # wedged; what it has is void by now
+            os._exit(EX_SOFTWARE)
     engine.stop()
 
 
 def _make(worker_id: UUID, capacity: int, max_losses: int, settings: Settings) -> Engine:
-    own = settings.model_copy(update={"capacity": capacity, "lanes": ()})
+    size_bytes = max(settings.capacity_bytes // BYTES_SHARE, 2 * settings.max_body_bytes)
+    own = settings.model_copy(update={"capacity": capacity, "capacity_bytes": size_bytes, "lanes": ()})
     return Engine(own, SecretBox(settings.keys), worker_id=worker_id, max_losses=max_losses)
 
 
-def _hear(lines: Lines, is_over: threading.Event) -> None:
-    for line in sys.stdin:
-        lines.put([UUID(trigger_id) for trigger_id in json.loads(line)])
-    is_over.set()
+def _step(engine: Engine, heard: Heard, refused: list[UUID], descriptor: int) -> list[UUID]:
+    """Offer what was heard, or say that there is nothing to do.
 
-
-def _work(engine: Engine, lines: Lines, is_over: threading.Event, descriptor: int) -> None:
-    heard = 0
-    while not is_over.is_set():
-        try:
-            ids = lines.get(timeout=IDLE_SECONDS)
-        except queue.Empty:
-            if engine.is_idle:
-                with contextlib.suppress(BrokenPipeError):  # the parent has died: the input ends, too
-                    os.write(descriptor, b"%d\n" % heard)
-            continue
-        heard += 1
-        while not is_over.is_set() and not engine.offer(ids, OFFER_SECONDS):
-            pass
+    refused: what there was no room for; it is offered again. Returns what there is none for now.
+    """
+    lines = heard.lines
+    try:
+        ids = refused or heard.offers.get(timeout=IDLE_SECONDS)
+    except queue.Empty:
+        if engine.is_idle:
+            with contextlib.suppress(BrokenPipeError):  # the parent has died: the input ends, too
+                os.write(descriptor, b"%d\n" % lines)
+        return []
+    return [] if engine.offer(ids, OFFER_SECONDS) else ids
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import subprocess
@@ -19,24 +20,26 @@ from shared import metrics
 from shared.config import Settings
 from shared.ids import new_id
 from shared.postgres.connections import OwnedConnection
+from shared.redis.queues import MAX_HINT_IDS
 from shared.runs import give_back
 from shared.threads import OwnedThread
 from worker.maintenance.dead_workers import bury
 from worker.suspects import MAX_TOGETHER, NO_BOUND, ONCE
 
+COMMAND = (sys.executable, "-m", "worker.suspects")
 CALL_SECONDS = 5.0
 
 # So many wait for a child that begins or is busy; the sweep hints the others again.
 MAX_WAITING = 1_000
 
-# A line that is no longer than that is written whole or not at all (PIPE_BUF).
-MAX_LINE_IDS = 100
+# Of an id in a line: with its quotes and a comma.
+ID_CHARS = 39
 
 # After one that could not be started, or died, so long passes until the next.
 PAUSE_SECONDS = 0.5
 
-# Beyond its grace time a child has so long to end.
-STOP_SECONDS = 5.0
+# One that was killed is gone, and what it had released, in so long.
+KILLED_SECONDS = 2.0
 
 log = structlog.get_logger("suspects")
 
@@ -69,10 +72,11 @@ class SuspectsApart:
         self._once.begin_to_stop()
         self._often.begin_to_stop()
 
-    def stop(self) -> None:
-        """Wait until they have ended, which takes a grace time at most."""
-        self._once.stop()
-        self._often.stop()
+    def stop(self, seconds: float) -> None:
+        """Wait at most so long until they have ended."""
+        deadline = time.monotonic() + seconds
+        for one in (self._once, self._often):
+            one.stop(max(deadline - time.monotonic(), 0.0))
 
 
 class Apart:
@@ -101,18 +105,25 @@ class Apart:
         self.thread.start()
 
     def begin_to_stop(self) -> None:
+        self.thread.stop(self._end, 0.0)
+
+    def stop(self, seconds: float) -> None:
+        """Wait so long until the child has drained, then kill it: what it has is released."""
+        if self.thread.stop(self._end, seconds):
+            return
+        with self._wake:
+            if self._child is not None:
+                log.error("suspects_killed", pid=self._child.pid)
+                self._child.kill()
+        self.thread.stop(self._end, KILLED_SECONDS)
+
+    def _end(self) -> None:
         with self._wake:
             self._stopping = True
             self._waiting.clear()
             if self._child is not None:
                 self._child.end()
             self._wake.notify()
-
-    def stop(self) -> None:
-        seconds = self._settings.drain_seconds + STOP_SECONDS
-        if not self.thread.stop(self.begin_to_stop, seconds) and self._child is not None:
-            log.error("suspects_killed", pid=self._child.pid)
-            self._child.kill()
 
     def offer(self, ids: Sequence[UUID]) -> None:
         """Hand these to the child, or start one. Never waits; what is too much is forgotten."""
@@ -127,11 +138,11 @@ class Apart:
     def _feed(self) -> None:
         if self._child is None:
             return
-        ids = list(self._waiting)
-        for start in range(0, len(ids), MAX_LINE_IDS):
-            if not self._child.tell(ids[start : start + MAX_LINE_IDS]):
+        while self._waiting:
+            ids = list(itertools.islice(self._waiting, self._child.most_ids))
+            if not self._child.tell(ids):
                 break  # it is behind: the rest waits for the next offer
-            for trigger_id in ids[start : start + MAX_LINE_IDS]:
+            for trigger_id in ids:
                 del self._waiting[trigger_id]
 
     def _run(self) -> None:
@@ -163,14 +174,29 @@ class Apart:
                 self._feed()
                 if heard == child.told:
                     child.close()  # nothing is on its way to it
-        code = child.wait()
-        with self._wake:
+        with self._wake:  # nobody tells it anything any more, nor signals what may not be it
             self._child = None
+            child.close()
+            stopping = self._stopping
+        code = child.wait()
         if code == 0:
             log.info("suspects_ended", pid=child.pid)
+        elif stopping:
+            self._release(child)
         else:
             self._clear_up(child, code)
             time.sleep(PAUSE_SECONDS)
+
+    def _release(self, child: _Child) -> None:
+        """Give back what a child had that was ended with its worker: that is no loss."""
+        log.info("suspects_ended", pid=child.pid, released=True)
+        try:
+            with self._connection.transaction() as cursor:
+                held = give_back.held_by(cursor, child.worker_id)
+                give_back.release_stranded(cursor, child.worker_id, sorted(held))
+                bury(cursor, str(child.worker_id), [])
+        except psycopg2.Error as error:
+            log.warning("suspects_not_cleared", error=type(error).__name__)
 
     def _clear_up(self, child: _Child, code: int) -> None:
         """Take from a dead child what it had."""
@@ -198,7 +224,7 @@ class _Child:
         given = (self.worker_id, capacity, max_losses, say)
         try:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "worker.suspects", *map(str, given)],
+                [*COMMAND, *map(str, given)],
                 stdin=subprocess.PIPE,
                 pass_fds=[say],
             )
@@ -208,7 +234,10 @@ class _Child:
         finally:
             os.close(say)
         assert self._process.stdin is not None
-        os.set_blocking(self._process.stdin.fileno(), False)
+        descriptor = self._process.stdin.fileno()
+        os.set_blocking(descriptor, False)
+        # what is no longer than that is written whole or not at all
+        self.most_ids = min((os.fpathconf(descriptor, "PC_PIPE_BUF") - 2) // ID_CHARS, MAX_HINT_IDS)
 
     @property
     def pid(self) -> int:
@@ -248,6 +277,4 @@ class _Child:
         self._process.kill()
 
     def wait(self) -> int:
-        with contextlib.suppress(OSError):
-            self.close()
         return self._process.wait()

@@ -346,4 +346,4 @@ def test_what_preparing_ends_is_written_before_its_siblings_are_attempted(saying
     """Fails when it waits in memory until the last of them has ended."""
     story = Story(to("slow", 0, parallel=True), say(None, 1, parallel=True), to("slow", 2, parallel=True))
     story.tell()
-    assert written(story) == [(0, 1, False), (1, 0, False), (1, 0, True)]
+    assert written(story) == [(0, 1, False), (1, 0, False), (1, 0, False), (0, 0, True)]

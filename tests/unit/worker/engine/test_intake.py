@@ -383,7 +383,7 @@ class TestTenants:
 
     def test_a_run_with_a_broad_step_waits_until_it_fits(self, world: World) -> None:
         first, broad = ids(2)
-        world.claimer.places = {broad: 4}
+        world.claimer.places = {first: 3, broad: 4}
         assert world.intake.offer([first, broad], 5)
         assert world.delivered == [first]
         world.room.leave(first)

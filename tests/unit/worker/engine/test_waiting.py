@@ -17,7 +17,11 @@ A, B, C = (UUID(int=number) for number in (1, 2, 3))
 def wait(one: Waiting, user_id: UUID, count: int = 1, places: int = 1, size_bytes: int = 1) -> list[UUID]:
     ids = [new_id() for _ in range(count)]
     for trigger_id in ids:
-        one.add(trigger_id, Wanted(user_id, places, size_bytes))
+        one.add(trigger_id, user_id)
+    if (places, size_bytes) != (1, 1):  # somebody has looked at them
+        again = Waiting()
+        again.turned_away({trigger_id: Wanted(user_id, places, size_bytes) for trigger_id in ids})
+        one._of[user_id] = again._of[user_id]
     return ids
 
 
@@ -67,7 +71,7 @@ def test_what_is_broader_than_the_room_comes_alone() -> None:
 def test_the_same_run_waits_once() -> None:
     one = Waiting()
     (trigger_id,) = wait(one, A)
-    one.add(trigger_id, Wanted(A, 1, 1))
+    one.add(trigger_id, A)
     assert len(one) == 1
     assert one.take(roomy(), 100) == [trigger_id]
 
@@ -86,3 +90,16 @@ def test_what_is_too_much_is_forgotten_and_named(monkeypatch: pytest.MonkeyPatch
     assert one.take(room, 100) == first[:3]
     assert one.full_for() == []
     assert one.take(room, 100) == second
+
+
+def test_what_is_turned_away_keeps_its_place_and_speaks_for_the_others() -> None:
+    """Fails when a tenant's runs overtake one another, or each is tried in vain."""
+    one, room = Waiting(), Room(10, 10**9, 1, 0)
+    ids = wait(one, A, 6)
+    first = one.take(room, 2)
+    room.take(new_id(), A, 4, 1)
+    one.turned_away({trigger_id: Wanted(A, 3, 1) for trigger_id in first})
+    assert one.take(room, 100) == ids[:2], "two of three places each"
+    room.take(new_id(), A, 3, 1)
+    assert one.take(room, 100) == ids[2:3], "the others are taken for like them"
+    assert one.take(roomy(10), 100) == ids[3:6]
