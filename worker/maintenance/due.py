@@ -123,15 +123,12 @@ class Due:
                 break
         return hinted
 
-    def _worth_hinting(self, taken: list[_Taken], ids: list[UUID], lane: int) -> list[UUID]:
-        """Those that would not only lengthen a lane that is long, or be forgotten here."""
-        if lane >= PASS_MESSAGES:
-            return []
-        crowded = set(self._crowded())
-        if not crowded:
-            return ids
-        tenant = {one.trigger_id: one.user_id for one in taken}
-        return [trigger_id for trigger_id in ids if tenant[trigger_id] not in crowded]
+    def _is_held_back(self, one: _Taken, lane: int | None, crowded: Collection[UUID]) -> bool:
+        """Whether it would only lengthen a lane that is long, or be forgotten here."""
+        if one.user_id in crowded or (lane is not None and lane >= PASS_MESSAGES):
+            self._held_back_at = time.monotonic()
+            return True
+        return False
 
     def _forget_held_back(self) -> None:
         if self._held_back_at is not None and time.monotonic() - self._held_back_at > FORGET_SECONDS:
@@ -166,16 +163,22 @@ class Due:
         lane: how many messages the lane of what was never claimed holds; None without Redis. False:
         something found no taker and stays due.
         """
-        direct = {one.trigger_id for one in taken if one.hinted_before or lane is None}
+        crowded = set(self._crowded())
+        direct = {
+            one.trigger_id
+            for one in taken
+            if (one.hinted_before or lane is None) and one.user_id not in crowded
+        }
         direct = set(sorted(direct)[: self._room()])
         unsent: list[UUID] = []
         for name in (FRESH, RETRY):
-            ids = [one.trigger_id for one in taken if one.lane == name and one.trigger_id not in direct]
-            if name == FRESH and lane is not None:
-                kept = self._worth_hinting(taken, ids, lane)
-                if len(kept) < len(ids):
-                    self._held_back_at = time.monotonic()
-                ids = kept
+            ids = [
+                one.trigger_id
+                for one in taken
+                if one.lane == name
+                and one.trigger_id not in direct
+                and not (name == FRESH and self._is_held_back(one, lane, crowded))
+            ]
             for start in range(0, len(ids), MAX_HINT_IDS):
                 hint = ids[start : start + MAX_HINT_IDS]
                 if not self._sender.send(name, hint):

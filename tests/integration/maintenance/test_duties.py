@@ -216,6 +216,33 @@ def test_what_was_never_claimed_waits_while_its_lane_is_long_and_is_hinted_when_
     assert hints == sorted([(one, 2) for one in fresh] + [(one, 1) for one in retried])
 
 
+def test_what_would_be_forgotten_here_is_held_back_until_there_is_room(
+    world: World,
+    stranger: World,
+    connection: OwnedConnection,
+    engine: OwnEngine,
+    sender: HintSender,
+    redis_url: str,
+) -> None:
+    """Fails when the backlog of a tenant whose receivers hang is hinted again each second, or when
+    its turn never comes.
+    """
+    crowded: list[UUID] = [world.user_id]
+    due = Due(sender, engine.offer, lambda: engine.room, 1.0, lambda: crowded)
+    mine = [world.trigger(hint_at=NOW) for _ in range(3)]
+    stranger.trigger(hint_at=NOW)
+    due.do(connection)
+    assert lengths(redis_url) == (1, 0)
+    assert world.ask("SELECT count(*) FROM runs WHERE hint_at <= now()") == [(0,)], "none is looked at again"
+    world.do("UPDATE runs SET hint_at = hint_at - interval '10 s'")  # a while later
+    due.do(connection)
+    assert lengths(redis_url) == (1, 0)
+    assert engine.offered == []
+    crowded.clear()
+    due.do(connection)
+    assert set(mine) <= set(engine.offered), "this worker has room for them"
+
+
 def test_when_redis_answers_but_takes_no_writes_the_own_engine_is_offered_them(
     world: World, connection: OwnedConnection, due: Due, engine: OwnEngine, redis_url: str
 ) -> None:
