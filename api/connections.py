@@ -67,6 +67,11 @@ DROP_NEWCOMERS = struct.pack(
 )
 INSTRUCTIONS = 5
 
+# Least hops that a packet must have left (RFC 5082), by the family of the socket, and more than any
+# has that comes from elsewhere or over loopback.
+LEAST_HOPS = {socket.AF_INET: (socket.IPPROTO_IP, 21), socket.AF_INET6: (socket.IPPROTO_IPV6, 73)}
+MOST_HOPS = 255
+
 log = structlog.get_logger("connections")
 
 
@@ -215,19 +220,39 @@ def keep_newcomers_out(port: int) -> None:
 
     A connection that is being opened when a port is closed is cut, and its caller cannot know
     whether it was heard. One that is not answered is tried again a second later, and finds another
-    process or a closed port.
+    process or a closed port. Newer kernels let nobody but root filter what TCP gets: then packets
+    must have come from nowhere, and who was let in before needs let_in().
     """
     if sys.platform != "linux":
         return
-    program = ctypes.create_string_buffer(DROP_NEWCOMERS, len(DROP_NEWCOMERS))
-    attached = struct.pack("HP", INSTRUCTIONS, ctypes.addressof(program))
     for descriptor in _descriptors():
         seen = _seen(descriptor)
         if seen is None or seen.state != LISTENING:
             continue
         with _ours(descriptor, port) as listening, suppress(OSError):
-            if listening is not None:
-                listening.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, attached)
+            if listening is None:
+                continue
+            try:
+                _filter_newcomers(listening)
+            except PermissionError:
+                listening.setsockopt(*LEAST_HOPS[listening.family], MOST_HOPS)
+
+
+def _filter_newcomers(listening: socket.socket) -> None:
+    program = ctypes.create_string_buffer(DROP_NEWCOMERS, len(DROP_NEWCOMERS))
+    attached = struct.pack("HP", INSTRUCTIONS, ctypes.addressof(program))
+    listening.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, attached)
+
+
+def let_in(port: int) -> None:
+    """Hear those whose connections came about as newcomers were being kept out.
+
+    What they have sent meanwhile was dropped. They send it again.
+    """
+    for descriptor in _descriptors():
+        with _accepted(descriptor, port) as connection, suppress(OSError):
+            if connection is not None and sys.platform == "linux":
+                connection.setsockopt(*LEAST_HOPS[connection.family], 0)
 
 
 def _descriptors() -> list[int]:

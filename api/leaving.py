@@ -16,7 +16,7 @@ import sys
 import time
 from collections.abc import Callable, Sized
 
-from api.connections import StalledReaders, is_anybody_connected, keep_newcomers_out
+from api.connections import StalledReaders, is_anybody_connected, keep_newcomers_out, let_in
 
 # In which clients are told to come back elsewhere. Over sooner if nobody is connected.
 LEAVE_SECONDS = 3.0
@@ -35,7 +35,7 @@ STOP_SECONDS = 5.0
 
 # After which a process has left, if nothing else holds it up.
 LEFT_SECONDS = LEAVE_SECONDS + HANDSHAKE_SECONDS + QUIET_SECONDS + READ_SECONDS + STOP_SECONDS
-POLL_SECONDS = 0.1
+POLL_SECONDS = 0.05
 
 
 async def let_clients_go(port: int) -> None:
@@ -48,8 +48,13 @@ async def let_clients_go(port: int) -> None:
 async def answer_the_last(port: int, in_hand: Sized) -> None:
     """Keep newcomers out and wait until nothing is in hand, a bounded time."""
     keep_newcomers_out(port)
-    await asyncio.sleep(HANDSHAKE_SECONDS)
-    await _until(lambda: not in_hand, QUIET_SECONDS)
+
+    def is_quiet() -> bool:
+        let_in(port)
+        return not in_hand and time.monotonic() >= handshakes_over
+
+    handshakes_over = time.monotonic() + HANDSHAKE_SECONDS
+    await _until(is_quiet, HANDSHAKE_SECONDS + QUIET_SECONDS)
 
 
 async def let_stalled_go(port: int) -> None:

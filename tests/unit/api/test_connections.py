@@ -11,7 +11,14 @@ from collections.abc import Container, Iterator
 import pytest
 
 from api import connections
-from api.connections import Client, SlowHeads, StalledReaders, is_anybody_connected, keep_newcomers_out
+from api.connections import (
+    Client,
+    SlowHeads,
+    StalledReaders,
+    is_anybody_connected,
+    keep_newcomers_out,
+    let_in,
+)
 from shared import metrics
 from tests.running import eventually
 
@@ -174,12 +181,23 @@ def test_who_is_connected_is_seen(listening: Listening) -> None:
     assert client.recv(1) == b"", "looking keeps nothing open"
 
 
+def _deny(_listening: socket.socket) -> None:
+    raise PermissionError
+
+
 @LINUX
-def test_newcomers_are_kept_out_and_who_is_there_is_served(listening: Listening) -> None:
+@pytest.mark.parametrize("may_filter", [True, False])
+def test_newcomers_are_kept_out_and_who_is_there_is_served(
+    listening: Listening, may_filter: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fails where only root may filter, if that is the only way."""
+    if not may_filter:
+        monkeypatch.setattr(connections, "_filter_newcomers", _deny)
     client, accepted = listening.pair()
     keep_newcomers_out(listening.port)
     with pytest.raises(TimeoutError):
         socket.create_connection(("127.0.0.1", listening.port), timeout=0.3)
+    let_in(listening.port)
     said(client, accepted, b"a request")
     accepted.sendall(b"an answer")
     assert client.recv(100) == b"an answer"

@@ -91,9 +91,9 @@ def test_the_formatter_and_the_linter_leave_it_alone(folder: Path) -> None:
 
 
 def test_nothing_that_was_there_is_changed(folder: Path) -> None:
-    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    before = {path: path.read_bytes() for path in folder.rglob("*.py")}
     made = new.make("add_something", folder)
-    after = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    after = {path: path.read_bytes() for path in folder.rglob("*.py")}
     assert after == {**before, made: made.read_bytes()}
 
 
