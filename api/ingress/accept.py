@@ -13,6 +13,7 @@ Invariants:
 from __future__ import annotations
 
 from concurrent.futures import Future
+from dataclasses import replace
 
 from api.awaited import Answer
 from api.ingress.answer import answer
@@ -54,6 +55,9 @@ async def accept(call: Call, own: IngressParts) -> Answer:
         raise _counted(failure("The call could not be recorded in time.")) from None
     except Exception as error:  # noqa: BLE001 - none is swallowed: each is a refusal
         raise _counted(translate(error, call.path))  # noqa: B904 - mostly it is the same error
+    if wait_seconds:
+        call = call.without_body()
+        trigger = replace(trigger, call=call)
     return await answer(trigger, recorded, waiting, own.outcomes)
 
 

@@ -105,6 +105,7 @@ def _call(called: Request, address: str, trigger_url: str) -> Call:
         prefer=given.get("HTTP_PREFER"),
         idempotency_key=given.get("HTTP_IDEMPOTENCY_KEY"),
         via=given.get("HTTP_POINTSMAN_VIA"),
+        caller=given.get(environ.CALLER),
     )
 
 
