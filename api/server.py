@@ -56,8 +56,12 @@ from shared.threads import EX_SOFTWARE
 
 MANAGEMENT_PREFIX = "/api/"
 
-# Of bodies, from their first byte to their answer. What a few slow clients send is far below.
-MAX_HELD_BYTES = 256 * 1024 * 1024
+# Of bodies, from their first byte to their answer, beside two of the largest. With the copies on
+# their way to PostgreSQL it is twice as much again.
+MAX_HELD_BYTES = 20 * 1024 * 1024
+
+# Of these, for requests that hold little.
+FOR_LITTLE_BODIES = 6 * 1024 * 1024
 
 # Of recorded bodies and stored values, until their clients have taken them. Who takes them slowly
 # keeps nobody from calling.
@@ -91,7 +95,7 @@ class Shell:
         self._app = app
         self._settings = settings
         self._threads = Threads("flask", settings.api_threads, MAX_FLASK_CALLS)
-        self._bodies = Budget("bodies", MAX_HELD_BYTES)
+        self._bodies = Budget("bodies", MAX_HELD_BYTES + 2 * settings.max_body_bytes, FOR_LITTLE_BODIES)
         self._files = Budget("files", MAX_FILE_BYTES)
         self._reading = Deadlines(settings.body_timeout_seconds)
         self.in_hand: set[Client] = set()

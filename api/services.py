@@ -61,7 +61,13 @@ class Services:
 
     def dead_thread(self) -> str | None:
         """The name of a loop that has ended although nobody stopped it, None when all are well."""
-        parts = (self.ingress.recorder, self.ingress.outcomes, self.publisher, self.listener)
+        parts = (
+            self.ingress.recorder,
+            self.ingress.large_recorder,
+            self.ingress.outcomes,
+            self.publisher,
+            self.listener,
+        )
         return first_dead(part.thread for part in parts)
 
     def _measure_clock(self) -> None:
@@ -89,11 +95,14 @@ def make_services(settings: Settings) -> Services:
     database = open_database(settings.postgres, "api", pool_size=POOL_SIZE, call_seconds=READ_SECONDS)
     outcomes = Outcomes(settings.postgres, settings.max_waiters)
     publisher = HintPublisher(HintSender(make_celery(settings.redis), settings.redis))
-    recorder = Recorder(
-        settings.postgres,
-        publisher,
-        call_seconds=settings.accept_timeout_seconds,
-        first_hint_seconds=settings.first_hint_seconds,
+    recorder, large_recorder = (
+        Recorder(
+            settings.postgres,
+            publisher,
+            call_seconds=settings.accept_timeout_seconds,
+            first_hint_seconds=settings.first_hint_seconds,
+        )
+        for _ in range(2)
     )
 
     def hint(trigger_ids: Iterable[UUID]) -> None:
@@ -116,6 +125,7 @@ def make_services(settings: Settings) -> Services:
             ),
             loops=Loops(database, threads),
             recorder=recorder,
+            large_recorder=large_recorder,
             outcomes=outcomes,
             threads=threads,
         ),

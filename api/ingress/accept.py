@@ -49,7 +49,7 @@ async def accept(call: Call, own: IngressParts) -> Answer:
             trigger = NewTrigger(new_id(), callback, call, key, wait_seconds)
             # before the commit, since the trigger may settle right after it
             waiting = own.outcomes.wait(trigger.id, callback.user_id, wait_seconds) if wait_seconds else None
-            recorded = await _record(own.recorder, trigger, waiting)
+            recorded = await _record(own.recorder_of(trigger), trigger, waiting)
     except TimeoutError:
         failure = Unavailable if trigger is None else OutcomeUnknown
         raise _counted(failure("The call could not be recorded in time.")) from None

@@ -13,7 +13,7 @@ from sqlalchemy import Engine
 from api.deadlines import Deadlines
 from api.ingress.loops import Loops
 from api.ingress.outcomes import Outcomes
-from api.ingress.record import Recorder
+from api.ingress.record import LARGE_BYTES, NewTrigger, Recorder
 from api.ingress.resolve import Resolver
 from api.threads import Threads
 from api.urls import Urls
@@ -37,17 +37,24 @@ class IngressParts:
     resolver: Resolver
     loops: Loops
     recorder: Recorder
+    large_recorder: Recorder
     outcomes: Outcomes
     threads: Threads
 
     def start(self) -> None:
         self.recorder.start()
+        self.large_recorder.start()
         self.outcomes.start()
 
     def stop(self) -> None:
         """Let waiting callers go and commit what is queued."""
         self.outcomes.stop()
         self.recorder.stop()
+        self.large_recorder.stop()
+
+    def recorder_of(self, trigger: NewTrigger) -> Recorder:
+        """Large ones are stored apart, so that none waits behind megabytes of others'."""
+        return self.recorder if trigger.size < LARGE_BYTES else self.large_recorder
 
     def close(self) -> None:
         """End the threads. The database is its maker's."""

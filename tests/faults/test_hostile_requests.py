@@ -11,7 +11,6 @@ from urllib.parse import quote, urlsplit
 
 import pytest
 
-from api.server import MAX_HELD_BYTES
 from tests.faults.oracle import everything_ended
 from tests.faults.sizes import progress, size
 from tests.faults.tenants import other_tenant
@@ -22,10 +21,8 @@ from tests.running import Running, eventually
 REQUESTS = size(1_500, 10_000)
 AT_ONCE = 20
 
-# What a process may grow by. While bodies are being committed, an API process holds its budget of
-# them beside.
+# What a process may grow by.
 MAX_GROWTH_MIB = 64
-BODIES_MIB = MAX_HELD_BYTES // 2**20
 
 # Calls a second of another tenant's trigger URL meanwhile.
 RATE = 50.0
@@ -152,12 +149,12 @@ def answers(path: str) -> Callable[[Running, Receiver], Send]:
 @pytest.mark.load
 @pytest.mark.timeout(size(240, 1_200))
 @pytest.mark.parametrize(
-    ("kind", "beside_mib"),
-    [(names, 0), (waits, BODIES_MIB), (answers("/big"), 0), (answers("/heads"), 0)],
+    "kind",
+    [names, waits, answers("/big"), answers("/heads")],
     ids=["names that cannot be", "waits that hang up", "large answers", "large heads"],
 )
 def test_they_cost_neither_memory_nor_others(
-    pointsman: Running, receiver: Receiver, kind: Callable[[Running, Receiver], Send], beside_mib: int
+    pointsman: Running, receiver: Receiver, kind: Callable[[Running, Receiver], Send]
 ) -> None:
     """Guards: caches, bodies, waits and responses are bounded in bytes. Seen before: 94 MiB of an
     API for good after 400 requests.
@@ -171,7 +168,7 @@ def test_they_cost_neither_memory_nor_others(
     everything_ended(pointsman, 120)
     progress(f"growth in MiB {memory.growth}, p99 of others {others.percentile(0.99):.3f} s")
     assert others.nobody_was_refused, others.refused
-    assert memory.growth["api"] <= MAX_GROWTH_MIB + beside_mib, memory.growth
+    assert memory.growth["api"] <= MAX_GROWTH_MIB, memory.growth
     eventually(lambda: max(memory.left().values()) <= MAX_GROWTH_MIB, 10, f"as before: {memory.left()}")
     assert memory.growth["worker"] <= MAX_GROWTH_MIB, memory.growth
     assert others.percentile(0.99) <= WORST_ANSWER_SECONDS

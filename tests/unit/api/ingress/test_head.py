@@ -44,6 +44,7 @@ def head_of(resolver: Slow) -> tuple[int, dict[str, str], bytes]:
         resolver=cast(Any, resolver),
         loops=nothing,
         recorder=nothing,
+        large_recorder=nothing,
         outcomes=nothing,
         threads=nothing,
     )
