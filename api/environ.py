@@ -24,6 +24,9 @@ PATIENCE = "pointsman.patience"
 FILE = "pointsman.file"
 """The share of the budget for files that the answer may take (api/held.py)."""
 
+CALLER = "pointsman.caller"
+"""Who has sent it, where it says what it prefers (api/caller.py)."""
+
 BODY = "pointsman.body"
 """The request's body, whole, as in `wsgi.input`."""
 

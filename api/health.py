@@ -21,13 +21,24 @@ STALE_HEARTBEAT_SECONDS = 60
 STUCK_SECONDS = 120
 PROBE_SECONDS = 1.0
 
+# How often PostgreSQL is asked, whoever wants to know.
+ASK_SECONDS = 1.0
+
+# Among so many runs that are looked at next, some were hinted if workers hint at all.
+LOOK_AHEAD = 10_000
+
+# A process of suspects listens to no lane. By the index of `hint_at`: the oldest PENDING run comes
+# behind what is RUNNING, which is bounded.
 _READY = text("""
 SELECT w.workers, w.in_flight,
-  (SELECT extract(epoch FROM now() - min(hint_at)) FROM runs WHERE status = 'PENDING'),
-  EXISTS (SELECT 1 FROM runs WHERE hint_at > now() AND hint_count > 0),
+  (SELECT extract(epoch FROM now() - hint_at) FROM runs WHERE status = 'PENDING' ORDER BY hint_at LIMIT 1),
   (SELECT version_num FROM alembic_version)
-FROM (SELECT count(*) AS workers, coalesce(sum(in_flight), 0) AS in_flight
+FROM (SELECT count(*) FILTER (WHERE cardinality(lanes) > 0) AS workers, coalesce(sum(in_flight), 0) AS in_flight
   FROM workers WHERE heartbeat_at > now() - make_interval(secs => :stale)) w
+""")
+_IS_HINTED = text("""
+SELECT EXISTS (SELECT 1 FROM (
+  SELECT hint_count FROM runs WHERE hint_at > now() ORDER BY hint_at LIMIT :ahead) soon WHERE hint_count > 0)
 """)
 
 
@@ -52,6 +63,28 @@ class RedisProbe:
         return self._answers
 
 
+class WorkProbe:
+    """Whether the work gets on, asked at most once in ASK_SECONDS, whoever wants to know.
+
+    Who asks while PostgreSQL is being asked waits for that answer.
+    """
+
+    def __init__(self, database: Engine) -> None:
+        self._database = database
+        self._asking = threading.Lock()
+        self._answer: tuple[bool, dict[str, Any]] | None = None
+        self._asked_at = float("-inf")
+
+    def now(self) -> tuple[bool, dict[str, Any]]:
+        """Whether it does, and what that is judged by."""
+        with self._asking:
+            if self._answer is None or time.monotonic() - self._asked_at >= ASK_SECONDS:
+                self._answer = _progress(self._database)
+                self._asked_at = time.monotonic()
+            is_moving, checks = self._answer
+            return is_moving, dict(checks)
+
+
 def make_health(database: Engine, redis_url: str, dead_thread: Callable[[], str | None]) -> Blueprint:
     """The routes of one process.
 
@@ -59,6 +92,7 @@ def make_health(database: Engine, redis_url: str, dead_thread: Callable[[], str 
     """
     health = Blueprint("health", __name__)
     probe = RedisProbe(redis_url)
+    work = WorkProbe(database)
 
     @health.get("/healthz")
     def alive() -> dict[str, Any]:
@@ -72,7 +106,7 @@ def make_health(database: Engine, redis_url: str, dead_thread: Callable[[], str 
 
         503 with the reasons otherwise.
         """
-        is_ready, checks = _progress(database)
+        is_ready, checks = work.now()
         checks["redis"] = probe.answers()
         checks["deadThread"] = dead_thread()
         is_ready = is_ready and checks["deadThread"] is None
@@ -99,12 +133,16 @@ def _progress(database: Engine) -> tuple[bool, dict[str, Any]]:
     try:
         with database.connect() as connection:
             row = connection.execute(_READY, {"stale": STALE_HEARTBEAT_SECONDS}).one()
+            workers, in_flight, overdue_seconds, revision = row
+            is_waiting_for_long = (overdue_seconds or 0.0) >= STUCK_SECONDS
+            is_moving = workers > 0 and (
+                not is_waiting_for_long
+                or in_flight > 0
+                or bool(connection.execute(_IS_HINTED, {"ahead": LOOK_AHEAD}).scalar())
+            )
     except SQLAlchemyError:
         return False, checks | {"postgres": False}
-    workers, in_flight, overdue_seconds, is_hinted, revision = row
     checks["workers"] = workers
     checks["oldestOverdueSeconds"] = None if overdue_seconds is None else max(float(overdue_seconds), 0.0)
     checks["migrated"] = revision >= SCHEMA_REVISION
-    is_waiting_for_long = (checks["oldestOverdueSeconds"] or 0.0) >= STUCK_SECONDS
-    is_moving = workers > 0 and (not is_waiting_for_long or in_flight > 0 or is_hinted)
     return checks["migrated"] and is_moving, checks

@@ -38,6 +38,7 @@ from granian.server.embed import Server
 from api import environ as keys
 from api.app import make_app
 from api.awaited import Answer
+from api.caller import Caller
 from api.connections import Client, SlowHeads, StalledReaders
 from api.deadlines import Deadlines
 from api.held import Budget, Share
@@ -55,8 +56,12 @@ from shared.threads import EX_SOFTWARE
 
 MANAGEMENT_PREFIX = "/api/"
 
-# Of bodies, from their first byte to their answer. What a few slow clients send is far below.
-MAX_HELD_BYTES = 256 * 1024 * 1024
+# Of bodies, from their first byte to their answer, beside two of the largest. With the copies on
+# their way to PostgreSQL it is twice as much again.
+MAX_HELD_BYTES = 20 * 1024 * 1024
+
+# Of these, for requests that hold little.
+FOR_LITTLE_BODIES = 6 * 1024 * 1024
 
 # Of recorded bodies and stored values, until their clients have taken them. Who takes them slowly
 # keeps nobody from calling.
@@ -90,7 +95,7 @@ class Shell:
         self._app = app
         self._settings = settings
         self._threads = Threads("flask", settings.api_threads, MAX_FLASK_CALLS)
-        self._bodies = Budget("bodies", MAX_HELD_BYTES)
+        self._bodies = Budget("bodies", MAX_HELD_BYTES + 2 * settings.max_body_bytes, FOR_LITTLE_BODIES)
         self._files = Budget("files", MAX_FILE_BYTES)
         self._reading = Deadlines(settings.body_timeout_seconds)
         self.in_hand: set[Client] = set()
@@ -119,7 +124,9 @@ class Shell:
         try:
             body = await self._body_of(scope, receive, held)
             is_read = True
-            status, headers, answer = await self._answer(scope, body, request_id, file)
+            coroutines, answered = await self._view(scope, body, request_id, file, Caller(receive, held))
+            del body  # whoever waits does so without it
+            status, headers, answer = await coroutines[0] if coroutines else answered
         except Exception as error:  # noqa: BLE001 - none is swallowed: each becomes an answer
             status, headers, answer = of_error(translate(error, scope["path"]), request_id)
             _forget_frames(error)
@@ -167,14 +174,18 @@ class Shell:
                 f"The body did not arrive within {self._settings.body_timeout_seconds:g} seconds."
             ) from None
 
-    async def _answer(self, scope: Scope, body: bytes, request_id: str, file: Share) -> Answer:
+    async def _view(
+        self, scope: Scope, body: bytes, request_id: str, file: Share, caller: Caller
+    ) -> tuple[list[Coroutine[Any, Any, Answer]], Answer]:
+        """What Flask's view answers, or a coroutine that makes the answer instead."""
         coroutines: list[Coroutine[Any, Any, Answer]] = []
         environ = keys.environ_of(scope, body, request_id, coroutines)
         environ[keys.FILE] = file
+        environ[keys.CALLER] = caller
         # the views of trigger URLs only read the request; what they wait for is awaited
         is_trigger = scope["path"].startswith(TRIGGER_PREFIXES)
         answer = self._run_flask(environ) if is_trigger else await self._in_thread(environ, scope["path"])
-        return await coroutines[0] if coroutines else answer
+        return coroutines, answer
 
     async def _in_thread(self, environ: dict[str, Any], path: str) -> Answer:
         is_management = path.startswith(MANAGEMENT_PREFIX)

@@ -12,6 +12,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from api.deadlines import Deadlines
+from api.ingress.loops import Loops
 from api.ingress.outcomes import Outcomes
 from api.ingress.parts import IngressParts
 from api.ingress.record import Recorder
@@ -60,7 +61,13 @@ class Services:
 
     def dead_thread(self) -> str | None:
         """The name of a loop that has ended although nobody stopped it, None when all are well."""
-        parts = (self.ingress.recorder, self.ingress.outcomes, self.publisher, self.listener)
+        parts = (
+            self.ingress.recorder,
+            self.ingress.large_recorder,
+            self.ingress.outcomes,
+            self.publisher,
+            self.listener,
+        )
         return first_dead(part.thread for part in parts)
 
     def _measure_clock(self) -> None:
@@ -88,11 +95,14 @@ def make_services(settings: Settings) -> Services:
     database = open_database(settings.postgres, "api", pool_size=POOL_SIZE, call_seconds=READ_SECONDS)
     outcomes = Outcomes(settings.postgres, settings.max_waiters)
     publisher = HintPublisher(HintSender(make_celery(settings.redis), settings.redis))
-    recorder = Recorder(
-        settings.postgres,
-        publisher,
-        call_seconds=settings.accept_timeout_seconds,
-        first_hint_seconds=settings.first_hint_seconds,
+    recorder, large_recorder = (
+        Recorder(
+            settings.postgres,
+            publisher,
+            call_seconds=settings.accept_timeout_seconds,
+            first_hint_seconds=settings.first_hint_seconds,
+        )
+        for _ in range(2)
     )
 
     def hint(trigger_ids: Iterable[UUID]) -> None:
@@ -100,6 +110,7 @@ def make_services(settings: Settings) -> Services:
 
     secrets = SecretBox(settings.keys)
     workshop = Workshop(database, settings, secrets, hint=hint, tell_settled=outcomes.settled)
+    threads = Threads("ingress", INGRESS_THREADS, MAX_INGRESS_CALLS)
     return Services(
         settings=settings,
         database=database,
@@ -112,9 +123,11 @@ def make_services(settings: Settings) -> Services:
             resolver=Resolver(
                 open_database(settings.postgres, "resolve", pool_size=LOOK_UPS, call_seconds=LOOK_UP_SECONDS)
             ),
+            loops=Loops(database, threads),
             recorder=recorder,
+            large_recorder=large_recorder,
             outcomes=outcomes,
-            threads=Threads("ingress", INGRESS_THREADS, MAX_INGRESS_CALLS),
+            threads=threads,
         ),
         publisher=publisher,
         listener=Listener(settings.redis, outcomes.settled),

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from difflib import get_close_matches
-from ipaddress import IPv4Network, IPv6Network, ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from typing import Any, Literal
 
@@ -71,9 +71,26 @@ class Settings(BaseModel):
         description="Networks (CIDR, commas between) that deliveries may reach although the address guard "
         "blocks them. `make run` sets 127.0.0.0/8 and ::1/128.",
     )
+    egress_deny: tuple[IPv4Network | IPv6Network, ...] = Field(
+        (),
+        description="Networks (CIDR, commas between) that no delivery may reach, whatever else holds.",
+    )
     workers: int = Field(1, ge=1, le=64, description="Worker processes that `pointsman run` starts.")
     api_processes: int = Field(1, ge=1, le=64, description="API processes that `pointsman run` starts.")
-    capacity: int = Field(500, ge=1, le=20_000, description="Runs in flight in each worker process.")
+    capacity: int = Field(
+        500,
+        ge=2,
+        le=20_000,
+        description="Places in each worker process: so many attempts are under way at most. A run takes as many as its "
+        "largest step has actions side by side.",
+    )
+    reserved_share: float = Field(
+        0.2,
+        ge=0,
+        le=0.5,
+        description="Part of a worker's places and bytes that is only for tenants that hold less than it, so that nobody "
+        "whose receivers hang holds others up. One tenant alone fills the rest.",
+    )
     capacity_bytes: int = Field(
         256 * MiB, ge=8 * MiB, description="Bytes of trigger bodies held in each worker process."
     )
@@ -176,7 +193,7 @@ class Settings(BaseModel):
         "info", description="Least level that is logged."
     )
 
-    @field_validator("egress_allow", mode="before")
+    @field_validator("egress_allow", "egress_deny", mode="before")
     @classmethod
     def _networks(cls, value: Any) -> Any:
         if isinstance(value, str):
@@ -204,6 +221,14 @@ class Settings(BaseModel):
     def keys(self) -> str:
         """The encryption keys; raises ConfigError when there are none."""
         return _needed(self.secret_keys, "SECRET_KEYS")
+
+    @property
+    def listens_to_itself(self) -> bool:
+        """Whether only this machine reaches the API."""
+        try:
+            return self.host == "localhost" or ip_address(self.host).is_loopback
+        except ValueError:
+            return False
 
     @property
     def base_url(self) -> str:
@@ -265,14 +290,19 @@ def _check_agreement(settings: Settings) -> None:
             "Otherwise triggers are swept while their first hint is still on its way.",
         ),
         (
-            settings.capacity_bytes >= settings.max_body_bytes,
-            "POINTSMAN_CAPACITY_BYTES must be at least POINTSMAN_MAX_BODY_BYTES",
-            "Otherwise the largest trigger could never be claimed.",
+            settings.capacity_bytes >= 2 * settings.max_body_bytes,
+            "POINTSMAN_CAPACITY_BYTES must be at least twice POINTSMAN_MAX_BODY_BYTES",
+            "Otherwise one trigger with a large body holds up all others.",
         ),
         (
             settings.metrics_port + settings.workers <= 65_536,
             "POINTSMAN_METRICS_PORT must leave a port behind it for each worker",
             "There is none beyond 65535.",
+        ),
+        (
+            "environment" in settings.model_fields_set or settings.listens_to_itself,
+            "POINTSMAN_ENVIRONMENT must be set where POINTSMAN_HOST listens beyond this machine",
+            "It is `production`, unless everybody who has an account may reach what listens on this machine alone.",
         ),
         (
             settings.environment == "local" or settings.secret_keys is not None,

@@ -6,6 +6,7 @@
     ├── Refused                the caller did something wrong (4xx)
     │   ├── NotFound · Forbidden · Unauthorized · Conflict
     │   └── Invalid · TooLarge · TooSlow · Incomplete
+    ├── Loop                   a call has come back to where it came through (508)
     ├── RowRejected            PostgreSQL refuses this one row, whatever its neighbours (422)
     ├── ClaimLost              the run's row no longer matches (worker_id, claim): drop the result
     ├── ConfigError            settings are unknown or contradict one another: nothing starts
@@ -124,6 +125,14 @@ class TooSlow(Refused):
     status = 408
     code = "body_too_slow"
     hint = "Send the whole body without pauses."
+
+
+class Loop(PointsmanError):
+    """A call has come back to a callback that it has come through; nothing was accepted."""
+
+    status = 508
+    code = "loop"
+    hint = "One of the callback's actions calls it, maybe by a detour. Look at pointsman-via of the call."
 
 
 class RowRejected(PointsmanError):

@@ -22,6 +22,10 @@ _OWN_MASK = 0xFFFFFFFF
 _NANOSECONDS_PER_MS = 1_000_000
 _MILLISECOND = timedelta(milliseconds=1)
 _DAY = timedelta(days=1)
+_DAY_MS = 86_400_000
+
+# The highest id there can be.
+_LAST_ID = 2**128 - 1
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -67,3 +71,13 @@ def day_bounds(day: date) -> tuple[UUID, UUID]:
     """Give the ids between which the keys of a UTC day lie: the first included, the second not."""
     midnight = datetime(day.year, day.month, day.day, tzinfo=UTC)
     return first_id_of(midnight), first_id_of(midnight + _DAY)
+
+
+def day_of(key: str) -> int:
+    """Say of which UTC day a key is, as its text: days since 1970, of any 16 bytes."""
+    return int(key[:8] + key[9:13], 16) // _DAY_MS
+
+
+def ids_of_days(first: int, last: int) -> tuple[UUID, UUID]:
+    """Give the lowest and the highest id of these days, counted from 1970, both included."""
+    return UUID(int=first * _DAY_MS << 80), UUID(int=min(((last + 1) * _DAY_MS << 80) - 1, _LAST_ID))

@@ -26,6 +26,7 @@ hints_dropped = Counter("pointsman_hints_dropped_total", "Trigger ids whose hint
 runs_claimed = Counter("pointsman_runs_claimed_total", "Runs claimed by this worker")
 runs_settled = Counter("pointsman_runs_settled_total", "Runs settled by this worker", ["success"])
 claims_lost = Counter("pointsman_claims_lost_total", "Results dropped because the claim was no longer held")
+suspects_died = Counter("pointsman_suspects_died_total", "Processes of suspects that died")
 runs_in_flight = Gauge("pointsman_runs_in_flight", "Runs that this worker has in memory")
 sweep_repairs = Counter("pointsman_sweep_repairs_total", "What a maintenance duty repaired", ["duty"])
 sweep_seconds = Histogram(

@@ -36,6 +36,8 @@ MARKS = {
 }
 """By what the command lines of its processes are told apart."""
 
+SUSPECTS = "worker.suspects"
+
 # Short intervals, so that repair can be watched; they agree with one another as config demands.
 QUICK = {
     "POINTSMAN_HEARTBEAT_SECONDS": "0.5",
@@ -192,7 +194,21 @@ class Running:
     def all_pids(self, name: str) -> list[int]:
         """The pids of its processes of one kind."""
         assert self.process is not None
-        return [pid for pid in _children_of(self.process.pid) if MARKS[name] in _command_of(pid)]
+        return [
+            pid
+            for pid in _children_of(self.process.pid)
+            if MARKS[name] in (command := _command_of(pid)) and SUSPECTS not in command
+        ]
+
+    def suspects(self) -> dict[str, int]:
+        """The pids of the processes of its workers' suspects, by the worker id that each has."""
+        found: dict[str, int] = {}
+        for worker in self.all_pids("worker"):
+            for pid in _children_of(worker):
+                command = _command_of(pid).split()
+                if SUSPECTS in command:
+                    found[command[command.index(SUSPECTS) + 1]] = pid
+        return found
 
     def signal_pid(self, pid: int, number: str) -> None:
         """Send one process a signal, by the signal's name."""

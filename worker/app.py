@@ -7,6 +7,8 @@ the pool can end. A task only hands ids over and waits, a bounded time, for room
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -27,12 +29,19 @@ from worker.maintenance.partitions import Partitions
 from worker.maintenance.purge import Purge
 from worker.maintenance.replays import Replays
 from worker.maintenance.sweep import Sweep, stop_together
+from worker.suspects.apart import SuspectsApart
 
 # So many hints may wait for room at once; each then holds one message un-acknowledged.
 HINT_THREADS = 4
 
 # A hint waits so long for room. That is far below the visibility timeout of a message.
 ROOM_WAIT_SECONDS = 60.0
+
+# Beyond the grace time the suspects' processes have so long to release what they have.
+SUSPECTS_SECONDS = 2.0
+
+# What was lost with a worker waits so long for room.
+LOST_WAIT_SECONDS = 0.5
 
 # Longer than the longest way of a batch: the queue, a flush, a new connection, a flush again.
 PURGE_QUIET_SECONDS = 5.0
@@ -43,11 +52,13 @@ log = structlog.get_logger("worker")
 def make_worker_app(settings: Settings) -> Celery:
     """The Celery application of one worker process, with its engine and its sweep."""
     app = make_celery(settings.redis, settings.lanes)
-    engine = Engine(settings, SecretBox(settings.keys))
+    suspects = SuspectsApart(settings, lambda ids: _offer(engine, ids))
+    engine = Engine(settings, SecretBox(settings.keys), suspected=suspects.found)
     sender = HintSender(app, settings.redis)
-    sweeps = make_sweeps(settings, Due(sender, engine.offer, lambda: engine.free, settings.sweep_seconds))
-    for sweep in sweeps:
-        engine.also_watch(sweep.thread)
+    due = Due(sender, engine.offer, lambda: engine.free, settings.sweep_seconds, engine.crowded)
+    sweeps = make_sweeps(settings, due, lambda ids: _offer(engine, ids))
+    for thread in (*(sweep.thread for sweep in sweeps), *suspects.threads):
+        engine.also_watch(thread)
 
     class EngineStep(bootsteps.StartStopStep):  # type: ignore[misc,unused-ignore]
         """Starts the engine and the sweeps with the worker, and drains them at its end."""
@@ -56,12 +67,16 @@ def make_worker_app(settings: Settings) -> Celery:
 
         def start(self, parent: Any) -> None:  # noqa: ARG002
             engine.start()
+            suspects.start()
             for sweep in sweeps:
                 sweep.start()
 
         def stop(self, parent: Any) -> None:  # noqa: ARG002
             stop_together(sweeps)
+            suspects.begin_to_stop()
+            deadline = time.monotonic() + settings.drain_seconds + SUSPECTS_SECONDS
             engine.stop()
+            suspects.stop(max(deadline - time.monotonic(), 0.0))
 
     app.steps["worker"].add(EngineStep)
 
@@ -74,17 +89,35 @@ def make_worker_app(settings: Settings) -> Celery:
     return app
 
 
-def make_sweeps(settings: Settings, due: Due) -> list[Sweep]:
+def _offer(engine: Engine, ids: Sequence[UUID]) -> None:
+    """Offer what was lost with a worker, as far as there is room; the sweep hints the rest."""
+    for start in range(0, len(ids), MAX_HINT_IDS):
+        if not engine.offer(ids[start : start + MAX_HINT_IDS], LOST_WAIT_SECONDS):
+            return
+
+
+def make_sweeps(
+    settings: Settings, due: Due, lost: Callable[[Sequence[UUID]], None] = lambda _ids: None
+) -> list[Sweep]:
     """The maintenance duties of one worker process.
 
-    `due` waits for Redis and for the engine, so that it has a thread of its own: dead workers are
-    found meanwhile.
+    `due` waits for Redis and for the engine, so that it has a thread of its own; so has the duty
+    that judges heartbeats, which must not come late. lost: told of the runs of dead workers.
     """
+    dead_workers = DeadWorkers(
+        settings.stale_seconds,
+        settings.sweep_seconds,
+        heartbeat_seconds=settings.heartbeat_seconds,
+        lost=lost,
+    )
     duties: list[Duty] = [
-        DeadWorkers(settings.stale_seconds, settings.sweep_seconds),
         Purge(quiet_seconds=PURGE_QUIET_SECONDS + 5 * settings.accept_timeout_seconds),
         Replays(),
         Expired(),
         Partitions(),
     ]
-    return [Sweep("sweep", settings.postgres, duties), Sweep("reminders", settings.postgres, [due])]
+    return [
+        Sweep("sweep", settings.postgres, duties),
+        Sweep("reminders", settings.postgres, [due]),
+        Sweep("dead-workers", settings.postgres, [dead_workers]),
+    ]

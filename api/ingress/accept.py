@@ -1,6 +1,6 @@
-"""What happens to a call of a trigger URL: resolve, deduplicate, record, answer.
+"""What happens to a call of a trigger URL: resolve, refuse loops, deduplicate, record, answer.
 
-Between resolve and deduplicate is the marked place of challenge, verify and limit.
+Before deduplicate is the marked place of challenge, verify and limit.
 
 Invariants:
 
@@ -13,6 +13,7 @@ Invariants:
 from __future__ import annotations
 
 from concurrent.futures import Future
+from dataclasses import replace
 
 from api.awaited import Answer
 from api.ingress.answer import answer
@@ -38,6 +39,7 @@ async def accept(call: Call, own: IngressParts) -> Answer:
         async with own.deadline.limit():
             callback = await own.resolver.find(call.address)
             must_be_active(callback)
+            own.loops.refuse(call.via, callback)
             # Place of: a provider's unsigned challenge, which is answered and is no trigger.
             # Place of: the verification of the call, as the callback says.
             # Place of: a signed challenge.
@@ -47,12 +49,15 @@ async def accept(call: Call, own: IngressParts) -> Answer:
             trigger = NewTrigger(new_id(), callback, call, key, wait_seconds)
             # before the commit, since the trigger may settle right after it
             waiting = own.outcomes.wait(trigger.id, callback.user_id, wait_seconds) if wait_seconds else None
-            recorded = await _record(own.recorder, trigger, waiting)
+            recorded = await _record(own.recorder_of(trigger), trigger, waiting)
     except TimeoutError:
         failure = Unavailable if trigger is None else OutcomeUnknown
         raise _counted(failure("The call could not be recorded in time.")) from None
     except Exception as error:  # noqa: BLE001 - none is swallowed: each is a refusal
         raise _counted(translate(error, call.path))  # noqa: B904 - mostly it is the same error
+    if wait_seconds:
+        call = call.without_body()
+        trigger = replace(trigger, call=call)
     return await answer(trigger, recorded, waiting, own.outcomes)
 
 

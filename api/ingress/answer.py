@@ -69,13 +69,25 @@ async def _of_its_end(
     outcomes: Outcomes,
     headers: Headers,
 ) -> Answer:
-    """Wait for the end of a trigger as long as the caller would."""
+    """Wait for the end of a trigger as long as the caller would, and is there."""
     applied = [*headers, ("preference-applied", f"wait={trigger.wait_seconds}")]
+    ended, caller = asyncio.wrap_future(waiting), trigger.call.caller
+    awaited: set[asyncio.Future[Any]] = {ended}
+    if caller is not None:
+        awaited.add(asyncio.ensure_future(caller.gone()))
     try:
-        async with asyncio.timeout(trigger.wait_seconds):
-            known = await asyncio.wrap_future(waiting)
-    except TimeoutError:
-        known = await _ask(outcomes, trigger_id, PENDING)
+        over, _ = await asyncio.wait(
+            awaited, timeout=trigger.wait_seconds, return_when=asyncio.FIRST_COMPLETED
+        )
+        if ended.done():
+            known = ended.result()
+        elif over:
+            known = PENDING  # it has hung up: nobody hears it
+        else:
+            known = await _ask(outcomes, trigger_id, PENDING)
+    finally:
+        for one in awaited:
+            one.cancel()  # its place is free again
     return _told(trigger, trigger_id, known, applied, tell=True)
 
 

@@ -5,7 +5,9 @@ Invariant: the body is opaque bytes, and nothing here looks into it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+from api.caller import Caller
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,7 +16,8 @@ class Call:
 
     address: the part of the URL that names the callback, `/t/{triggerToken}` or `/c/{customPath}`.
     trigger_url: the same with scheme and host, from the settings. path: as it was called. headers:
-    a JSON array of pairs, names in lower case. prefer, idempotency_key: the headers of these names.
+    a JSON array of pairs, names in lower case. prefer, idempotency_key, via: the headers Prefer,
+    Idempotency-Key and pointsman-via. caller: who waits, where that is known.
     """
 
     address: str
@@ -29,6 +32,14 @@ class Call:
     source_ip: str | None
     prefer: str | None = None
     idempotency_key: str | None = None
+    via: str | None = None
+    caller: Caller | None = None
+
+    def without_body(self) -> Call:
+        """The same for a caller that waits when it is recorded: the body is held no longer."""
+        if self.caller is not None:
+            self.caller.let_go_of_body()
+        return replace(self, body=b"")
 
 
 def preferred_wait_seconds(prefer: str | None, timeout_ms: int) -> int:

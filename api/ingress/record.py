@@ -37,7 +37,10 @@ from shared.runs.enter import enter
 from shared.threads import OwnedThread
 
 MAX_BATCH_ROWS = 200
-MAX_BATCH_BYTES = 8 * 1024 * 1024
+MAX_BATCH_BYTES = 4 * 1024 * 1024
+
+# From so many on a trigger is large.
+LARGE_BYTES = 16 * 1024
 MAX_QUEUE_ROWS = 5_000
 MAX_QUEUE_BYTES = 128 * 1024 * 1024
 ROW_OVERHEAD_BYTES = 500

@@ -104,6 +104,8 @@ def _call(called: Request, address: str, trigger_url: str) -> Call:
         source_ip=_address(given.get("REMOTE_ADDR")),
         prefer=given.get("HTTP_PREFER"),
         idempotency_key=given.get("HTTP_IDEMPOTENCY_KEY"),
+        via=given.get("HTTP_POINTSMAN_VIA"),
+        caller=given.get(environ.CALLER),
     )
 
 

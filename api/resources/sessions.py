@@ -44,13 +44,13 @@ class CreatedSession(Shown):
 
 
 def create(work: Work, new: NewSession) -> CreatedSession:
-    """Log in; raises Unauthorized."""
-    user = work.session.scalar(
-        select(User).where(
-            func.lower(User.email) == new.email.strip().lower(), User.is_active, User.deleted_at.is_(None)
-        )
-    )
-    if not matches(new.password, user.password if user else None) or user is None:
+    """Log in; raises Unauthorized, and Unavailable while too many others do."""
+    known = select(User.id, User.password).where(User.is_active, User.deleted_at.is_(None))
+    user = work.session.execute(known.where(func.lower(User.email) == new.email.strip().lower())).first()
+    work.session.rollback()  # the connection goes back to its pool: what follows takes long
+    is_right = matches(new.password, user.password if user else None)
+    # what was read may have changed meanwhile
+    if not is_right or user is None or work.session.execute(known.where(User.id == user.id)).first() != user:
         raise Unauthorized(
             "E-mail or password is wrong.", code="wrong_credentials", hint="Check both, and Caps Lock."
         )

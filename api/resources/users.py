@@ -97,7 +97,8 @@ def find_first_admin(work: Work) -> ShownUser | None:
 
 def set_password(work: Work, user_id: UUID, password: str) -> None:
     """Give an account a new password. Its sessions go on: end them where that is not wanted."""
-    _live(work, User.id == user_id).password = hash_password(password)
+    hashed = hash_password(password)  # before anything is read: it takes long
+    _live(work, User.id == user_id).password = hashed
     work.audit("password_set", account=user_id)
 
 

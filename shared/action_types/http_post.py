@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from shared import via
 from shared.http_urls import MAX_URL_CHARS, read_url
 from shared.masks import (
     masked_headers,
@@ -53,6 +54,7 @@ FORBIDDEN_HEADERS = frozenset(
         "pointsman-trigger-id",
         "pointsman-action-id",
         "pointsman-attempt",
+        via.HEADER,
     ]
 )
 

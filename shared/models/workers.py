@@ -1,4 +1,4 @@
-"""Workers: the heartbeat of each worker process.
+"""Workers: the heartbeat of each process that holds runs.
 
 Invariant: an id is new at each start of a process and never used again. `heartbeat_at` carries no
 index, so that a heartbeat is rewritten in place.
@@ -15,7 +15,10 @@ from shared.models.base import NOW, Base, Key
 
 
 class Worker(Base):
-    """One worker process: what it can hold, what it holds, and what it is told to do."""
+    """One worker process: what it can hold, what it holds, and what it is told to do.
+
+    lanes: none for a process of suspects.
+    """
 
     __tablename__ = "workers"
 

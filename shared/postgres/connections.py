@@ -114,11 +114,12 @@ class WatchedConnection(psycopg2.extensions.connection):
     """A connection whose every round trip ends within `call_seconds`, or fails.
 
     It closes itself after an error that says that it is lost (`sqlstates.LOST`), whoever uses it:
-    its owner opens another, a pool replaces it. prepared: statements it has planned.
+    its owner opens another, a pool replaces it. prepared: the names of what it has planned, by
+    statement, the one used last at the end.
     """
 
     call_seconds = 15.0
-    prepared: set[str]
+    prepared: dict[str, list[str]]
 
     def cursor(self, *args: Any, **kwargs: Any) -> Any:
         kwargs.setdefault("cursor_factory", WatchedCursor)
@@ -166,7 +167,7 @@ def connect(
         # before a login a server speaks in its own encoding, of which the driver knows nothing
         raise psycopg2.OperationalError(error.object.decode(errors="replace")) from None
     connection.call_seconds = call_seconds
-    connection.prepared = set()
+    connection.prepared = {}
     try:
         sessions.begin(connection, sessions.bounds(call_seconds) | dict(settings or {}))
         psycopg2.extras.register_uuid(conn_or_curs=connection)

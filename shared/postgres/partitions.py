@@ -32,6 +32,7 @@ LOCK_TIMEOUT_MS = 200
 # Another process may be making the same partitions: seconds, not minutes.
 MAKER_TIMEOUT_MS = 10_000
 
+_FIRST_DAY = date(1970, 1, 1)
 _LOCK = "SELECT pg_advisory_xact_lock(hashtextextended('pointsman.partitions.make', 0))"
 _TRY_DROP_LOCK = "SELECT pg_try_advisory_lock(hashtextextended('pointsman.partitions.drop', 0))"
 _DROP_UNLOCK = "SELECT pg_advisory_unlock(hashtextextended('pointsman.partitions.drop', 0))"
@@ -115,6 +116,12 @@ class Partition:
                     table, date.fromisoformat(found[1].ljust(8, "0")[:6] + (found[1][6:] or "01"))
                 )
         return None
+
+
+def partition_of_day(table: str, day: int) -> str:
+    """Name a table's partition of a UTC day, counted from 1970, whether it exists or not."""
+    (found,) = (one for one in TABLES if one.name == table)
+    return Partition.covering(found, _FIRST_DAY + timedelta(days=day)).name
 
 
 DropResult = Literal["dropped", "unsettled", "busy"]

@@ -8,6 +8,10 @@ Invariants:
 - What tell() leaves for later is sent, in order, with the next question or with COMMIT.
 - Plans are made for any parameters and never read a whole table, so that a plan made while a table
   was empty serves it when it is full.
+- A plan for a partitioned table names the days that it is about as constants, or the partition
+  itself. PostgreSQL then leaves the other partitions out of the plan. With the days as parameters
+  it would open and lock every partition at each execution, and only then leave them out.
+- Of two lists neither is walked for each element of the other.
 """
 
 from __future__ import annotations
@@ -16,14 +20,20 @@ import contextlib
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 import psycopg2
 
+from shared.ids import day_of, ids_of_days
 from shared.postgres.connections import USELESS, OwnedConnection, WatchedConnection
+from shared.postgres.partitions import partition_of_day
 
 PLANNED_ONCE = {"plan_cache_mode": "force_generic_plan", "enable_seqscan": "off"}
+
+# So many plans of one statement are kept on a connection, each for other days. A batch is mostly
+# about today, or about today and a day or two before it.
+MAX_PLANS = 8
 
 _PARAMETER = re.compile(r"\$(\d+)")
 
@@ -32,12 +42,30 @@ _PARAMETER = re.compile(r"\$(\d+)")
 class Statement:
     """A statement with parameters $1, $2 … of these types.
 
-    name: by which PostgreSQL knows its plan.
+    name: by which PostgreSQL knows its plan. keys: the number of the parameter that holds the
+    triggers' ids, as an array's text; 0 if the statement reads and changes no partition. With it
+    the text says `BETWEEN $first AND $last` of each partitioned table, and there is a plan for each
+    range of days. table: then the text names `$partition` instead, and there is a plan for each
+    day; it runs once for each day of the ids, and has no answer. family: what the plans of one
+    statement have in common.
     """
 
     name: str
     types: str
     text: str
+    keys: int = 0
+    table: str = ""
+    family: str = ""
+
+    def about(self, parameters: Sequence[Any]) -> list[Statement]:
+        """This statement for the days of the triggers that these parameters name."""
+        if not self.keys:
+            return [self]
+        ids = parameters[self.keys - 1][1:-1].split(",")
+        first, last = (day_of(min(ids)), day_of(max(ids))) if ids[0] else (0, 0)
+        if not self.table or first == last:
+            return [_of_days(self, first, last)]
+        return [_of_days(self, day, day) for day in sorted({day_of(one) for one in ids})]
 
     @cached_property
     def preparation(self) -> str:
@@ -62,12 +90,34 @@ def by_number(parameters: Sequence[Any]) -> dict[str, Any]:
     return {str(number): value for number, value in enumerate(parameters, 1)}
 
 
+@lru_cache(maxsize=256)
+def _of_days(statement: Statement, first: int, last: int) -> Statement:
+    """A statement about these days, both included, counted from 1970."""
+    if statement.table:
+        text = statement.text.replace("$partition", partition_of_day(statement.table, first))
+    else:
+        lowest, highest = ids_of_days(first, last)
+        text = statement.text.replace("$first", f"'{lowest}'").replace("$last", f"'{highest}'")
+    return Statement(f"{statement.name}_{first}_{last}", statement.types, text, family=statement.name)
+
+
 def make_ready(cursor: Any, statement: Statement) -> None:
-    """Let PostgreSQL plan this statement, if it has not yet for this connection."""
+    """Let PostgreSQL plan this statement, if it has not yet for this connection.
+
+    Beyond MAX_PLANS of its family, the plan that was not used for longest goes.
+    """
     connection: WatchedConnection = cursor.connection
-    if statement.name not in connection.prepared:
+    names = connection.prepared.setdefault(statement.family or statement.name, [])
+    if names and names[-1] == statement.name:
+        return
+    if statement.name in names:
+        names.remove(statement.name)
+    else:
+        if len(names) >= MAX_PLANS:
+            cursor.execute(f"DEALLOCATE {names[0]}")
+            del names[0]
         cursor.execute(statement.preparation)
-        connection.prepared.add(statement.name)
+    names.append(statement.name)
 
 
 class Transaction:
@@ -82,8 +132,11 @@ class Transaction:
 
     def tell(self, statement: Statement, *parameters: Any) -> None:
         """Run a statement whose answer nobody needs, at the latest with COMMIT."""
-        make_ready(self._cursor, statement)
-        self._waiting.append(self._cursor.mogrify(statement.call, parameters))
+        for number, one in enumerate(statement.about(parameters)):
+            if number and number % MAX_PLANS == 0:
+                self._send()  # before the plans of those that wait make room for others
+            make_ready(self._cursor, one)
+            self._waiting.append(self._cursor.mogrify(one.call, parameters))
 
     def ask(self, statement: Statement, *parameters: Any) -> list[tuple[Any, ...]]:
         """Run a statement and return its rows."""

@@ -3,6 +3,9 @@
 offer() never waits and never fails: ids join a bounded queue, and a thread with a connection of its
 own publishes them, at most MAX_HINT_IDS to a message. When Redis is away or the queue is full the
 hint is dropped and counted; the sweep finds the triggers in PostgreSQL.
+
+A lane is bounded: to one that is MAX_LANE_MESSAGES long nothing is sent. Otherwise a weekend
+without workers would fill Redis. Redis says how long a lane is in its answer to each LPUSH.
 """
 
 from __future__ import annotations
@@ -10,7 +13,8 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 from uuid import UUID
 
 import structlog
@@ -22,6 +26,9 @@ from shared.redis.queues import FRESH, HINT_TASK, MAX_HINT_IDS, open_broker
 from shared.threads import OwnedThread
 
 MAX_QUEUED_IDS = 50_000
+
+# Several processes that send at once may exceed it, by one message each.
+MAX_LANE_MESSAGES = 500
 SOCKET_SECONDS = 0.5
 
 # Between two messages: each costs Celery 2 ms of CPU, so that under load ids gather.
@@ -45,15 +52,22 @@ class HintSender:
         self._producer: Producer | None = None
         self._closed_until = 0.0
         self._healthy = True
+        self._answered = 0
+        # Messages in each lane when Redis last said.
+        self._lengths: dict[str, int] = {}
 
     def send(self, lane: str, ids: Sequence[UUID]) -> bool:
         """Publish one hint.
 
-        False when Redis did not take it (or might not have); nothing is raised.
+        False when the lane is full, or Redis did not take it (or might not have).
+
+        Nothing is raised.
         """
         if time.monotonic() < self._closed_until:
             return False
         try:
+            if self._is_full(lane):
+                return False
             self._app.send_task(
                 HINT_TASK,
                 args=[[str(trigger_id) for trigger_id in ids]],
@@ -67,26 +81,45 @@ class HintSender:
         except Exception as error:  # noqa: BLE001 - fail open whatever kombu, redis-py or the socket raise
             self._trip(error)
             return False
+        self._lengths[lane] = self._answered
         if not self._healthy:
             self._healthy = True
             log.info("redis_takes_hints_again")
         return True
 
-    def answers(self) -> bool:
-        """Whether Redis answers a PING now, within SOCKET_SECONDS. Nothing is raised."""
+    def length(self, lane: str) -> int | None:
+        """How many messages a lane holds now.
+
+        None when Redis does not say so within SOCKET_SECONDS. Nothing is raised.
+        """
         if time.monotonic() < self._closed_until:
-            return False
+            return None
         try:
-            return bool(self._open().channel.client.ping())
+            return self._ask_length(lane)
         except Exception as error:  # noqa: BLE001 - as in send()
             self._trip(error)
-            return False
+            return None
+
+    def _is_full(self, lane: str) -> bool:
+        """Whether a lane has no room. Redis is only asked if it had none, or is new to us."""
+        known = self._lengths.get(lane, MAX_LANE_MESSAGES)
+        return known >= MAX_LANE_MESSAGES and self._ask_length(lane) >= MAX_LANE_MESSAGES
+
+    def _ask_length(self, lane: str) -> int:
+        self._lengths[lane] = int(self._open().channel._size(lane))
+        return self._lengths[lane]
+
+    def _note_length(self, answer: int, **_options: Any) -> int:
+        self._answered = answer
+        return answer
 
     def _open(self) -> Producer:
         if self._producer is None:
             connection = open_broker(self._redis_url, socket_seconds=SOCKET_SECONDS)
             # not channel(): that one connects again after a pause of 2 s
-            self._producer = Producer(connection.default_channel, auto_declare=False)
+            channel = connection.default_channel
+            _hear_pushes(channel, self._note_length)
+            self._producer = Producer(channel, auto_declare=False)
         return self._producer
 
     def _trip(self, error: Exception) -> None:
@@ -100,12 +133,30 @@ class HintSender:
 
     def close(self) -> None:
         producer, self._producer = self._producer, None
+        self._lengths.clear()
         if producer is None:
             return
         try:
             producer.channel.connection.client.release()
         except Exception as error:  # noqa: BLE001 - closing a broken connection may fail in any way
             log.debug("close_failed", error=type(error).__name__)
+
+
+def _hear_pushes(channel: Any, note: Callable[..., int]) -> None:
+    """Have `note` called with Redis' answer to each LPUSH, which kombu keeps to itself.
+
+    Kombu makes a client of redis-py for each message. A channel in memory has none.
+    """
+    make_client = getattr(channel, "Client", None)
+    if make_client is None:
+        return
+
+    def make_hearing_client(*arguments: Any, **options: Any) -> Any:
+        client = make_client(*arguments, **options)
+        client.set_response_callback("LPUSH", note)
+        return client
+
+    channel.Client = make_hearing_client
 
 
 class HintPublisher:

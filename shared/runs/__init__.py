@@ -29,6 +29,10 @@ A statement that changes `runs` or `action_executions` stands here and nowhere e
 
 Hinting (remind.py) moves no arrow: it changes when the sweep looks next.
 
+In a statement with a list of executions, `BETWEEN e.trigger_id AND e.trigger_id` is `=` in other
+words. It leaves PostgreSQL one way: for each element of the list it looks into the index. With `=`,
+and rows of one day alone to choose from, it reads the list anew for each row that it finds.
+
 **Lock order, everywhere**: runs before executions, each in ascending order of the ids. What must
 not wait skips what is locked.
 """

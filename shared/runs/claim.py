@@ -9,7 +9,7 @@ Invariants:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -18,12 +18,12 @@ from shared.postgres.statements import Statement, Transaction
 
 _CLAIM = Statement(
     "claim",
-    "uuid[], uuid, int, int",  # ids, worker, how often lost at most, how often lost alone is enough
+    "uuid[], uuid, int, int, uuid[]",  # ids, worker, how often lost at most, how often lost alone is enough, not of
     """
 WITH k AS (
   SELECT trigger_id FROM runs
   WHERE trigger_id = ANY($1) AND (status = 'PENDING') IS TRUE AND (due_at <= now()) IS TRUE
-    AND (losses <= $3 OR losses_alone >= $4)
+    AND (losses <= $3 OR losses_alone >= $4) AND user_id <> ALL($5)
   ORDER BY trigger_id FOR UPDATE SKIP LOCKED),
 c AS (
   UPDATE runs r SET status = 'RUNNING', worker_id = $2, claim = r.claim + 1
@@ -32,13 +32,17 @@ c AS (
 SELECT c.trigger_id, c.callback_id, c.claim, c.losses, c.losses_alone, c.awaited, now(), t.id IS NOT NULL,
   t.user_id, t.method, t.path, t.query, t.headers::text, t.content_type, t.body, t.received_at,
   c.claim > 1 OR t.replay_of IS NOT NULL
-FROM c LEFT JOIN triggers t ON t.id = c.trigger_id AND t.id = ANY($1)
+FROM c LEFT JOIN triggers t ON t.id = c.trigger_id AND t.id = ANY($1) AND t.id BETWEEN $first AND $last
 ORDER BY c.trigger_id
 """,
+    keys=1,
 )
-_SUSPECTS = """
-SELECT trigger_id, losses FROM runs
-WHERE trigger_id = ANY(%s::uuid[]) AND status = 'PENDING' AND due_at <= now() AND losses > 0
+_CLAIMABLE = """
+SELECT trigger_id, user_id, losses FROM runs
+WHERE trigger_id = ANY(%s::uuid[]) AND status = 'PENDING' AND due_at <= now()
+"""
+_TURN_AWAY = """
+UPDATE runs SET status = 'PENDING', worker_id = NULL, claim = claim - 1 WHERE trigger_id = ANY(%s::uuid[])
 """
 _INSERT_EXECUTIONS = Statement(
     "start_new",
@@ -56,30 +60,45 @@ _START_AGAIN = Statement(
     "start_again",
     "uuid[], uuid[], int[], int[]",
     """
-UPDATE action_executions x SET status = 'RUNNING', attempt = e.attempt, claim = e.claim, started_at = now(),
+UPDATE $partition x SET status = 'RUNNING', attempt = e.attempt, claim = e.claim, started_at = now(),
   next_attempt_at = NULL, updated_at = now()
 FROM unnest($1, $2, $3, $4) AS e(id, trigger_id, attempt, claim)
-WHERE x.trigger_id = e.trigger_id AND x.id = e.id AND x.trigger_id = ANY($2) AND x.status = 'PENDING'
+WHERE x.trigger_id BETWEEN e.trigger_id AND e.trigger_id AND x.id = e.id AND x.status = 'PENDING'
 """,
+    keys=2,
+    table="action_executions",
 )
 _LOCK_PENDING = "SELECT 1 FROM runs WHERE trigger_id = %s AND status = 'PENDING' FOR UPDATE"
 
 
 def claim(
-    statements: Transaction, ids: Sequence[UUID], worker_id: UUID, max_losses: int, enough_losses_alone: int
+    statements: Transaction,
+    ids: Sequence[UUID],
+    worker_id: UUID,
+    max_losses: int,
+    enough_losses_alone: int,
+    not_of: Collection[UUID],
 ) -> list[tuple[Any, ...]]:
     """Take what is PENDING and due among these; its run and its trigger, a row each.
 
     max_losses: what was lost with more workers is left alone, unless it was lost alone often
-    enough.
+    enough. not_of: tenants whose runs are left alone.
     """
-    return statements.ask(_CLAIM, array(sorted(ids)), str(worker_id), max_losses, enough_losses_alone)
+    return statements.ask(
+        _CLAIM, array(sorted(ids)), str(worker_id), max_losses, enough_losses_alone, array(not_of)
+    )
 
 
-def suspects(statements: Transaction, ids: Sequence[UUID]) -> dict[UUID, int]:
-    """Those among these that could be claimed but were lost with a worker: how often."""
-    statements.execute(_SUSPECTS, (array(sorted(ids)),))
-    return dict(statements.fetchall())
+def turn_away(statements: Transaction, ids: Sequence[UUID]) -> None:
+    """Undo the claim of these, which this transaction has made: nobody has seen its number."""
+    statements.execute(_TURN_AWAY, (array(ids),))
+
+
+def claimable(statements: Transaction, ids: Sequence[UUID]) -> list[tuple[UUID, UUID, int]]:
+    """Those among these that could be claimed: trigger, tenant, how often lost with a worker."""
+    statements.execute(_CLAIMABLE, (array(sorted(ids)),))
+    found: list[tuple[UUID, UUID, int]] = statements.fetchall()
+    return found
 
 
 def lock_pending(statements: Transaction, trigger_id: UUID) -> bool:

@@ -25,7 +25,7 @@ _WRITE = Statement(
     "journal_update",
     "uuid[], uuid[], text[], int[], int[], text[], text[], int[], float8[], text[], bool[]",
     """
-UPDATE action_executions x SET
+UPDATE $partition x SET
   status = e.status::execution_status, attempt = e.attempt, claim = e.claim,
   response = e.response::jsonb, error = e.error, duration_ms = e.duration_ms,
   next_attempt_at = now() + make_interval(secs => e.delay_seconds),
@@ -37,9 +37,10 @@ UPDATE action_executions x SET
   updated_at = now()
 FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
   AS e(id, trigger_id, status, attempt, claim, response, error, duration_ms, delay_seconds, history, starts)
-WHERE x.trigger_id = e.trigger_id AND x.id = e.id AND x.trigger_id = ANY($2)
-  AND x.status NOT IN ('SUCCESS', 'FAILED')
+WHERE x.trigger_id BETWEEN e.trigger_id AND e.trigger_id AND x.id = e.id AND x.status NOT IN ('SUCCESS', 'FAILED')
 """,
+    keys=2,
+    table="action_executions",
 )
 
 

@@ -35,10 +35,17 @@ UPDATE action_executions SET status = 'PENDING', next_attempt_at = NULL, updated
 WHERE trigger_id = ANY(%s::uuid[]) AND status = 'RUNNING'
 """
 _HELD_BY = "SELECT trigger_id, claim FROM runs WHERE worker_id = %s AND status = 'RUNNING'"
+_HELD_IN_PORTION = """
+WITH portion AS MATERIALIZED (
+  SELECT trigger_id, claim, (worker_id = %s AND status = 'RUNNING') IS TRUE AS mine FROM runs
+  WHERE trigger_id > %s ORDER BY trigger_id LIMIT %s)
+SELECT trigger_id, claim, mine, (SELECT count(*) FROM portion) FROM portion
+WHERE mine OR trigger_id = (SELECT trigger_id FROM portion ORDER BY trigger_id DESC LIMIT 1) ORDER BY trigger_id
+"""
 _RELEASE_STRANDED = """
 WITH mine AS (
-  SELECT trigger_id FROM runs WHERE worker_id = %s AND status = 'RUNNING'
-    AND (trigger_id, claim) IN (SELECT * FROM unnest(%s::uuid[], %s::int[]))
+  SELECT trigger_id FROM runs WHERE trigger_id = ANY(%(ids)s::uuid[]) AND worker_id = %(worker)s AND status = 'RUNNING'
+    AND (trigger_id, claim) IN (SELECT * FROM unnest(%(ids)s::uuid[], %(claims)s::int[]))
   ORDER BY trigger_id FOR UPDATE SKIP LOCKED)
 UPDATE runs r SET status = 'PENDING', worker_id = NULL, hint_at = now(), hint_count = 0
 FROM mine WHERE r.trigger_id = mine.trigger_id RETURNING r.trigger_id
@@ -69,19 +76,31 @@ def release(cursor: Any, ids: Sequence[UUID], outcome: str) -> None:
 
 
 def held_by(cursor: Any, worker_id: UUID) -> set[tuple[UUID, int]]:
-    """The runs that PostgreSQL says a worker has, each with its claim."""
+    """The runs that PostgreSQL says a worker has, each with its claim. It reads all of `runs`."""
     cursor.execute(_HELD_BY, (str(worker_id),))
     return set(cursor.fetchall())
 
 
-def release_stranded(cursor: Any, worker_id: UUID, held: Sequence[tuple[UUID, int]]) -> None:
-    """Give back runs of a worker that its memory does not know.
+def held_in_portion(
+    cursor: Any, worker_id: UUID, after: UUID, rows: int
+) -> tuple[set[tuple[UUID, int]], UUID | None]:
+    """The same of so many runs behind an id, and the last of their ids; None at the end of all."""
+    cursor.execute(_HELD_IN_PORTION, (str(worker_id), str(after), rows))
+    found = cursor.fetchall()
+    last = found[-1][0] if found and found[-1][3] == rows else None
+    return {(trigger_id, claim) for trigger_id, claim, mine, _ in found if mine}, last
 
-    held: the runs, each with the claim under which it must still stand.
+
+def release_stranded(cursor: Any, worker_id: UUID, held: Sequence[tuple[UUID, int]]) -> int:
+    """Give back runs of a worker that its memory does not know; how many those were.
+
+    held: the runs, each with the claim under which it must still stand. What is locked is left.
     """
     ids, claims = array(one for one, _ in held), array(claim for _, claim in held)
-    cursor.execute(_RELEASE_STRANDED, (str(worker_id), ids, claims))
-    reopen(cursor, [row[0] for row in cursor.fetchall()], {"outcome": "released"})
+    cursor.execute(_RELEASE_STRANDED, {"worker": str(worker_id), "ids": ids, "claims": claims})
+    released = [row[0] for row in cursor.fetchall()]
+    reopen(cursor, released, {"outcome": "released"})
+    return len(released)
 
 
 def void(cursor: Any, worker_id: str) -> list[str]:

@@ -1,6 +1,9 @@
 """Reminders: which PENDING runs are hinted again, and when next.
 
 Invariant: hinting moves `hint_at` and never `due_at`, so that a hint finds what it names claimable.
+
+What was hinted before and never claimed may be hinted again before its time: when it was held back
+because its lane was long, and the lane is short now.
 """
 
 from __future__ import annotations
@@ -11,10 +14,18 @@ from uuid import UUID
 
 from shared.postgres.arrays import array
 
-_TAKE_DUE = """
+# What was hinted so short a time ago is not hinted early.
+EARLY_SECONDS = 5
+
+_WAIT = "least(interval '30 seconds' * power(2, least({hint_count}, 10)), interval '10 minutes')"
+
+# Due, or hinted a while ago and never claimed: the last hint moved `hint_at` by what it waits.
+_TIMELY = f"""(hint_at <= now() OR %(early)s AND claim = 0 AND hint_count > 0 AND hint_at < now() + interval '10 minutes'
+    AND hint_at - {_WAIT.format(hint_count="hint_count - 1")} <= now() - interval '{EARLY_SECONDS} s')"""
+_TAKE_DUE = f"""
 WITH due AS (
   SELECT trigger_id, user_id, hint_at FROM runs
-  WHERE status = 'PENDING' AND hint_at <= now() AND user_id <> ALL(%(served)s::uuid[])
+  WHERE status = 'PENDING' AND {_TIMELY} AND user_id <> ALL(%(served)s::uuid[])
   ORDER BY hint_at LIMIT %(ahead)s),
 fair AS (
   SELECT trigger_id FROM (
@@ -22,13 +33,12 @@ fair AS (
   WHERE place <= %(tenant)s ORDER BY hint_at LIMIT %(pass)s),
 locked AS (
   SELECT trigger_id FROM runs WHERE trigger_id = ANY(ARRAY(SELECT trigger_id FROM fair))
-    AND status = 'PENDING' AND hint_at <= now()
+    AND status = 'PENDING' AND {_TIMELY}
   ORDER BY trigger_id FOR UPDATE SKIP LOCKED)
-UPDATE runs r SET hint_count = r.hint_count + 1,
-  hint_at = now() + least(interval '30 seconds' * power(2, least(r.hint_count, 10)), interval '10 minutes')
+UPDATE runs r SET hint_count = r.hint_count + 1, hint_at = now() + {_WAIT.format(hint_count="r.hint_count")}
 FROM locked WHERE r.trigger_id = locked.trigger_id
 RETURNING r.trigger_id, r.user_id, r.claim > 0, r.hint_count > 1
-"""
+"""  # noqa: S608 - fixed texts
 _LEAVE_DUE = """
 WITH locked AS (
   SELECT trigger_id FROM runs WHERE trigger_id = ANY(%s::uuid[]) AND status = 'PENDING'
@@ -38,16 +48,22 @@ UPDATE runs r SET hint_at = now(), hint_count = 0 FROM locked WHERE r.trigger_id
 
 
 def take_due(
-    cursor: Any, *, look_ahead: int, of_each_user: int, at_most: int, but_of: Collection[UUID]
+    cursor: Any,
+    *,
+    look_ahead: int,
+    of_each_user: int,
+    at_most: int,
+    but_of: Collection[UUID],
+    early: bool = False,
 ) -> list[tuple[Any, ...]]:
     """Note that what is due is being hinted.
 
     Returns of each: trigger, user, whether it was claimed before, whether it was hinted before.
 
     look_ahead: how many due runs are looked at to find each user's share. but_of: users who have
-    had theirs.
+    had theirs. early: also what was hinted EARLY_SECONDS ago or more, and never claimed.
     """
-    bounds = {"ahead": look_ahead, "tenant": of_each_user, "pass": at_most}
+    bounds = {"ahead": look_ahead, "tenant": of_each_user, "pass": at_most, "early": early}
     cursor.execute(_TAKE_DUE, {**bounds, "served": array(but_of)})
     found: list[tuple[Any, ...]] = cursor.fetchall()
     return found

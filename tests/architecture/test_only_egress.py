@@ -23,6 +23,12 @@ PACKAGES = {"psycopg2", "structlog", "uvloop"}
 # These carry hints and own the process's life.
 CELERY_SIDE = {"worker/__main__.py", "worker/app.py", "worker/hint_request.py"}
 
+# What starts the process of the suspects, and what runs in it.
+SUSPECTS_SIDE = {
+    "worker/suspects/apart.py": {"subprocess", "sys"},
+    "worker/suspects/__main__.py": {"signal", "sys"},
+}
+
 # What Python brings. A name stands for what is in it, too.
 LIBRARY = {
     "__future__",
@@ -95,6 +101,8 @@ def imported(node: ast.AST) -> list[str]:
 def is_allowed(module: str, path: str) -> bool:
     package = module.partition(".")[0]
     if package in OURS | PACKAGES or (package == "celery" and path in CELERY_SIDE):
+        return True
+    if module in SUSPECTS_SIDE.get(path, ()):
         return True
     return any(module == one or module.startswith(f"{one}.") for one in LIBRARY)
 

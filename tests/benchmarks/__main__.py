@@ -16,6 +16,7 @@ import click
 from rich.console import Console
 
 from tests.benchmarks import machine
+from tests.benchmarks.backlog import backlog
 from tests.benchmarks.bench import Bench
 from tests.benchmarks.compare import compare
 from tests.benchmarks.curve import curve
@@ -36,6 +37,7 @@ SECTIONS: dict[str, Callable[[Bench], None]] = {
     "scenarios": scenarios,
     "growth": growth,
     "lists": lists,
+    "backlog": backlog,
     "memory": memory,
     "curve": curve,
 }

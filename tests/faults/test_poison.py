@@ -21,17 +21,25 @@ POISON = "/delay/50?poison"
 def test_a_payload_that_kills_its_worker_fails_and_nobody_else_does(
     pointsman: Running, receiver: Receiver
 ) -> None:
-    """Guards: suspects take turns, and only losses suffered alone count."""
+    """Guards: suspects run apart, and only losses suffered alone count."""
     deadly = pointsman.callback(receiver.url(POISON))
     harmless = two_tenants(pointsman, receiver, "/delay/300", "/delay/100")
 
     def kill_whoever_sends_poison(path: str) -> None:
-        if path == POISON:
-            worker = pointsman.pids().get("worker")  # None: the one that sent it has ended meanwhile
-            if worker is not None:
-                with contextlib.suppress(ProcessLookupError):
-                    pointsman.signal_pid(worker, "SIGKILL")
+        if path != POISON:
+            return
+        ((worker,),) = pointsman.query(
+            "SELECT r.worker_id::text FROM runs r JOIN callbacks c ON c.id = r.callback_id WHERE c.id = %s",
+            deadly["id"],
+        )
+        # None: the one that sent it has ended meanwhile
+        pid = pointsman.suspects().get(worker) or pointsman.pids().get("worker")
+        if pid is not None:
+            killed.append(worker)
+            with contextlib.suppress(ProcessLookupError):
+                pointsman.signal_pid(pid, "SIGKILL")
 
+    killed: list[str] = []
     receiver.before_answer = kill_whoever_sends_poison
     calls = [({"triggerUrl": harmless[n % 2]}, unlike_any_other()) for n in range(NEIGHBOURS)]
     neighbours = [pointsman.fire(callback, **made) for callback, made in calls[: NEIGHBOURS // 2]]
@@ -46,4 +54,6 @@ def test_a_payload_that_kills_its_worker_fails_and_nobody_else_does(
     assert {entry["outcome"] for entry in execution["history"]} == {"worker_lost"}
     assert 3 <= execution["attempt"] <= 5
     assert len(receiver.got(POISON)) == execution["attempt"]
+    assert len(set(killed)) == execution["attempt"]
+    assert pointsman.log().count("suspects_died") == execution["attempt"] - 1, "the worker died once"
     nothing_was_lost(pointsman, receiver, neighbours)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,7 @@ import httpx
 import pytest
 
 from tests.faults.conftest import OnOutsideServers, on_outside_servers
-from tests.faults.oracle import nothing_was_lost, wait_for
+from tests.faults.oracle import nobody_was_lost_with_a_worker, nothing_was_lost, wait_for
 from tests.faults.sizes import progress, size
 from tests.faults.tenants import two_tenants
 from tests.load import BackgroundLoad
@@ -23,6 +25,16 @@ from tests.running import eventually
 from tests.sent import unlike_any_other
 
 RESTARTS = size(2, 20)
+
+# A heart that beats just before the freeze, and again after 3 s, gives that up after 3.1 s more and
+# waits for 3 s. The freeze ends meanwhile, so that the next look comes before the next beat.
+RARE_HEARTBEATS = {
+    "POINTSMAN_HEARTBEAT_SECONDS": "3",
+    "POINTSMAN_LEASE_SECONDS": "6.2",
+    "POINTSMAN_STALE_SECONDS": "6.4",
+}
+FREEZE_SECONDS = 7.5
+FREEZES = size(3, 10)
 
 # Accepted triggers.
 BETWEEN = 100
@@ -92,6 +104,38 @@ def test_without_postgres_the_answer_is_503_until_it_is_back(
         thaw(outside)
     is_accepted_again(callback)
     nothing_was_lost(outside.running, receiver, [first], 30)
+
+
+@pytest.fixture
+def two_workers(tmp_path: Path) -> Iterator[OnOutsideServers]:
+    with on_outside_servers(tmp_path, RARE_HEARTBEATS | {"POINTSMAN_WORKERS": "2"}) as made:
+        yield made
+
+
+def test_after_a_frozen_postgres_no_worker_is_declared_dead(
+    two_workers: OnOutsideServers, receiver: Receiver
+) -> None:
+    """It fails no read: it answers when it goes on, before any heart has beaten again.
+
+    Guards: late reads count for nothing. Several times, since it matters what each worker is about
+    when all stands still.
+    """
+    running = two_workers.running
+    urls = two_tenants(running, receiver, "/ok", "/ok")
+    with BackgroundLoad(urls, connections=8) as load:
+        for number in range(FREEZES):
+            wait_for(load.accepted, BETWEEN)
+            freeze(two_workers)
+            time.sleep(FREEZE_SECONDS)
+            thaw(two_workers)
+            progress(f"freeze {number + 1} of {FREEZES}, {len(load.accepted)} accepted")
+        wait_for(load.accepted, BETWEEN)
+    assert set(load.refused) <= {503}, load.refused
+    nothing_was_lost(running, receiver, load.accepted)
+    nobody_was_lost_with_a_worker(running, load.accepted)
+    assert not re.search("worker_dead|declared_dead", running.log())
+    twice = [key for key, count in Counter(one.webhook_id for one in receiver.receipts).items() if count > 1]
+    assert twice == [], "nothing is delivered twice"
 
 
 def test_connections_that_fell_silent_are_made_anew(outside: OnOutsideServers, receiver: Receiver) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import re
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -19,6 +20,8 @@ import httpx
 import pytest
 import redis
 
+from shared.redis.hints import MAX_LANE_MESSAGES
+from shared.redis.queues import FRESH, KEY_PREFIX
 from tests.faults.conftest import OnOutsideServers, on_outside_servers
 from tests.faults.oracle import nothing_was_lost
 from tests.faults.sizes import progress, size
@@ -232,6 +235,37 @@ def _drain(outside: OnOutsideServers, receiver: Receiver, *, forget: bool) -> fl
         callback["id"],
     )
     return float(0.8 * QUEUED / (late - early).total_seconds())
+
+
+def test_without_workers_the_lane_stays_short_and_all_is_delivered_when_one_comes(
+    outside: OnOutsideServers, receiver: Receiver
+) -> None:
+    """Guards: the bound of a lane, which else fills Redis within a weekend; hints that were dropped
+    or held back are sent when there is room.
+    """
+    running = outside.running
+    urls = two_tenants(running, receiver, "/ok", "/ok")
+    running.signal("worker", "SIGSTOP")
+    dropped, longest = hints_dropped(running), 0
+    with closing(client(outside)) as valkey, BackgroundLoad(urls, connections=8) as load:
+
+        def has_dropped_many() -> bool:
+            nonlocal longest
+            longest = max(longest, int(valkey.llen(KEY_PREFIX + FRESH)))
+            return hints_dropped(running) - dropped > 100
+
+        eventually(has_dropped_many, 60, "hints that found the lane full")
+    assert load.nobody_was_refused, (load.refused, load.begun)
+    assert longest == MAX_LANE_MESSAGES
+    running.signal("worker", "SIGCONT")
+    nothing_was_lost(running, receiver, load.accepted, 120)
+
+
+def hints_dropped(running: Running) -> float:
+    text = httpx.get(f"{running.url}/metrics", trust_env=False).text
+    found = re.search("^pointsman_hints_dropped_total ([0-9.e+]+)$", text, re.MULTILINE)
+    assert found is not None
+    return float(found[1])
 
 
 def test_readiness_says_that_redis_is_away(outside: OnOutsideServers) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 
@@ -104,3 +107,17 @@ def test_callers_that_wait_keep_nobody_out(pointsman: Running, receiver: Receive
             thread.join(30)
     assert took < 1
     assert {answer.status_code for answer in answers} == {200}
+
+
+def test_who_hangs_up_gives_its_place_back(tmp_path: Path, receiver: Receiver) -> None:
+    """Fails when a place is taken for as long as a caller that has gone would have waited."""
+    with Running(tmp_path, {"POINTSMAN_MAX_WAITERS": "4"}) as pointsman:  # one for each account
+        slow = pointsman.callback(receiver.url("/hang"), timeoutDuration=60_000)
+        quick = pointsman.callback(receiver.url("/delay/100"))
+        target = urlsplit(slow["triggerUrl"])
+        with socket.create_connection((target.hostname, target.port)) as waiting:
+            head = f"POST {target.path} HTTP/1.1\r\nhost: x\r\nprefer: wait=60\r\ncontent-length: 1\r\n\r\nx"
+            waiting.sendall(head.encode())
+            eventually(lambda: receiver.got("/hang"), 5, "the delivery")
+            assert call(quick, 5).status_code == 202, "the place is taken"
+        eventually(lambda: call(quick, 5).status_code == 200, 5, "the place")

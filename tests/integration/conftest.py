@@ -9,11 +9,12 @@ import pytest
 from tests.world import World
 from worker.engine.claim import Claimer
 from worker.engine.journal import Journal
+from worker.engine.room import Room
 
 
 @pytest.fixture
 def claimer(world: World) -> Iterator[Claimer]:
-    claimer = Claimer(world.database_url)
+    claimer = Claimer(world.database_url, Room(10_000, 10**9, 1))
     yield claimer
     claimer.close()
 

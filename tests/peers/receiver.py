@@ -141,6 +141,13 @@ class Receiver:
                 body = b"a\x00b"
             case "big":
                 body = b"x" * 1024 * 1024
+            case "heads":
+                writer.write(
+                    b"HTTP/1.1 200 X\r\n" + b"".join(b"x-%d: %s\r\n" % (n, b"y" * 6_000) for n in range(9))
+                )
+                writer.write(b"content-length: 0\r\n\r\n")
+                await writer.drain()
+                return True
         receipt.answered_at = time.monotonic()  # before the answer leaves: what follows it comes later
         _write(writer, status, body, self.url(receipt.path) if 300 <= status < 400 else None)
         await writer.drain()

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 from uuid import UUID
 
+from shared.config import Settings
 from shared.crypto import SecretBox
 from worker.doors import Door
 from worker.records import ActionRecord, CallbackRecord, TriggerRecord
@@ -27,6 +28,10 @@ class Limits:
     max_response_bytes: int
     max_stored_item_bytes: int
     max_stored_items: int
+
+    @classmethod
+    def of(cls, settings: Settings) -> Limits:
+        return cls(settings.max_response_bytes, settings.max_stored_item_bytes, settings.max_stored_items)
 
 
 class ExecutionContext(NamedTuple):
@@ -69,6 +74,11 @@ class Outcome:
     gone: bool = False
     unsent: bool = False
     response: dict[str, Any] | None = None
+
+    @property
+    def response_bytes(self) -> int:
+        """About how much memory the response takes."""
+        return 0 if self.response is None else len(self.response.get("body") or "")
 
     @classmethod
     def permanent(cls, code: str, error: str) -> Outcome:

@@ -16,6 +16,7 @@ from __future__ import annotations
 import json
 from typing import NamedTuple
 
+from shared import via
 from shared.action_types import parse_config
 from shared.action_types.http_post import Config, unseal
 from shared.crypto import sign, signing_key
@@ -38,6 +39,8 @@ DOOR = Egress
 
 USER_AGENT = "Pointsman/0.1"
 GONE = 410
+LOOP = 508
+CODES = {LOOP: "loop"}
 
 
 class Post(NamedTuple):
@@ -78,6 +81,7 @@ def prepare(action: ActionRecord, context: ExecutionContext) -> Post:
     headers["webhook-id"] = webhook_id
     headers["pointsman-trigger-id"] = str(context.trigger.id)
     headers["pointsman-action-id"] = str(action.id)
+    headers[via.HEADER] = via.of_delivery(context.trigger.headers, action.callback_id)
     secrets = map(decrypt, context.callback.signing_secrets)
     return Post(
         url=config.url or opened_url(action.callback_url, decrypt),
@@ -147,7 +151,7 @@ def classify(delivery: HttpResponse | EgressError) -> Outcome:
     is_success, is_gone = 200 <= status < 300, status == GONE
     return Outcome(
         success=is_success,
-        code="ok" if is_success else f"http_{status}",
+        code="ok" if is_success else CODES.get(status, f"http_{status}"),
         error=None if is_success else _explain(delivery),
         retryable=not is_success and not is_gone,
         status_code=status,
@@ -164,6 +168,8 @@ def _explain(response: HttpResponse) -> str:
         target = "the same host" if location == UNSAID else location
         answer = f"{status} and points to {target}" if target else str(status)
         return f"The receiver answered {answer}; redirects are not followed. Use the final URL."
+    if status == LOOP:
+        return "The receiver answered 508: the call has come round. An action calls its own callback, maybe by a detour."
     if status == GONE:
         return "The receiver answered 410 Gone: it asks not to be called again. The action was switched off."
     return f"The receiver answered {status}."

@@ -22,9 +22,11 @@ import ssl
 from collections.abc import Callable, Mapping
 from functools import lru_cache, partial
 
+import structlog
+
 from shared.config import Settings
 from shared.http_urls import HttpUrl, read_url
-from worker.egress.addresses import AddressGuard
+from worker.egress.addresses import AddressGuard, BlockedAddress
 from worker.egress.connection import GuardedConnector, Progress, current
 from worker.egress.errors import EgressError, bad_request
 from worker.egress.messages import HttpRequest, HttpResponse, WireResponse
@@ -39,6 +41,8 @@ WHOLE_BODY_BYTES = 64 * 1024
 MAX_KEPT_DESTINATIONS = 1_024
 
 # The connection and aiohttp decide these; from a caller they could smuggle a second request.
+log = structlog.get_logger("egress")
+
 FRAMING_HEADERS = frozenset(
     (
         "connection",
@@ -98,7 +102,9 @@ class Egress:
     def make(cls, settings: Settings) -> Egress:
         """The door of one worker process."""
         return cls(
-            guard=AddressGuard(settings.egress_allow),
+            guard=AddressGuard(
+                settings.egress_allow, settings.egress_deny, show=settings.environment == "local"
+            ),
             dns_threads=settings.dns_threads,
             connection_limit=settings.capacity,
         )
@@ -149,6 +155,7 @@ class Egress:
         except Exception as error:  # noqa: BLE001 - none is swallowed: each becomes an EgressError
             if progress.answer is not None:
                 return _read(progress.answer)
+            _note_blocked(error, named, request.tenant)
             # from None: the text of a foreign exception may hold the URL, which may be a credential
             raise translate(
                 error,
@@ -175,6 +182,14 @@ class Egress:
 def _read(found: WireResponse) -> HttpResponse:
     headers = tuple((_text(name), _text(value)) for name, value in found.raw_headers)
     return HttpResponse(found.status, headers, found.body, found.truncated, found.remark)
+
+
+def _note_blocked(error: BaseException | None, destination: str, tenant: str) -> None:
+    """Tell the operator what the tenant is not told: which address it was, and which setting."""
+    while error is not None and not isinstance(error, BlockedAddress):
+        error = error.__cause__
+    if error is not None:
+        log.info("address_blocked", destination=destination, tenant=tenant, address=str(error))
 
 
 def _is_being_cancelled() -> bool:

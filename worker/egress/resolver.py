@@ -2,9 +2,11 @@
 
 Invariants:
 - getaddrinfo runs only on this resolver's own threads; nothing else of the process waits for it;
-- a tenant occupies at most a quarter of them. A place is given back when getaddrinfo has really
-  returned, not when the caller's deadline cut its waiting: until then the thread is busy;
-- a look-up with one blocked address among its answers fails as a whole, and is not cached.
+- a tenant occupies at most a sixteenth of them, one at least. A place is given back when
+  getaddrinfo has really returned, not when the caller's deadline cut its waiting: until then the
+  thread is busy;
+- a look-up with one blocked address among its answers fails as a whole, and is not cached; only
+  what a name server has synthesized is left out beside others.
 
 The cache is short and holds only checked answers. It saves work and is trusted for nothing: the
 address that is really dialled is checked again where the socket is made.
@@ -35,7 +37,7 @@ MAX_CACHED_NAMES = 2_048
 MAX_ADDRESSES_PER_FAMILY = 3
 
 # A tenant may hold one part in this many of the threads.
-TENANT_SHARE = 4
+TENANT_SHARE = 16
 
 acting_tenant: ContextVar[str] = ContextVar("egress_tenant")
 
@@ -152,9 +154,8 @@ class GuardedResolver(AbstractResolver):
         flags = socket.AI_ADDRCONFIG  # no IPv6 answers on a machine without IPv6
         found = self._getaddrinfo(host, None, type=socket.SOCK_STREAM, flags=flags)
         unique = dict.fromkeys(Address(entry[0], entry[4][0]) for entry in found)
-        for address in unique:
-            self._guard.check(address.host)
-        kept = tuple(_bounded(unique))
+        may_be_dialled = set(self._guard.checked(address.host for address in unique))
+        kept = tuple(_bounded({one: None for one in unique if one.host in may_be_dialled}))
         if not kept:
             raise socket.gaierror(socket.EAI_NONAME, "no address")
         return kept

@@ -148,7 +148,9 @@ def _is_malformed(error: BaseException) -> bool:
 def _describe(code: Code, destination: str, phase: Phase, chain: list[BaseException]) -> str:
     match code:
         case "blocked_address":
-            return f"{destination} is not a public address; deliveries to it are not allowed."
+            blocked = next((link for link in chain if isinstance(link, BlockedAddress)), None)
+            leads_to = blocked.leads_to if blocked else "an address that is not public"
+            return f"{destination} leads to {leads_to}; deliveries to it are not allowed."
         case "dns_failed":
             return f"The name in {destination} could not be resolved."
         case "connect_failed":

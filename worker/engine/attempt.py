@@ -1,4 +1,4 @@
-"""The attempts of one step: prepare → gate → commit RUNNING → perform → classify.
+"""The attempts of one execution: prepare → gate → commit RUNNING → perform → classify.
 
 Invariants:
 
@@ -6,14 +6,12 @@ Invariants:
 - What is prepared before that commit, and ended there, spends no attempt. Nor does what is not to
   start now.
 - What is committed was prepared from the action as it is at that commit.
-- Each end is on its way to the journal before anything else is waited for.
 
 What a claim has started is prepared right before it is performed.
 """
 
 from __future__ import annotations
 
-import asyncio
 import time
 
 import structlog
@@ -22,10 +20,11 @@ from shared.clock import database_clock
 from shared.errors import Invalid
 from worker.actions import perform, prepare
 from worker.actions.contract import AttemptStamp, ExecutionContext, Outcome
-from worker.engine.journal import Fate, write_change
+from worker.engine.change import write_change
+from worker.engine.journal import Fate
 from worker.engine.retry import next_attempt
 from worker.engine.services import RunServices
-from worker.engine.state import Execution, HeldRun, Status
+from worker.engine.state import SMALL_RESPONSE_BYTES, Execution, HeldRun, Status
 from worker.records import ActionRecord
 
 log = structlog.get_logger("run")
@@ -45,7 +44,7 @@ async def start(
     changed meanwhile.
     """
     if not set(changed).isdisjoint(waiting):  # an attempt ends in the history before the next begins
-        if await write_change(services.journal, run, changed=tuple(changed)) is None:
+        if await write_change(run, services, changed=tuple(changed)) is None:
             return changed
         changed = []
     for execution in waiting:
@@ -53,7 +52,7 @@ async def start(
             execution.prepared = prepare(execution.action, _context(run, execution, services))
     # The gate comes here: a throttle or a breaker says of each that is prepared whether it may
     # start now. If not, the run is parked until then, without an attempt.
-    fates = await write_change(services.journal, run, changed=tuple(changed), starting=waiting)
+    fates = await write_change(run, services, changed=tuple(changed), starting=waiting)
     if fates is None:
         return changed
     for execution in waiting:
@@ -77,59 +76,26 @@ def _context(run: HeldRun, execution: Execution, services: RunServices) -> Execu
     return ExecutionContext(run.trigger, run.callback, execution.id, services.secrets, services.limits)
 
 
-async def attempt_together(
-    run: HeldRun, executions: tuple[Execution, ...], services: RunServices
-) -> list[Execution]:
-    """Attempt these at the same time, all of them RUNNING.
-
-    Each end is journaled as it comes; the last is returned, to be written with what follows.
-    """
-    open_count = len(executions)
-    last: list[Execution] = []
-
-    async def one(execution: Execution) -> None:
-        nonlocal open_count
-        is_written = await _attempt_until_later(run, execution, services)
-        open_count -= 1
-        if open_count and not is_written:
-            await _write_end(run, execution, services)
-        elif not is_written:
-            last.append(execution)
-
-    if len(executions) == 1:
-        await one(executions[0])
-        return last
-    try:
-        ends = await asyncio.gather(*(one(execution) for execution in executions), return_exceptions=True)
-    except asyncio.CancelledError:
-        for execution in last:  # it has come in the same moment
-            await _write_end(run, execution, services)
-        raise
-    for end in ends:
-        if isinstance(end, BaseException):
-            raise end
-    return last
-
-
-async def _write_end(run: HeldRun, execution: Execution, services: RunServices) -> None:
-    while await write_change(services.journal, run, changed=(execution,)) is None:
-        pass  # how it ended was replaced by what can be stored
-
-
-async def _attempt_until_later(run: HeldRun, execution: Execution, services: RunServices) -> bool:
+async def attempt_until_later(run: HeldRun, execution: Execution, services: RunServices) -> bool:
     """Attempt one that is RUNNING, and again as long as its retry comes at once.
 
     Returns whether its end is written: it is if the journal or preparing has ended it.
     """
     await _attempt(run, execution, services)
     while execution.is_due_at_once:
-        await _write_end(run, execution, services)
+        await write_end(run, execution, services)
         while execution.status is Status.PENDING:
             await start(run, (execution,), [], services)
         if execution.ended:
             return True
         await _attempt(run, execution, services)
     return False
+
+
+async def write_end(run: HeldRun, execution: Execution, services: RunServices) -> None:
+    """Write how an attempt has ended."""
+    while await write_change(run, services, changed=(execution,)) is None:
+        pass  # how it ended was replaced by what can be stored
 
 
 async def _attempt(run: HeldRun, execution: Execution, services: RunServices) -> None:
@@ -144,6 +110,8 @@ async def _attempt(run: HeldRun, execution: Execution, services: RunServices) ->
     else:
         stamp = AttemptStamp(execution.attempt, database_clock.now_ms() // 1000)
         outcome = await perform(prepared, stamp, services.doors)
+        if outcome.response_bytes > SMALL_RESPONSE_BYTES:
+            services.room.grow(run.id, outcome.response_bytes)
         _conclude(execution, outcome, _ms_since(started))
     _log_attempt(run, execution)
 

@@ -6,7 +6,8 @@ Invariants:
 - What is not PENDING or not due is left alone.
 - Rows that another transaction holds are skipped, never waited for.
 - The executions that start now are committed as RUNNING with their attempt number before any side
-  effect.
+  effect, and each has a place then.
+- A run for which there is no room is left as if it had not been looked at.
 
 A row that cannot be claimed because of what it holds is isolated by halving and settles FAILED by
 itself. Claims are made in a thread of their own.
@@ -14,7 +15,8 @@ itself. Claims are made in a thread of their own.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -34,9 +36,11 @@ from shared.postgres.statements import PLANNED_ONCE, Transaction, transaction
 from shared.runs import claim as moves
 from shared.runs.settle import Settlement, settle
 from worker.actions import starts_at_claim
+from worker.engine.room import Room
 from worker.engine.rows import ACTIONS_OF_CALLBACKS, read_actions, read_callbacks, read_executions
 from worker.engine.state import Execution, HeldRun, Status
-from worker.engine.steps import Attempt, assign_steps, next_move
+from worker.engine.steps import Attempt, assign_steps, largest_step, next_move
+from worker.engine.waiting import Wanted
 from worker.records import ActionRecord, TriggerRecord
 
 CALL_SECONDS = 10.0
@@ -47,10 +51,27 @@ MAX_LOSSES_ALONE = 3
 log = structlog.get_logger("claim")
 
 
-class Claimer:
-    """Claims for one worker. Used by one thread."""
+class Claimable(NamedTuple):
+    """What somebody could claim. losses: workers that died while they had it."""
 
-    def __init__(self, database_url: str) -> None:
+    trigger_id: UUID
+    user_id: UUID
+    losses: int
+
+
+@dataclass(slots=True)
+class _Claimed:
+    """What one transaction has come to. turned_away: what had no room, and what it would need."""
+
+    runs: list[HeldRun] = field(default_factory=list)
+    turned_away: dict[UUID, Wanted] = field(default_factory=dict)
+
+
+class Claimer:
+    """Claims for one worker what its room takes. Used by one thread."""
+
+    def __init__(self, database_url: str, room: Room) -> None:
+        self._room = room
         self._connection = OwnedConnection(
             database_url, "claim", call_seconds=CALL_SECONDS, autocommit=True, settings=PLANNED_ONCE
         )
@@ -64,13 +85,17 @@ class Claimer:
         ids: Sequence[UUID],
         deliver: Callable[[list[HeldRun]], None] = lambda _runs: None,
         max_losses: int = 0,
+        not_of: Collection[UUID] = (),
+        turned_away: Callable[[dict[UUID, Wanted]], None] = lambda _wanted: None,
     ) -> list[HeldRun]:
-        """Claim what is PENDING and due among these ids.
+        """Claim what is PENDING and due among these ids and has room here.
 
-        deliver: called after each commit with what that has claimed.
+        deliver: called after each commit with what that has claimed, which is in the room.
+        turned_away: called with what had no room, by id what it would need.
 
-        What was lost with more than max_losses workers is left alone: suspects() names it. (What
-        has killed its bound of workers is claimed by anybody, since nothing of it will run.)
+        Left alone is what was lost with more than max_losses workers and what belongs to the
+        tenants in not_of: claimable() names it. (What has killed its bound of workers is claimed by
+        anybody, since nothing of it will run.)
 
         A fault of the installation (no PostgreSQL, a schema that does not fit, no partition) is
         raised: the runs stay PENDING. After a lost connection the claim may or may not have
@@ -78,7 +103,7 @@ class Claimer:
         that its neighbours run.
         """
         try:
-            runs = self._claim(worker_id, ids, max_losses)
+            claimed = self._claim(worker_id, ids, max_losses, not_of)
         except Exception as error:
             if _concerns_all(error):
                 raise
@@ -86,20 +111,22 @@ class Claimer:
                 self._give_up(ids[0], error)
                 return []
         else:
-            if runs:
-                deliver(runs)
-            return runs
+            if claimed.runs:
+                deliver(claimed.runs)
+            if claimed.turned_away:
+                turned_away(claimed.turned_away)
+            return claimed.runs
         middle = len(ids) // 2
         return [
             run
             for half in (ids[:middle], ids[middle:])
-            for run in self.claim(worker_id, half, deliver, max_losses)
+            for run in self.claim(worker_id, half, deliver, max_losses, not_of, turned_away)
         ]
 
-    def suspects(self, ids: Sequence[UUID]) -> dict[UUID, int]:
-        """Those among these ids that are claimable but were lost with a worker: how often."""
+    def claimable(self, ids: Sequence[UUID]) -> list[Claimable]:
+        """Those among these ids that somebody could claim now."""
         with transaction(self._connection) as statements:
-            return moves.suspects(statements, ids)
+            return [Claimable(*row) for row in moves.claimable(statements, ids)]
 
     def _give_up(self, trigger_id: UUID, error: Exception) -> None:
         """Settle a run whose rows cannot be read.
@@ -110,15 +137,35 @@ class Claimer:
         if is_content_error(error) or isinstance(error, LookupError):
             self._settle_unclaimable(trigger_id)
 
-    def _claim(self, worker_id: UUID, ids: Sequence[UUID], max_losses: int) -> list[HeldRun]:
-        with transaction(self._connection) as statements:
-            claimed = moves.claim(statements, ids, worker_id, max_losses, MAX_LOSSES_ALONE)
-            if not claimed:
-                return []
-            runs, now = _assemble(statements, claimed, worker_id)
-            _start(statements, runs, now)
-        metrics.runs_claimed.inc(len(runs))
-        return runs
+    def _claim(
+        self, worker_id: UUID, ids: Sequence[UUID], max_losses: int, not_of: Collection[UUID]
+    ) -> _Claimed:
+        claimed = _Claimed()
+        try:
+            with transaction(self._connection) as statements:
+                rows = moves.claim(statements, ids, worker_id, max_losses, MAX_LOSSES_ALONE, not_of)
+                if not rows:
+                    return claimed
+                runs, now = _assemble(statements, rows, worker_id)
+                for run in runs:
+                    self._let_in(run, claimed)
+                if claimed.turned_away:
+                    moves.turn_away(statements, list(claimed.turned_away))
+                _start(statements, claimed.runs, now)
+        except BaseException:
+            for run in claimed.runs:  # whether it was committed or not, nobody here will carry it
+                self._room.leave(run.id)
+            raise
+        metrics.runs_claimed.inc(len(claimed.runs))
+        return claimed
+
+    def _let_in(self, run: HeldRun, claimed: _Claimed) -> None:
+        wanted = Wanted(run.trigger.user_id, largest_step(run.executions), run.size_bytes)
+        run.places = self._room.take(run.id, *wanted)
+        if run.places:
+            claimed.runs.append(run)
+        else:
+            claimed.turned_away[run.id] = wanted
 
     def _settle_unclaimable(self, trigger_id: UUID) -> None:
         details = {
@@ -143,7 +190,7 @@ def _assemble(
     statements: Transaction, claimed: Sequence[Any], worker_id: UUID
 ) -> tuple[list[HeldRun], datetime]:
     """Read everything else that the claimed runs need and build them in memory."""
-    rows = [_Claimed(*row) for row in claimed]
+    rows = [_ClaimedRow(*row) for row in claimed]
     now = rows[0].now
     callback_ids = {row.callback_id for row in rows}
     callbacks = read_callbacks(statements, callback_ids, now)
@@ -167,7 +214,7 @@ def _assemble(
     return runs, now
 
 
-class _Claimed(NamedTuple):
+class _ClaimedRow(NamedTuple):
     """One row of shared/runs/claim.py: a run as it is now claimed, and its trigger."""
 
     trigger_id: UUID
@@ -281,7 +328,9 @@ def _startable(run: HeldRun, now: datetime) -> list[Execution]:
     if not isinstance(move, Attempt):
         return []
     return [
-        e for e in move.executions if e.action is not None and e.action.enabled and starts_at_claim(e.action)
+        e
+        for e in move.executions[: run.places]
+        if e.action is not None and e.action.enabled and starts_at_claim(e.action)
     ]
 
 

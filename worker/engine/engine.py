@@ -30,12 +30,12 @@ from worker.doors import CLOSE_SECONDS, Doors
 from worker.engine.attempt import LeaseLost
 from worker.engine.claim import Claimer
 from worker.engine.heartbeat import Heartbeat
-from worker.engine.intake import Intake
+from worker.engine.intake import Intake, Suspected
 from worker.engine.journal import Journal
 from worker.engine.room import Room
 from worker.engine.run import carry, fail, release
 from worker.engine.services import RunServices
-from worker.engine.state import ROW_OVERHEAD_BYTES, HeldRun
+from worker.engine.state import HeldRun
 
 TICK_SECONDS = 0.25
 FIRST_FAIL_PAUSE_SECONDS = 1.0
@@ -52,13 +52,23 @@ log = structlog.get_logger("engine")
 
 
 class Engine:
-    """Carries the runs of one worker process."""
+    """Carries the runs of one process.
 
-    def __init__(self, settings: Settings, secrets: SecretBox) -> None:
+    worker_id: as whom; by default a new one. max_losses: what was lost with more workers is not
+    claimed here, and suspected is told of it, by id how often; it must not wait.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        secrets: SecretBox,
+        *,
+        worker_id: UUID | None = None,
+        max_losses: int = 0,
+        suspected: Suspected = lambda _losses: None,
+    ) -> None:
         self._settings = settings
-        self._room = Room(
-            settings.capacity, settings.capacity_bytes, settings.max_body_bytes + ROW_OVERHEAD_BYTES
-        )
+        self._room = Room.of(settings)
         self._loop = uvloop.new_event_loop()
         self._loop_thread = OwnedThread("engine", self._run_loop)
         self._ticked_at = time.monotonic()
@@ -73,24 +83,24 @@ class Engine:
             lambda: self._ticked_at,
             self._lost_lease,
             self._dead_thread,
+            worker_id,
         )
         self._intake = Intake(
-            Claimer(settings.postgres),
+            Claimer(settings.postgres, self._room),
             self._room,
             lambda: self._heartbeat.worker_id,
             self._heartbeat.holds_lease,
             self._deliver,
+            max_losses=max_losses,
+            suspected=suspected,
         )
         self._announcer = Announcer(settings.redis)
         self._services = RunServices(
             journal=self._journal,
+            room=self._room,
             doors=self._doors,
             secrets=secrets,
-            limits=Limits(
-                max_response_bytes=settings.max_response_bytes,
-                max_stored_item_bytes=settings.max_stored_item_bytes,
-                max_stored_items=settings.max_stored_items,
-            ),
+            limits=Limits.of(settings),
             may_start=self._heartbeat.holds_lease,
             tell=self._announcer.tell,
         )
@@ -114,7 +124,21 @@ class Engine:
     @property
     def free(self) -> int:
         """Runs that fit in now. None without a lease or when draining: nothing would be claimed."""
-        return 0 if self._draining or not self._heartbeat.holds_lease() else self._intake.free
+        return 0 if self._draining or not self._heartbeat.holds_lease() else self._room.free()
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether it carries nothing, and nothing is on offer."""
+        return self._intake.is_idle
+
+    @property
+    def seconds_since_tick(self) -> float:
+        """How long the loop has been at one thing."""
+        return time.monotonic() - self._ticked_at
+
+    def crowded(self) -> list[UUID]:
+        """The tenants of whom nothing more is to be offered: too much of theirs waits here."""
+        return self._intake.crowded()
 
     def start(self) -> None:
         self._loop_thread.start()

@@ -6,6 +6,8 @@ Invariants:
 - The lease counts from the start of the last heartbeat that succeeded.
 - A run that PostgreSQL says is ours and memory does not know for two heartbeats is released, so
   that an ambiguous claim strands nothing.
+- The reconcile costs no lease, however many runs there are: it walks through them by their ids, a
+  bounded portion at each heartbeat.
 
 A worker whose row has gone was declared dead: it lets go of everything and goes on under a new id.
 """
@@ -17,9 +19,11 @@ import platform
 import threading
 import time
 from collections.abc import Callable
+from typing import Any
 from uuid import UUID
 
 import psycopg2
+import psycopg2.errors
 import structlog
 
 from shared.clock import database_clock
@@ -30,8 +34,14 @@ from shared.runs import give_back
 from shared.threads import EX_SOFTWARE, OwnedThread
 from worker.engine.room import Room
 
-# The reconcile takes at most this share of the time. With a million runs it takes longer.
+# The reconcile goes on with its walk through `runs` for this share of the time between heartbeats.
 RECONCILE_SHARE = 0.02
+
+# It asks about so many runs at once, or about fewer where that takes longer than this share of the
+# lease.
+PORTION_ROWS = 10_000
+LEAST_PORTION_ROWS = 100
+PORTION_SHARE = 0.1
 STOP_SECONDS = 2.0
 
 # A busy machine may delay the loop's tick this long without anything being wrong.
@@ -42,6 +52,7 @@ log = structlog.get_logger("heartbeat")
 _REGISTER = "INSERT INTO workers (id, host, lanes, capacity) VALUES (%s, %s, %s, %s)"
 _RENEW = "UPDATE workers SET heartbeat_at = now(), in_flight = %s WHERE id = %s"
 _LEAVE = "DELETE FROM workers WHERE id = %s AND NOT EXISTS (SELECT 1 FROM runs WHERE worker_id = %s)"
+_BEFORE_ALL = UUID(int=0)
 
 
 class Heartbeat:
@@ -61,6 +72,7 @@ class Heartbeat:
         ticked_at: Callable[[], float],
         on_lost: Callable[[str], None],
         dead_thread: Callable[[], str | None] = lambda: None,
+        worker_id: UUID | None = None,
     ) -> None:
         self._settings = settings
         self._room = room
@@ -68,12 +80,14 @@ class Heartbeat:
         self._on_lost = on_lost
         self._dead_thread = dead_thread
         self._connection = OwnedConnection(database_url, "heartbeat", call_seconds=settings.lease_seconds / 2)
-        self._worker_id = new_id()
+        self._worker_id = worker_id or new_id()
         self._registered = False
         self._lease_until = 0.0
         self._held = False
         self._unknown: set[tuple[UUID, int]] = set()
-        self._reconcile_at = 0.0
+        # Where the walk through `runs` goes on, and by how many rows at once.
+        self._after = _BEFORE_ALL
+        self._portion_rows = PORTION_ROWS
         self._stop = threading.Event()
         self.thread = OwnedThread("heartbeat", self._run)
 
@@ -174,18 +188,37 @@ class Heartbeat:
         In transactions of its own, after the lease was renewed: a slow or failed reconcile costs no
         lease.
         """
-        started = time.monotonic()
-        if started < self._reconcile_at:
-            return
+        stranded = sorted(item for item in self._unknown if item[0] not in self._room)
+        self._unknown = set()
+        try:
+            if stranded:
+                self._release(stranded)
+            self._walk()
+        except psycopg2.errors.QueryCanceled:
+            log.warning("reconcile_slow", rows=self._portion_rows)
+            self._portion_rows = max(self._portion_rows // 2, LEAST_PORTION_ROWS)
+
+    def _release(self, stranded: list[tuple[UUID, int]]) -> None:
         with self._connection.transaction() as cursor:
-            mine = give_back.held_by(cursor, self._worker_id)
-        ended = time.monotonic()
-        self._reconcile_at = ended + (ended - started) / RECONCILE_SHARE - self._settings.heartbeat_seconds
-        unknown = {item for item in mine if item[0] not in self._room}
-        stranded = sorted(unknown & self._unknown)
-        self._unknown = unknown - set(stranded)
-        if not stranded:
-            return
-        with self._connection.transaction() as cursor:
-            give_back.release_stranded(cursor, self._worker_id, stranded)
-        log.info("runs_released", reason="reconcile", runs=len(stranded))
+            self._bound(cursor)
+            released = give_back.release_stranded(cursor, self._worker_id, stranded)
+        if released:
+            log.info("runs_released", reason="reconcile", runs=released)
+
+    def _walk(self) -> None:
+        """Look at the next portions of `runs` for what memory does not know."""
+        until = time.monotonic() + RECONCILE_SHARE * self._settings.heartbeat_seconds
+        while True:
+            with self._connection.transaction() as cursor:
+                self._bound(cursor)
+                mine, last = give_back.held_in_portion(
+                    cursor, self._worker_id, self._after, self._portion_rows
+                )
+            self._unknown |= {item for item in mine if item[0] not in self._room}
+            self._after = last or _BEFORE_ALL
+            if last is None or time.monotonic() >= until:
+                return
+
+    def _bound(self, cursor: Any) -> None:
+        milliseconds = max(int(self._settings.lease_seconds * PORTION_SHARE * 1000), 1)
+        cursor.execute("SELECT set_config('statement_timeout', %s, true)", (str(milliseconds),))

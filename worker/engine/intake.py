@@ -1,8 +1,10 @@
 """Takes offers of trigger ids and claims what fits, in a thread of its own.
 
-An offer comes from a hint task or from the sweep. It waits here for room, holding no connection;
-that wait is the back-pressure on Celery. When its time is over it is forgotten: the sweep hints it
-again. What was lost with a worker is left to the turns of the suspects.
+An offer comes from a hint task or from the sweep. It waits here while there is no room for anybody,
+holding no connection; that wait is the back-pressure on Celery. When its time is over it is
+forgotten: the sweep hints it again. What has no room although others would have it, since its
+tenant holds its part, waits apart (waiting.py) and ends its offer. What was lost with a worker is
+claimed by the suspects' process alone.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -21,12 +23,14 @@ from shared.threads import OwnedThread
 from worker.engine.claim import Claimer
 from worker.engine.room import Room
 from worker.engine.state import HeldRun
-from worker.engine.suspects import Allowance, Suspects
+from worker.engine.waiting import Waiting, Wanted
 
 MAX_CLAIM_IDS = 200
 IDLE_WAIT_SECONDS = 0.5
 OUTAGE_PAUSE_SECONDS = 0.5
 STOP_SECONDS = 3.0
+
+Suspected = Callable[[Mapping[UUID, int]], None]
 
 log = structlog.get_logger("intake")
 
@@ -41,21 +45,23 @@ class _Offer:
 
 @dataclass(frozen=True, slots=True)
 class _Portion:
-    """What one claim asks for. ended: the offers of which nothing is left then.
+    """What one claim asks for.
 
-    unconfirmed: asks only whether these are suspects still.
+    ended: the offers of which nothing is left then. not_of: tenants of whom nothing is to be
+    claimed, since something of theirs waits already or would have no room.
     """
 
     ids: Sequence[UUID] = ()
     ended: Sequence[_Offer] = ()
-    max_losses: int = 0
-    unconfirmed: Sequence[UUID] = ()
+    not_of: Collection[UUID] = ()
 
 
 class Intake:
     """Claims for the engine.
 
-    may_claim: whether the lease is held; deliver: hands claimed runs to the loop.
+    may_claim: whether the lease is held. deliver: hands claimed runs to the loop. max_losses: what
+    was lost with more workers is not claimed here. suspected: told of that, by id how often it was
+    lost; it must not wait.
     """
 
     def __init__(
@@ -65,14 +71,21 @@ class Intake:
         worker_id: Callable[[], UUID],
         may_claim: Callable[[], bool],
         deliver: Callable[[list[HeldRun]], None],
+        *,
+        max_losses: int = 0,
+        suspected: Suspected = lambda _losses: None,
     ) -> None:
         self._claimer = claimer
         self._room = room
         self._worker_id = worker_id
         self._may_claim = may_claim
         self._deliver = deliver
+        self._max_losses = max_losses
+        self._suspected = suspected
         self._offers: deque[_Offer] = deque()
-        self._suspects = Suspects(room)
+        self._waiting = Waiting()
+        self._waiting_had_a_turn = False
+        self._claiming = False
         self._stopping = False
         self.thread = OwnedThread("claim", self._run)
 
@@ -89,14 +102,21 @@ class Intake:
     def _end(self) -> None:
         with self._room.changed:
             self._stopping = True
-            self._forget_all()
+            for offer in self._offers:
+                offer.done.set()
+            self._offers.clear()
             self._room.changed.notify_all()
 
     @property
-    def free(self) -> int:
-        """How many more runs would be claimed now if they were offered."""
+    def is_idle(self) -> bool:
+        """Whether nothing is on offer, waits or is being claimed, and nothing is in the room."""
         with self._room.changed:
-            return 0 if self._suspects.in_turn else self._room.free()
+            return not (self._offers or len(self._waiting) or self._claiming or len(self._room))
+
+    def crowded(self) -> list[UUID]:
+        """The tenants of whom so much waits here that nothing more is to be offered."""
+        with self._room.changed:
+            return self._waiting.full_for()
 
     def offer(self, ids: Sequence[UUID], wait_seconds: float) -> bool:
         """Offer ids; wait until they have been looked at.
@@ -116,16 +136,13 @@ class Intake:
                 self._offers.remove(offer)
         return False
 
-    def _forget_all(self) -> None:
-        for offer in self._offers:
-            offer.done.set()
-        self._offers.clear()
-
     def _run(self) -> None:
         while True:
             portion = self._take()
             if not self._stopping:
                 self._do(portion)
+            with self._room.changed:
+                self._claiming = False
             for offer in portion.ended:
                 offer.done.set()
             if self._stopping:
@@ -133,23 +150,30 @@ class Intake:
                 return
 
     def _take(self) -> _Portion:
-        """Wait until something may be claimed: suspects in their turn, or offered ids that fit."""
+        """Wait until something that is offered, or waits, may be claimed."""
         with self._room.changed:
             while not self._stopping:
-                allowance = self._suspects.allowance(bool(self._offers)) if self._may_claim() else Allowance()
-                if allowance.unconfirmed:
-                    return _Portion(unconfirmed=allowance.unconfirmed)
-                if allowance.suspects:
-                    self._suspects.forget(allowance.suspects)
-                    return _Portion(allowance.suspects, max_losses=allowance.max_losses)
-                if self._offers and allowance.ordinary > 0:
-                    return self._take_offered(min(allowance.ordinary, MAX_CLAIM_IDS))
-                # a turn must end in time although nobody can offer anything while it lasts
-                if self._offers or self._suspects.wait or self._suspects.in_turn:
+                portion = self._next() if self._may_claim() else None
+                if portion is not None:
+                    self._claiming = True
+                    return portion
+                if self._offers or len(self._waiting):
                     self._room.wait_for_leave(IDLE_WAIT_SECONDS)
                 else:
                     self._room.changed.wait()  # for an offer, or the end
         return _Portion()
+
+    def _next(self) -> _Portion | None:
+        """What waits and fits now, and what is newly offered, in turns."""
+        self._waiting_had_a_turn = not self._waiting_had_a_turn
+        for of_waiting in (self._waiting_had_a_turn, not self._waiting_had_a_turn):
+            if of_waiting:
+                ids = self._waiting.take(self._room, MAX_CLAIM_IDS)
+                if ids:
+                    return _Portion(ids)
+            elif self._offers and (room := min(self._room.free(), MAX_CLAIM_IDS)):
+                return self._take_offered(room)
+        return None
 
     def _take_offered(self, room: int) -> _Portion:
         ids: list[UUID] = []
@@ -160,49 +184,43 @@ class Intake:
                 ids.append(offer.ids.popleft())
             if not offer.ids:
                 ended.append(self._offers.popleft())
-        return _Portion(ids, ended)
+        return _Portion(ids, ended, {*self._waiting.tenants(), *self._room.full_for()})
 
     def _do(self, portion: _Portion) -> None:
-        """Claim, or ask. What fails is logged and forgotten: the sweep hints it again."""
+        """Claim. What fails is logged and forgotten: the sweep hints it again."""
         wanted = self._room.without_held(portion.ids)
+        if not wanted:
+            return
         try:
-            if portion.unconfirmed:
-                self._confirm(portion.unconfirmed)
-            elif wanted:
-                self._claim(wanted, portion.max_losses)
+            self._claim(wanted, portion.not_of)
         except psycopg2.Error as error:
             log.warning("claim_failed", ids=len(wanted), error=str(error).strip().split("\n", 1)[0][:200])
             time.sleep(OUTAGE_PAUSE_SECONDS)
         except Exception:
             log.exception("claim_broken", ids=len(wanted))
 
-    def _claim(self, wanted: Sequence[UUID], max_losses: int) -> None:
-        runs = self._claimer.claim(self._worker_id(), wanted, self._take_in, max_losses)
-        self._look_for_suspects(set(wanted) - {run.id for run in runs}, max_losses)
-
-    def _confirm(self, ids: Sequence[UUID]) -> None:
-        found: dict[UUID, int] = {}  # what cannot be asked about is let go
-        try:
-            found = self._claimer.suspects(ids)
-        finally:
+    def _claim(self, wanted: Sequence[UUID], not_of: Collection[UUID]) -> None:
+        turned_away: dict[UUID, Wanted] = {}
+        runs = self._claimer.claim(
+            self._worker_id(), wanted, self._deliver, self._max_losses, not_of, turned_away.update
+        )
+        if turned_away:
             with self._room.changed:
-                self._suspects.confirm(found)
-
-    def _look_for_suspects(self, left_out: Collection[UUID], max_losses: int) -> None:
-        """Note those among what a claim left out that it left out because they are suspects."""
+                self._waiting.turned_away(turned_away)
+        left_out = set(wanted) - {run.id for run in runs} - turned_away.keys()
         if left_out:
-            found = self._claimer.suspects(list(left_out))
-            with self._room.changed:
-                self._suspects.found({one: losses for one, losses in found.items() if losses > max_losses})
+            self._sort_out(left_out, not_of)
 
-    def _take_in(self, runs: list[HeldRun]) -> None:
-        """Hold what one commit claimed and hand it to the loop.
+    def _sort_out(self, left_out: Collection[UUID], not_of: Collection[UUID]) -> None:
+        """Let what a claim left alone wait for its tenant's turn, or tell of it as suspect.
 
-        It is done at once: until then the reconcile calls it stranded.
+        All else has been claimed by another, or is not due.
         """
+        found = self._claimer.claimable(list(left_out))
+        suspects = {one.trigger_id: one.losses for one in found if one.losses > self._max_losses}
         with self._room.changed:
-            for run in runs:
-                self._room.take(run.id, run.size_bytes)
-                if run.losses and run.doom is None:
-                    self._suspects.came(run.id, run.losses)
-        self._deliver(runs)
+            for one in found:
+                if one.trigger_id not in suspects and one.user_id in not_of:
+                    self._waiting.add(one.trigger_id, one.user_id)
+        if suspects:
+            self._suspected(suspects)

@@ -21,7 +21,7 @@ from uuid import UUID
 import structlog
 
 from shared import metrics
-from shared.errors import ClaimLost, RowRejected
+from shared.errors import ClaimLost
 from shared.postgres.arrays import array
 from shared.postgres.connections import OwnedConnection
 from shared.postgres.group_commit import GroupCommit
@@ -33,7 +33,7 @@ from shared.threads import OwnedThread
 from worker.actions.contract import Outcome
 from worker.engine.entry import Entry, ExecutionRow, Parked, Released, Settled, ended_row
 from worker.engine.rows import ACTIONS_BY_ID, read_actions
-from worker.engine.state import Execution, HeldRun
+from worker.engine.state import Execution
 from worker.engine.switch_off import switch_off
 from worker.records import ActionRecord
 
@@ -42,10 +42,6 @@ MAX_BATCH_BYTES = 8 * 1024 * 1024
 MAX_QUEUE_ROWS = 100_000
 MAX_QUEUE_BYTES = 512 * 1024 * 1024
 CALL_SECONDS = 10.0
-
-_ANSWER_UNSTORABLE = Outcome.permanent("unstorable_response", "The receiver's answer cannot be stored.")
-_END_UNSTORABLE = Outcome.permanent("unstorable_response", "What it ended with cannot be stored.")
-_UNSTORABLE = (_ANSWER_UNSTORABLE, _END_UNSTORABLE)
 
 log = structlog.get_logger("journal")
 
@@ -215,53 +211,3 @@ def _end_runs(statements: Transaction, live: Sequence[Entry]) -> None:
     for outcome in sorted({end.outcome for _, end in released}):
         ids = [trigger_id for trigger_id, end in released if end.outcome == outcome]
         give_back.release(statements, ids, outcome)
-
-
-async def write_change(
-    journal: Journal,
-    run: HeldRun,
-    changed: tuple[Execution, ...] = (),
-    starting: tuple[Execution, ...] = (),
-    end: Settled | Parked | Released | None = None,
-) -> Fates | None:
-    """Write a change of a run and wait until it is committed.
-
-    None: nothing was written, since something in it cannot be stored. Outcomes that may be to blame
-    are replaced in memory, and the caller decides anew. Raises ClaimLost.
-    """
-    try:
-        entry = Entry(run, changed, starting, end)
-    except AssertionError:
-        raise  # a fault of ours
-    except Exception as error:  # noqa: BLE001 - an action's kind made what cannot be written
-        _make_storable(changed, starting, error)
-        return None
-    try:
-        answer = await journal.write(entry)
-    except RowRejected as error:
-        _make_storable(changed, starting, error)
-        return None
-    if isinstance(answer, ClaimLost):
-        raise answer
-    return answer
-
-
-def _make_storable(changed: tuple[Execution, ...], starting: tuple[Execution, ...], error: Exception) -> None:
-    """Replace what may be why PostgreSQL refuses an entry; raises the error where nothing is left.
-
-    What receivers have answered goes first. All else stays, unless it is refused without that, too.
-    """
-    log.warning("outcome_unstorable", error=type(error).__name__)
-    answered = [e for e in changed if e.outcome is not None and e.outcome.response is not None]
-    for execution in answered:
-        execution.replace_outcome(_ANSWER_UNSTORABLE)
-    if answered:
-        return
-    failed = [e for e in changed if e.outcome not in _UNSTORABLE]
-    for execution in failed:
-        execution.replace_outcome(_END_UNSTORABLE)
-    ended = [e for e in starting if isinstance(e.prepared, Outcome) and e.prepared not in _UNSTORABLE]
-    for execution in ended:
-        execution.prepared = _END_UNSTORABLE
-    if not failed and not ended:
-        raise error

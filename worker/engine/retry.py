@@ -55,16 +55,17 @@ def next_attempt(
     """When the next attempt comes, None when there is none. Raises Invalid for a broken `retry`.
 
     The first retry of a connection that failed quickly, before the receiver can have seen the
-    request, comes at once; the schedule's first delay follows it.
+    request, comes at once and takes no place of the schedule: its first delay follows.
     """
     if outcome.success or not outcome.retryable:
         return None
     policy = parse_retry(action.retry)
-    if tries.made >= policy.maxAttempts or outcome.status_code in policy.permanentStatuses:
+    scheduled = tries.made - tries.immediate
+    if scheduled >= policy.maxAttempts or outcome.status_code in policy.permanentStatuses:
         return None
     if tries.made == 1 and outcome.unsent and duration_ms < IMMEDIATE_WITHIN_MS:
         return Again(0.0, immediate=True)
-    delay = _scheduled(policy, tries.made - tries.immediate) * (1 + JITTER * rand())
+    delay = _scheduled(policy, scheduled) * (1 + JITTER * rand())
     floor = min(outcome.retry_after_seconds or 0.0, MAX_RETRY_AFTER_SECONDS)
     return Again(max(delay, floor))
 

@@ -60,8 +60,9 @@ SELECT x.trigger_id, x.id, x.action_id, x.type, x.step, x.status, x.attempt, x.n
   (x.next_attempt_at IS NULL OR x.next_attempt_at <= now()), (x.response->>'statusCode')::int,
   (SELECT count(*) FROM jsonb_array_elements(x.history) h WHERE h->>'outcome' IN ('worker_lost', 'released')),
   x.history @> '[{"immediate": true}]'
-FROM action_executions x WHERE x.trigger_id = ANY($1)
+FROM action_executions x WHERE x.trigger_id = ANY($1) AND x.trigger_id BETWEEN $first AND $last
 """,
+    keys=1,
 )
 
 

@@ -1,8 +1,8 @@
 """One coroutine per trigger: what happens to it between claim and settle.
 
-For each step: attempt its due executions together; if one must be retried, park; if one failed and
-stops, fail the rest; else go on; then settle. Everything is decided from the executions (steps.py)
-and written through the journal; nothing here reads the database or Redis.
+For each step: attempt its due executions together; if one must be retried later, park; if one
+failed and stops, fail the rest; else go on; then settle. Everything is decided from the executions
+(steps.py) and written through the journal; nothing here reads the database or Redis.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from typing import Any
 
 from shared.clock import database_clock
 from worker.actions.contract import Outcome
-from worker.engine.attempt import attempt_together, start
+from worker.engine.change import write_change
 from worker.engine.entry import Parked, Released, Settled
-from worker.engine.journal import write_change
 from worker.engine.services import RunServices
-from worker.engine.state import Execution, HeldRun, Status
+from worker.engine.state import Execution, HeldRun
 from worker.engine.steps import Attempt, Park, Stop, next_move
+from worker.engine.together import carry_step
 
 # A run that came back before its execution is due would only be parked again.
 PARK_MARGIN_SECONDS = 0.01
@@ -40,19 +40,15 @@ async def carry(run: HeldRun, services: RunServices) -> None:
     while True:
         move = next_move(run.executions, database_clock.now())
         match move:
-            case Attempt(executions):
-                waiting = tuple(e for e in executions if e.status is Status.PENDING)
-                if waiting:
-                    changed = await start(run, waiting, changed, services)
-                else:
-                    changed += await attempt_together(run, executions, services)
+            case Attempt(of_step=of_step):
+                changed = await carry_step(run, of_step, changed, services)
             case Stop(executions):
                 changed += _fail(
                     executions, "earlier_step_failed", "An earlier step failed; this one did not run."
                 )
             case _:
                 end = _end(run, move)
-                if await write_change(services.journal, run, changed=tuple(changed), end=end) is not None:
+                if await write_change(run, services, changed=tuple(changed), end=end) is not None:
                     if run.awaited and isinstance(end, Settled):
                         services.tell(run.id)
                     return
@@ -60,7 +56,7 @@ async def carry(run: HeldRun, services: RunServices) -> None:
 
 async def release(run: HeldRun, services: RunServices, outcome: str) -> None:
     """Give a run back: what was RUNNING becomes PENDING, its next attempt has a new number."""
-    await write_change(services.journal, run, end=Released(outcome))
+    await write_change(run, services, end=Released(outcome))
 
 
 async def fail(run: HeldRun, services: RunServices, code: str, error: str) -> None:
@@ -71,7 +67,7 @@ async def fail(run: HeldRun, services: RunServices, code: str, error: str) -> No
         # as it is
         changed = tuple(execution for execution in run.executions if execution.outcome is not None)
         end = Settled(success=False, status_code=None, details=_details(run, code))
-        if await write_change(services.journal, run, changed=changed, end=end) is not None:
+        if await write_change(run, services, changed=changed, end=end) is not None:
             return  # else an outcome was rewritten as unstorable_response, which can be stored
 
 

@@ -10,17 +10,19 @@ from shared.crypto import SecretBox
 from worker.actions.contract import Limits
 from worker.doors import Doors
 from worker.engine.journal import Journal
+from worker.engine.room import Room
 
 
 @dataclass(frozen=True, slots=True)
 class RunServices:
-    """The journal, the doors, and what is asked of the worker.
+    """The journal, the room, the doors, and what is asked of the worker.
 
     may_start: whether the local lease is held.
     tell: says, without waiting, that an awaited run has settled.
     """
 
     journal: Journal
+    room: Room
     doors: Doors
     secrets: SecretBox
     limits: Limits

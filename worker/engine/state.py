@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -11,7 +11,9 @@ from worker.actions.contract import Outcome, Prepared
 from worker.engine.retry import Again, Tries
 from worker.records import ActionRecord, CallbackRecord, TriggerRecord
 
+# What each row of a run takes in memory, a small response included.
 ROW_OVERHEAD_BYTES = 2_000
+SMALL_RESPONSE_BYTES = 1_000
 
 
 class Status(enum.Enum):
@@ -80,6 +82,7 @@ class Execution:
         """Be RUNNING, committed with the next number."""
         self.status = Status.RUNNING
         self.attempt += 1
+        self.next_attempt_at = None  # else a clock that is set back would find it not due
         self.is_due_at_once = False
 
     def finish(self, outcome: Outcome, duration_ms: int | None = None) -> None:
@@ -103,6 +106,14 @@ class Execution:
         self.immediate = self.immediate or again.immediate
         self.is_due_at_once = again.immediate
 
+    def let_go_of_response(self) -> int:
+        """Drop the response, which is written; how many bytes it was counted with."""
+        if self.outcome is None or self.outcome.response is None:
+            return 0
+        size_bytes = self.outcome.response_bytes
+        self.outcome = replace(self.outcome, response=None)
+        return size_bytes if size_bytes > SMALL_RESPONSE_BYTES else 0
+
     def replace_outcome(self, outcome: Outcome) -> None:
         """Have failed so, and not as it did, which cannot be stored. A retry still comes."""
         self.outcome = outcome
@@ -115,7 +126,8 @@ class HeldRun:
     """A trigger's passage through its steps, held under (trigger id, worker_id, claim).
 
     losses: workers that died while they had it. doom: a reason for which nothing of it may run, as
-    `callback_deleted`. awaited: somebody is to be told when it settles.
+    `callback_deleted`. awaited: somebody is to be told when it settles. places: how many of its
+    executions may be attempted at one moment.
     """
 
     trigger: TriggerRecord
@@ -126,6 +138,7 @@ class HeldRun:
     executions: list[Execution]
     doom: str | None = None
     awaited: bool = False
+    places: int = 1
 
     @property
     def id(self) -> UUID:
@@ -133,4 +146,8 @@ class HeldRun:
 
     @property
     def size_bytes(self) -> int:
-        return len(self.trigger.body) + ROW_OVERHEAD_BYTES
+        return (
+            len(self.trigger.body)
+            + len(self.trigger.headers)
+            + ROW_OVERHEAD_BYTES * (1 + len(self.executions))
+        )

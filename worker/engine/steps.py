@@ -8,6 +8,7 @@ CONTINUE.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -19,9 +20,13 @@ from worker.records import ActionRecord
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """Attempt these executions of one step together."""
+    """Attempt these executions of one step together.
+
+    of_step: all of the step that have not ended, those among them whose retry comes later.
+    """
 
     executions: tuple[Execution, ...]
+    of_step: tuple[Execution, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,19 +66,25 @@ def assign_steps(actions: Sequence[ActionRecord]) -> list[tuple[ActionRecord, in
     return steps
 
 
+def largest_step(executions: Sequence[Execution]) -> int:
+    """The most executions that any step has open: so many may be attempted at one moment."""
+    return max(Counter(e.step for e in executions if not e.ended).values(), default=0)
+
+
+def is_due(execution: Execution, now: datetime) -> bool:
+    """Whether one that has not ended may be attempted now."""
+    return execution.next_attempt_at is None or execution.next_attempt_at <= now
+
+
 def next_move(executions: Sequence[Execution], now: datetime) -> Move:
     """Say what a run with these executions does next. now: PostgreSQL's time."""
     ordered = sorted(executions, key=lambda execution: execution.step)
     for step, members in groupby(ordered, key=lambda execution: execution.step):
         group = list(members)
-        open_ones = [execution for execution in group if not execution.ended]
-        due = tuple(
-            execution
-            for execution in open_ones
-            if execution.next_attempt_at is None or execution.next_attempt_at <= now
-        )
+        open_ones = tuple(execution for execution in group if not execution.ended)
+        due = tuple(execution for execution in open_ones if is_due(execution, now))
         if due:
-            return Attempt(due)
+            return Attempt(due, open_ones)
         if open_ones:
             return Park(min(e.next_attempt_at for e in open_ones if e.next_attempt_at is not None))
         if any(e.status is Status.FAILED and e.stops_on_failure for e in group):

@@ -4,7 +4,11 @@ Invariants:
 
 - Hinting moves `hint_at` forward (30 s, doubling up to 10 min) and never `due_at`, so that a
   backlog is not hinted again each pass and a hint finds what it names claimable.
-- No tenant takes more than its share of a pass.
+- No tenant takes more than its share of a pass, nor anything while so much of it waits in this
+  worker that more would be forgotten there. Another worker hints that.
+- Runs that were never claimed go into their lane only while it is shorter than one pass, and while
+  this worker would not forget them, since enough of their tenant's wait here. Beyond that they are
+  held back: their `hint_at` moves, and when there is room again they are hinted before it comes.
 - When Redis takes no hints, or an earlier hint came to nothing, the ids are offered to this
   worker's own engine as far as it has room, so that deliveries go on without Redis and without a
   Celery consumer that has fallen asleep.
@@ -12,6 +16,7 @@ Invariants:
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
@@ -24,11 +29,17 @@ from shared.runs import remind
 from worker.maintenance.duty import is_mine
 
 MAX_PER_PASS = 1_000
+
+# A lane with so many messages holds a pass.
+PASS_MESSAGES = MAX_PER_PASS // MAX_HINT_IDS
 MAX_PER_TENANT = 200
 
 # So many due rows are looked at in one pass, to find a fair share for each tenant.
 LOOK_AHEAD = 5_000
 MAX_PASSES = 20
+
+# When nothing was held back for so long, all that was has been hinted.
+FORGET_SECONDS = 2.0 * remind.EARLY_SECONDS
 
 # The claim of what fits takes ms; this only bounds a PostgreSQL that has gone meanwhile.
 OFFER_SECONDS = 5.0
@@ -47,7 +58,8 @@ class _Taken:
 class Due:
     """Sends hints for what is due.
 
-    offer: hands ids to the own engine, without waiting for room; room: how many fit.
+    offer: hands ids to the own engine, without waiting for room; room: how many fit; crowded: the
+    tenants of whom it wants nothing more just now.
     """
 
     name = "due"
@@ -58,30 +70,46 @@ class Due:
         offer: Callable[[Sequence[UUID], float], bool],
         room: Callable[[], int],
         interval_seconds: float,
+        crowded: Callable[[], Sequence[UUID]] = lambda: (),
     ) -> None:
         self.interval_seconds = interval_seconds
+        self._crowded = crowded
         self._sender = sender
         self._offer = offer
         self._room = room
+        # When something was last held back (monotonic seconds); None if all was hinted since.
+        # What another process has held back before us counts as held back now.
+        self._held_back_at: float | None = time.monotonic()
 
     def do(self, connection: OwnedConnection) -> int:
+        """Hint what is due, then what was held back."""
+        hinted = self._hint(connection)
+        if self._held_back_at is not None:
+            hinted += self._hint(connection, early=True)
+        return hinted
+
+    def _hint(self, connection: OwnedConnection, *, early: bool = False) -> int:
         """Hint pass after pass, until nothing is due.
 
         Who has had a share waits until the others have had theirs. A tenant beside whom nobody
-        waits gets whole passes.
+        waits gets whole passes. early: also what was held back, while the lane is short.
         """
         hinted = 0
         served: set[UUID] = set()
         share, alone = MAX_PER_TENANT, False
         for _ in range(MAX_PASSES):
-            redis_answers = self._sender.answers()
-            limit = MAX_PER_PASS if redis_answers else min(self._room(), MAX_PER_PASS)
+            lane = self._sender.length(FRESH)
+            if early and (lane is None or lane >= PASS_MESSAGES or self._crowded()):
+                break
+            limit = MAX_PER_PASS if lane is not None else min(self._room(), MAX_PER_PASS)
             if limit == 0:
                 break
-            taken = self._take(connection, limit, share, served)
+            taken = self._take(connection, limit, share, served, early=early)
+            if taken is None:
+                break
             if taken:
                 hinted += len(taken)
-                if not self._hand_on(connection, taken, redis_answers):
+                if not self._hand_on(connection, taken, lane):
                     break
                 if not alone:
                     shares = Counter(one.user_id for one in taken)
@@ -90,33 +118,70 @@ class Due:
                 share, alone = max(MAX_PER_PASS // len(served), MAX_PER_TENANT), len(served) == 1
                 served = set()
             else:
+                if early:
+                    self._forget_held_back()
                 break
         return hinted
 
+    def _is_held_back(self, one: _Taken, lane: int | None, crowded: Collection[UUID]) -> bool:
+        """Whether it would only lengthen a lane that is long, or be forgotten here."""
+        if one.user_id in crowded or (lane is not None and lane >= PASS_MESSAGES):
+            self._held_back_at = time.monotonic()
+            return True
+        return False
+
+    def _forget_held_back(self) -> None:
+        if self._held_back_at is not None and time.monotonic() - self._held_back_at > FORGET_SECONDS:
+            self._held_back_at = None
+
     def _take(
-        self, connection: OwnedConnection, limit: int, share: int, served: Collection[UUID]
-    ) -> list[_Taken]:
+        self,
+        connection: OwnedConnection,
+        limit: int,
+        share: int,
+        served: Collection[UUID],
+        *,
+        early: bool = False,
+    ) -> list[_Taken] | None:
+        """Some of what is due, whose `hint_at` has moved now; None while another process hints."""
         with connection.transaction() as cursor:
             if not is_mine(cursor, self.name):
-                return []
+                return None
             rows = remind.take_due(
-                cursor, look_ahead=LOOK_AHEAD, of_each_user=share, at_most=limit, but_of=served
+                cursor,
+                look_ahead=LOOK_AHEAD,
+                of_each_user=share,
+                at_most=limit,
+                but_of=served,
+                early=early,
             )
             return [_Taken(row[0], row[1], RETRY if row[2] else FRESH, row[3]) for row in rows]
 
-    def _hand_on(self, connection: OwnedConnection, taken: list[_Taken], redis_answers: bool) -> bool:
+    def _hand_on(self, connection: OwnedConnection, taken: list[_Taken], lane: int | None) -> bool:
         """Send hints; what Redis does not take, or had before to no avail, goes to the own engine.
 
-        False: something found no taker and stays due.
+        lane: how many messages the lane of what was never claimed holds; None without Redis. False:
+        something found no taker and stays due.
         """
-        direct = {one.trigger_id for one in taken if one.hinted_before or not redis_answers}
+        crowded = set(self._crowded())
+        direct = {
+            one.trigger_id
+            for one in taken
+            if (one.hinted_before or lane is None) and one.user_id not in crowded
+        }
         direct = set(sorted(direct)[: self._room()])
         unsent: list[UUID] = []
-        for lane in (FRESH, RETRY):
-            ids = [one.trigger_id for one in taken if one.lane == lane and one.trigger_id not in direct]
+        for name in (FRESH, RETRY):
+            ids = [
+                one.trigger_id
+                for one in taken
+                if one.lane == name
+                and one.trigger_id not in direct
+                and not (name == FRESH and self._is_held_back(one, lane, crowded))
+            ]
             for start in range(0, len(ids), MAX_HINT_IDS):
                 hint = ids[start : start + MAX_HINT_IDS]
-                if not self._sender.send(lane, hint):
+                if not self._sender.send(name, hint):
                     unsent += hint
         spare = max(self._room() - len(direct), 0)
         for_engine = sorted(direct) + unsent[:spare]

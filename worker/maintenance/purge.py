@@ -3,8 +3,9 @@
 Invariants:
 
 - A deletion first only marks (`deleted_at`).
-- Rows are removed once nobody can add to them any more, children before parents, runs before
-  everything, so that at no moment a trigger has neither a run nor a log row while it exists.
+- Rows are removed once nobody can add to them any more, children before parents.
+- Runs go before everything, each with its trigger in one transaction, and log rows go last. So at
+  each commit a trigger that exists has a run or a log row.
 
 No portion holds locks for long: others' deliveries do not notice.
 """
@@ -12,6 +13,7 @@ No portion holds locks for long: others' deliveries do not notice.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from shared.postgres.connections import OwnedConnection
@@ -43,7 +45,9 @@ DELETE FROM idempotency_keys k USING (
   SELECT callback_id, key FROM idempotency_keys WHERE callback_id = %s ORDER BY key LIMIT %s) old
 WHERE k.callback_id = old.callback_id AND k.key = old.key
 """
-_BY_CALLBACK = "DELETE FROM {table} t USING (SELECT id FROM {table} WHERE callback_id = %s ORDER BY id LIMIT %s) old WHERE t.id = old.id"
+
+# Removes some of what belongs to an id, at most so many rows; returns how many.
+Step = Callable[[Any, str, int], int]
 
 
 class Purge:
@@ -82,14 +86,14 @@ class Purge:
 def _remove_callback(cursor: Any, callback_id: str) -> int:
     cursor.execute("SELECT id FROM actions WHERE callback_id = %s", (callback_id,))
     actions = [row[0] for row in cursor.fetchall()]
-    steps = [(purge.RUNS_OF_CALLBACK, callback_id), (_KEYS, callback_id)]
-    steps += [(purge.EXECUTIONS_OF_ACTION, action_id) for action_id in actions]
-    steps += [(_BY_CALLBACK.format(table=table), callback_id) for table in ("logs", "triggers")]
+    steps: list[tuple[Step, str]] = [(purge.runs_of_callback, callback_id), (_remove_keys, callback_id)]
+    steps += [(purge.executions_of_action, action_id) for action_id in actions]
+    steps += [(purge.triggers_of_callback, callback_id), (purge.logs_of_callback, callback_id)]
     return _first_that_removes(cursor, steps) or _remove_row(cursor, "callbacks", callback_id)
 
 
 def _remove_action(cursor: Any, action_id: str) -> int:
-    return _first_that_removes(cursor, [(purge.EXECUTIONS_OF_ACTION, action_id)]) or _remove_row(
+    return _first_that_removes(cursor, [(purge.executions_of_action, action_id)]) or _remove_row(
         cursor, "actions", action_id
     )
 
@@ -98,12 +102,13 @@ def _remove_user(cursor: Any, user_id: str) -> int:
     return _remove_row(cursor, "users", user_id)
 
 
-def _first_that_removes(cursor: Any, steps: list[tuple[str, str]]) -> int:
-    for statement, key in steps:
-        cursor.execute(statement, (key, PORTION_ROWS))
-        if cursor.rowcount:
-            return int(cursor.rowcount)
-    return 0
+def _first_that_removes(cursor: Any, steps: Sequence[tuple[Step, str]]) -> int:
+    return next((removed for step, key in steps if (removed := step(cursor, key, PORTION_ROWS))), 0)
+
+
+def _remove_keys(cursor: Any, callback_id: str, at_most: int) -> int:
+    cursor.execute(_KEYS, (callback_id, at_most))
+    return int(cursor.rowcount)
 
 
 def _remove_row(cursor: Any, table: str, key: str) -> int:

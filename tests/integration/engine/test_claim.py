@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 from uuid import UUID
 
@@ -12,9 +12,12 @@ import psycopg2.errors
 import pytest
 
 from shared.ids import new_id
+from shared.postgres.statements import Transaction
 from tests.world import World
 from worker.engine.claim import Claimer
+from worker.engine.room import Room
 from worker.engine.state import Status
+from worker.engine.waiting import Wanted
 
 
 def test_the_first_claim_makes_all_executions_and_starts_the_first_step(
@@ -91,7 +94,7 @@ def test_two_workers_never_claim_the_same_trigger(world: World) -> None:
     lock = threading.Lock()
 
     def claim_all() -> None:
-        claimer = Claimer(world.database_url)
+        claimer = Claimer(world.database_url, Room(10_000, 10**9, 1))
         for start in range(0, len(ids), 5):
             found = [run.id for run in claimer.claim(new_id(), ids[start : start + 5])]
             with lock:
@@ -237,7 +240,7 @@ def test_what_was_lost_with_a_worker_is_left_to_its_turn(world: World, claimer: 
     later = world.trigger(losses=1, due_at="2999-01-01")
     everything = [innocent, once, twice, later]
     assert [run.id for run in claimer.claim(new_id(), everything)] == [innocent]
-    assert claimer.suspects(everything) == {once: 1, twice: 2}
+    assert {one.trigger_id: one.losses for one in claimer.claimable(everything)} == {once: 1, twice: 2}
     assert [run.id for run in claimer.claim(new_id(), everything, max_losses=1)] == [once]
     assert [run.losses for run in claimer.claim(new_id(), everything, max_losses=9)] == [2]
 
@@ -271,3 +274,83 @@ def test_what_was_claimed_while_its_callback_was_off_is_not_nothing_to_do_afterw
 
     assert run.doom is None
     assert [(e.action_id, e.status) for e in run.executions] == [(action, Status.RUNNING)]
+
+
+class TestRoom:
+    """A claim takes what has a place, and leaves the rest as if it had not looked at it."""
+
+    @pytest.fixture
+    def small(self, world: World) -> Iterator[tuple[Claimer, Room]]:
+        room = Room(10, 10**9, 1)
+        claimer = Claimer(world.database_url, room)
+        yield claimer, room
+        claimer.close()
+
+    def test_what_has_no_place_is_left_untouched(
+        self, world: World, stranger: World, small: tuple[Claimer, Room]
+    ) -> None:
+        claimer, room = small
+        for tenant in (world, stranger):
+            tenant.action()
+        many, other = sorted(world.trigger() for _ in range(12)), stranger.trigger()
+        without = world.run(many[-1])
+        turned_away: dict[UUID, Wanted] = {}
+
+        runs = claimer.claim(new_id(), [*many, other], turned_away=turned_away.update)
+
+        assert [run.id for run in runs] == [*many[:8], other]
+        assert turned_away.keys() == set(many[8:])
+        assert {wanted.user_id for wanted in turned_away.values()} == {world.user_id}
+        assert len(room) == 9
+        assert world.run(many[-1]) == without
+        assert world.executions(many[-1]) == []
+        for run in runs:
+            room.leave(run.id)
+        later = claimer.claim(new_id(), many[8:])
+        assert [(run.claim, len(run.executions)) for run in later] == [(1, 1)] * 4
+
+    def test_tenants_that_are_named_are_left_out(
+        self, world: World, stranger: World, claimer: Claimer
+    ) -> None:
+        world.action()
+        stranger.action()
+        mine, other = world.trigger(losses=1), stranger.trigger()
+        plain = world.trigger()
+        runs = claimer.claim(new_id(), [mine, other, plain], not_of=[world.user_id])
+        assert [run.id for run in runs] == [other]
+        assert {
+            (one.trigger_id, one.user_id, one.losses) for one in claimer.claimable([mine, other, plain])
+        } == {
+            (mine, world.user_id, 1),
+            (plain, world.user_id, 0),
+        }
+
+    def test_of_a_step_that_is_broader_than_its_places_that_many_start(
+        self, world: World, small: tuple[Claimer, Room]
+    ) -> None:
+        claimer, _room = small
+        for n in range(30):
+            world.action(n, parallel=True)
+        trigger_id = world.trigger()
+        (run,) = claimer.claim(new_id(), [trigger_id])
+        assert run.places == 8
+        statuses = [row["status"] for row in world.executions(trigger_id)]
+        assert (statuses.count("RUNNING"), statuses.count("PENDING")) == (8, 22)
+
+    def test_a_claim_that_fails_takes_no_room(
+        self, world: World, small: tuple[Claimer, Room], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Fails when the places of a claim whose commit was cut are lost for ever."""
+        claimer, room = small
+        world.action()
+        ids = [world.trigger() for _ in range(3)]
+
+        def cut(_statements: Transaction) -> None:
+            raise psycopg2.OperationalError("server closed the connection unexpectedly")
+
+        monkeypatch.setattr(Transaction, "commit", cut)
+        with pytest.raises(psycopg2.OperationalError):
+            claimer.claim(new_id(), ids)
+        assert len(room) == 0
+        monkeypatch.undo()
+        assert len(claimer.claim(new_id(), ids)) == 3

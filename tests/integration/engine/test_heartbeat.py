@@ -5,12 +5,15 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from typing import Any
+from uuid import UUID
 
 import pytest
 
 from shared.config import Settings
 from shared.ids import new_id
+from shared.runs import give_back
 from shared.threads import EX_SOFTWARE
 from tests.running import eventually
 from tests.world import World
@@ -96,7 +99,7 @@ def test_a_claim_that_memory_does_not_know_is_released_after_two_heartbeats(
 ) -> None:
     """Fails without reconcile: an ambiguous claim would strand the run under a healthy worker."""
     known = world.trigger(status="RUNNING", worker_id=heartbeat.worker_id, claim=1)
-    room.take(known, 1)
+    room.take(known, new_id(), 1, 1)
     stranded = world.trigger(status="RUNNING", worker_id=heartbeat.worker_id, claim=1)
     world.rows.insert("action_executions", trigger_id=stranded, status="RUNNING", attempt=1)
 
@@ -129,7 +132,7 @@ def test_one_heartbeat_alone_releases_nothing(world: World, by_hand: Heartbeat, 
     by_hand._beat()
 
     assert world.ask("SELECT status, worker_id FROM runs") == [("RUNNING", by_hand.worker_id)] * 2
-    room.take(late, 1)
+    room.take(late, new_id(), 1, 1)
     by_hand._beat()
     assert world.ask("SELECT trigger_id, status FROM runs ORDER BY trigger_id") == sorted(
         [(stranded, "PENDING"), (late, "RUNNING")]
@@ -143,7 +146,7 @@ def test_a_run_that_was_unknown_once_and_then_again_later_is_seen_anew(
     mine = {"status": "RUNNING", "worker_id": by_hand.worker_id, "claim": 1}
     trigger_id = world.trigger(**mine)
     by_hand._beat()
-    room.take(trigger_id, 1)
+    room.take(trigger_id, new_id(), 1, 1)
     by_hand._beat()
     room.leave(trigger_id)
     by_hand._beat()
@@ -197,6 +200,57 @@ def test_a_locked_row_in_reconcile_costs_no_lease(
         assert (heartbeat.holds_lease(), lost) == (True, [])
     other.rollback()
     eventually(lambda: (world.run(stranded) or {})["status"] == "PENDING", 5, "the release")
+
+
+def test_a_reconcile_asks_about_a_bounded_number_of_runs_and_comes_to_all(
+    world: World,
+    stranger: World,
+    by_hand: Heartbeat,
+    room: Room,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Fails when each heartbeat reads all of `runs`: a million rows eat the lease."""
+    monkeypatch.setattr("worker.engine.heartbeat.RECONCILE_SHARE", 0.0)
+    monkeypatch.setattr(by_hand, "_portion_rows", 10)
+    mine = {"status": "RUNNING", "worker_id": by_hand.worker_id, "claim": 1}
+    ids = sorted(tenant.trigger() for tenant in [world, stranger] * 20)
+    by_hand._after = ids[0]  # the walk is under way
+    stranded = [(tenant, tenant.trigger(**mine)) for tenant in (world, stranger)]
+    known = world.trigger(**mine)
+    room.take(known, new_id(), 1, 1)
+    asked: list[int] = []
+    held_in_portion = give_back.held_in_portion
+
+    def noting(cursor: Any, worker_id: UUID, after: UUID, rows: int) -> Any:
+        asked.append(rows)
+        return held_in_portion(cursor, worker_id, after, rows)
+
+    monkeypatch.setattr(give_back, "held_in_portion", noting)
+    for _ in range(6):
+        by_hand._beat()
+    assert asked == [10] * 6
+    rows = [tenant.run(one) for tenant, one in stranded] + [world.run(known)]
+    assert [row["status"] for row in rows if row] == ["PENDING", "PENDING", "RUNNING"]
+
+
+def test_a_reconcile_that_is_held_up_delays_no_heartbeat_for_long(
+    world: World, heartbeat: Heartbeat, lost: list[str], connect: Callable[..., Any]
+) -> None:
+    """Fails when a reconcile may take as long as a heartbeat, each time: half of the lease."""
+    other = connect(autocommit=False)
+    with other.cursor() as cursor:
+        cursor.execute("LOCK TABLE runs IN ACCESS EXCLUSIVE MODE")
+        beats: dict[Any, float] = {}
+
+        def has_beaten_on() -> bool:
+            beats.setdefault(beat_at(world), time.monotonic())
+            return len(beats) > 8
+
+        eventually(has_beaten_on, 20, "eight heartbeats")
+    other.rollback()
+    assert (heartbeat.holds_lease(), lost) == (True, [])
+    took = sorted(later - earlier for earlier, later in pairwise(beats.values()))
+    assert took[len(took) // 2] < SETTINGS.lease_seconds / 2
 
 
 def test_another_workers_claims_are_left_alone(world: World, heartbeat: Heartbeat) -> None:

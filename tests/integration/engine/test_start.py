@@ -24,6 +24,7 @@ from worker.doors import Doors
 from worker.engine.claim import Claimer
 from worker.engine.journal import Journal
 from worker.engine.retry import Tries
+from worker.engine.room import Room
 from worker.engine.run import carry
 from worker.engine.services import RunServices
 from worker.engine.state import HeldRun
@@ -66,6 +67,7 @@ class Watching(Megaphone):
 def run_to_its_end(run: HeldRun, journal: Journal, megaphone: Megaphone) -> None:
     services = RunServices(
         journal=journal,
+        room=Room(1_000, 10**9, 1),
         doors=Doors({Megaphone: megaphone}),
         secrets=SecretBox(new_key()),
         limits=Limits(max_response_bytes=1, max_stored_item_bytes=1, max_stored_items=1),

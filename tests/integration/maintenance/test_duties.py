@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import base64
+import json
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 import psycopg2
@@ -16,12 +19,12 @@ from shared.config import Settings
 from shared.ids import first_id_of, new_id
 from shared.postgres.connections import OwnedConnection
 from shared.postgres.partitions import missing_partitions
-from shared.redis.hints import HintSender
+from shared.redis.hints import MAX_LANE_MESSAGES, HintSender
 from shared.redis.queues import KEY_PREFIX, make_celery
 from tests.world import World
 from worker.app import make_sweeps
 from worker.maintenance.dead_workers import DeadWorkers
-from worker.maintenance.due import MAX_PER_TENANT, Due
+from worker.maintenance.due import MAX_PER_TENANT, PASS_MESSAGES, Due
 from worker.maintenance.expired import Expired
 
 LATER = "2999-01-01"
@@ -33,6 +36,15 @@ def connection(world: World) -> Iterator[OwnedConnection]:
     connection = OwnedConnection(world.database_url, "test", call_seconds=10)
     yield connection
     connection.close()
+
+
+class Emptied(HintSender):
+    """A sender whose lanes are emptied before each pass, as by workers that take what comes."""
+
+    def length(self, lane: str) -> int | None:
+        assert super().length(lane) is not None
+        self._open().channel.client.delete(lane)
+        return super().length(lane)
 
 
 class OwnEngine:
@@ -123,12 +135,13 @@ def test_no_tenant_takes_more_than_its_share_of_a_pass(
 
     taken = due._take(connection, 1_000, MAX_PER_TENANT, ())  # one pass of several
 
+    assert taken is not None
     assert len(taken) == MAX_PER_TENANT + 1
     assert other in {one.trigger_id for one in taken}
 
 
 def test_a_tenant_with_a_long_backlog_keeps_nobody_waiting(
-    world: World, connection: OwnedConnection, due: Due
+    world: World, connection: OwnedConnection, engine: OwnEngine, redis_url: str
 ) -> None:
     """Fails when the rows looked at are cut off before each tenant has its share.
 
@@ -143,10 +156,91 @@ def test_a_tenant_with_a_long_backlog_keeps_nobody_waiting(
         world.callback_id,
         world.user_id,
     )
-    hinted = due.do(connection)
+    sender = Emptied(make_celery(redis_url), redis_url)
+    hinted = Due(sender, engine.offer, lambda: engine.room, 1.0).do(connection)
+    sender.close()
     others = world.ask("SELECT count(*) FROM runs WHERE user_id <> %s AND hint_count = 1", world.user_id)
     assert others == [(3,)]
     assert hinted == 12_003
+
+
+def test_a_full_lane_takes_no_more_and_is_asked_for_its_length_only_then(
+    world: World, stranger: World, sender: HintSender, redis_url: str
+) -> None:
+    """Fails without the bound: a weekend without workers would fill Redis.
+
+    Also when each hint costs a further round trip.
+    """
+    with redis.Redis.from_url(redis_url) as client:
+
+        def asked() -> int:
+            return int(client.info("commandstats").get("cmdstat_llen", {"calls": 0})["calls"])
+
+        before = asked()
+        ids = [tenant.trigger() for tenant in (world, stranger)] * ((MAX_LANE_MESSAGES + 20) // 2)
+        taken = [sender.send("fresh", [one]) for one in ids]
+        assert taken == [True] * MAX_LANE_MESSAGES + [False] * 20
+        assert asked() - before <= 2 + 20, "at first, when kombu declares the queue, and when it is full"
+        assert lengths(redis_url) == (MAX_LANE_MESSAGES, 0)
+        assert sender.send("retry", ids[:2]), "another lane has room"
+        sent = [
+            json.loads(base64.b64decode(json.loads(one)["body"]))[0]
+            for one in client.lrange(KEY_PREFIX + "fresh", 0, -1)
+        ]
+        assert [one for ([one],) in reversed(sent)] == [str(one) for one in ids[:MAX_LANE_MESSAGES]]
+        client.rpop(KEY_PREFIX + "fresh", 5)
+        assert [sender.send("fresh", [one]) for one in ids[:6]] == [True] * 5 + [False]
+
+
+def test_what_was_never_claimed_waits_while_its_lane_is_long_and_is_hinted_when_it_is_short(
+    world: World, stranger: World, connection: OwnedConnection, due: Due, engine: OwnEngine, redis_url: str
+) -> None:
+    """Fails when a backlog is hinted again and again into a lane that nobody empties.
+
+    Also when what was held back waits for its next hint, up to ten minutes, beside idle workers.
+    """
+    engine.room = 0
+    fresh = [tenant.trigger(hint_at=NOW) for tenant in (world, stranger)]
+    retried = [tenant.trigger(hint_at=NOW, claim=1) for tenant in (world, stranger)]
+    with redis.Redis.from_url(redis_url) as client:
+        client.lpush(KEY_PREFIX + "fresh", *["a hint"] * PASS_MESSAGES)
+        assert due.do(connection) == 4
+        assert lengths(redis_url) == (PASS_MESSAGES, 1)
+        assert due.do(connection) == 0
+        client.rpop(KEY_PREFIX + "fresh")
+        assert due.do(connection) == 0, "what was hinted just now is not hinted early"
+        world.do("UPDATE runs SET hint_at = hint_at - interval '6 s'")
+        assert due.do(connection) == 2
+        assert lengths(redis_url) == (PASS_MESSAGES, 1)
+    hints = world.ask("SELECT trigger_id, hint_count FROM runs WHERE hint_at > now() ORDER BY trigger_id")
+    assert hints == sorted([(one, 2) for one in fresh] + [(one, 1) for one in retried])
+
+
+def test_what_would_be_forgotten_here_is_held_back_until_there_is_room(
+    world: World,
+    stranger: World,
+    connection: OwnedConnection,
+    engine: OwnEngine,
+    sender: HintSender,
+    redis_url: str,
+) -> None:
+    """Fails when the backlog of a tenant whose receivers hang is hinted again each second, or when
+    its turn never comes.
+    """
+    crowded: list[UUID] = [world.user_id]
+    due = Due(sender, engine.offer, lambda: engine.room, 1.0, lambda: crowded)
+    mine = [world.trigger(hint_at=NOW) for _ in range(3)]
+    stranger.trigger(hint_at=NOW)
+    due.do(connection)
+    assert lengths(redis_url) == (1, 0)
+    assert world.ask("SELECT count(*) FROM runs WHERE hint_at <= now()") == [(0,)], "none is looked at again"
+    world.do("UPDATE runs SET hint_at = hint_at - interval '10 s'")  # a while later
+    due.do(connection)
+    assert lengths(redis_url) == (1, 0)
+    assert engine.offered == []
+    crowded.clear()
+    due.do(connection)
+    assert set(mine) <= set(engine.offered), "this worker has room for them"
 
 
 def test_when_redis_answers_but_takes_no_writes_the_own_engine_is_offered_them(
@@ -185,6 +279,15 @@ class Clock:
         return self.seconds
 
 
+def watch(duty: DeadWorkers, connection: OwnedConnection, clock: Clock, seconds: int) -> int:
+    """Read the heartbeats every other second for so long; how much was void."""
+    voided = 0
+    for _ in range(0, seconds, 2):
+        clock.seconds += 2
+        voided += duty.do(connection)
+    return voided
+
+
 def running(world: World, worker: UUID) -> UUID:
     world.action()
     trigger_id = world.trigger(status="RUNNING", worker_id=worker, claim=1)
@@ -203,10 +306,8 @@ def test_a_dead_workers_runs_are_void_after_the_sweepers_own_clock(
     trigger_id = running(world, worker)
 
     assert duty.do(connection) == 0, "seen for the first time, however old it looks"
-    clock.seconds += 9
-    assert duty.do(connection) == 0
-    clock.seconds += 2
-    assert duty.do(connection) == 1
+    assert watch(duty, connection, clock, 8) == 0
+    assert watch(duty, connection, clock, 2) == 1
 
     row = world.run(trigger_id)
     assert row is not None
@@ -226,8 +327,7 @@ def test_a_loss_in_company_is_told_from_a_loss_alone(world: World, connection: O
     together = [running(world, company) for _ in range(2)]
     lonely = running(world, alone)
     duty.do(connection)
-    clock.seconds += 11
-    duty.do(connection)
+    watch(duty, connection, clock, 10)
 
     def losses(trigger_id: UUID) -> tuple[int, int]:
         row = world.run(trigger_id)
@@ -242,10 +342,9 @@ def test_a_worker_whose_heart_beats_is_never_declared_dead(world: World, connect
     duty = DeadWorkers(10, 1, clock)
     trigger_id = running(world, UUID(world.rows.insert("workers", heartbeat_at=NOW)["id"]))
     for _ in range(5):
-        duty.do(connection)
-        clock.seconds += 9
+        assert watch(duty, connection, clock, 8) == 0
         world.do("UPDATE workers SET heartbeat_at = heartbeat_at + interval '1 s'")
-    assert duty.do(connection) == 0
+    assert watch(duty, connection, clock, 2) == 0
     row = world.run(trigger_id)
     assert row is not None
     assert row["status"] == "RUNNING"
@@ -262,9 +361,10 @@ def test_a_sweep_that_slept_over_what_it_saw_voids_nothing(
     awake, slept = (DeadWorkers(10, 1, clock) for _ in range(2))
     worker = UUID(world.rows.insert("workers", heartbeat_at=NOW)["id"])
     trigger_id = running(world, worker)
-    for duty in (awake, slept):
-        duty.do(connection)
-    clock.seconds += 11
+    for _ in range(5):
+        for duty in (awake, slept):
+            assert duty.do(connection) == 0
+        clock.seconds += 2
     seen = slept._look(connection)
     if meanwhile == "another sweep":
         assert awake.do(connection) == 1
@@ -291,8 +391,60 @@ def test_a_failed_read_starts_the_clock_anew(world: World, connection: OwnedConn
     with pytest.raises(psycopg2.OperationalError):
         duty.do(away)
     assert duty.do(connection) == 0
-    clock.seconds += 11
-    assert duty.do(connection) == 1
+    assert watch(duty, connection, clock, 8) == 0
+    assert watch(duty, connection, clock, 2) == 1
+
+
+class SlowConnection:
+    """A connection whose next call takes so long, of a clock that a test moves."""
+
+    def __init__(self, connection: OwnedConnection, clock: Clock) -> None:
+        self._connection = connection
+        self._clock = clock
+        self.seconds = 0.0
+
+    @contextmanager
+    def transaction(self) -> Iterator[Any]:
+        with self._connection.transaction() as cursor:
+            self._clock.seconds += self.seconds
+            self.seconds = 0.0
+            yield cursor
+
+
+@pytest.mark.parametrize("how", ["slow read", "late read"])
+def test_a_late_read_starts_the_clock_anew(
+    world: World, stranger: World, connection: OwnedConnection, how: str
+) -> None:
+    """Guards against the mass false death after a PostgreSQL that was frozen: it fails no read.
+
+    A read that takes less than a heartbeat's interval is not late, nor is one after less than a
+    quarter of the stale time.
+    """
+    clock = Clock()
+    slow = SlowConnection(connection, clock)
+    duty = DeadWorkers(20, 1, clock, heartbeat_seconds=3)
+    workers = [UUID(world.rows.insert("workers", heartbeat_at=NOW)["id"]) for _ in range(2)]
+    ids = [running(tenant, worker) for tenant, worker in zip((world, stranger), workers, strict=True)]
+    read = cast(OwnedConnection, slow)
+
+    def read_late(seconds: float) -> int:
+        if how == "slow read":
+            slow.seconds = seconds
+        else:
+            clock.seconds += seconds
+        return duty.do(read)
+
+    assert duty.do(read) == 0
+    assert watch(duty, read, clock, 18) == 0
+    assert read_late(26) == 0
+    assert watch(duty, read, clock, 18) == 0
+    assert read_late(3.1 if how == "slow read" else 5.1) == 0
+    assert watch(duty, read, clock, 16) == 0
+    assert [
+        run["status"] for tenant, one in zip((world, stranger), ids, strict=True) if (run := tenant.run(one))
+    ] == ["RUNNING"] * 2
+    assert read_late(2.9 if how == "slow read" else 4.9) == (0 if how == "slow read" else 2)
+    assert watch(duty, read, clock, 2) == (2 if how == "slow read" else 0)
 
 
 def test_runs_of_a_worker_without_a_row_are_void_too(world: World, connection: OwnedConnection) -> None:
@@ -300,8 +452,7 @@ def test_runs_of_a_worker_without_a_row_are_void_too(world: World, connection: O
     duty = DeadWorkers(10, 1, clock)
     trigger_id = running(world, new_id())
     duty.do(connection)
-    clock.seconds += 11
-    duty.do(connection)
+    watch(duty, connection, clock, 10)
     row = world.run(trigger_id)
     assert row is not None
     assert row["status"] == "PENDING"

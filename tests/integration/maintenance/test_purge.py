@@ -10,6 +10,7 @@ import pytest
 
 from shared.postgres.connections import OwnedConnection
 from tests.world import World
+from worker.maintenance import purge as purge_duty
 from worker.maintenance.purge import Purge
 
 OF_CALLBACK = (
@@ -111,3 +112,44 @@ def test_what_was_marked_just_now_is_left_until_nobody_can_add_to_it(
     world.do("UPDATE callbacks SET deleted_at = now() WHERE id = %s", world.callback_id)
     assert Purge().do(connection) == 0
     assert counts(world) == ONE_OF_EACH
+
+
+NEITHER = """
+SELECT t.id FROM triggers t WHERE NOT EXISTS (SELECT 1 FROM runs r WHERE r.trigger_id = t.id)
+  AND NOT EXISTS (SELECT 1 FROM logs l WHERE l.id = t.id)
+"""
+
+
+def test_at_each_commit_a_trigger_has_a_run_or_a_log_row(
+    world: World,
+    stranger: World,
+    connection: OwnedConnection,
+    furnished: UUID,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Fails when runs or log rows go in a transaction before the one in which their triggers go."""
+    monkeypatch.setattr(purge_duty, "PORTION_ROWS", 2)
+    names = {"callback_id": world.callback_id, "user_id": world.user_id}
+    ended = [world.trigger() for _ in range(5)]
+    world.do("DELETE FROM runs WHERE trigger_id = ANY(%s::uuid[])", [str(one) for one in ended])
+    for trigger_id in ended:
+        world.rows.insert("logs", id=trigger_id, **names)
+        world.rows.insert("action_executions", trigger_id=trigger_id, action_id=furnished, **names)
+    for number in range(5):
+        trigger_id = world.trigger(status="RUNNING" if number % 2 else "PENDING")
+        world.rows.insert("action_executions", trigger_id=trigger_id, action_id=furnished, **names)
+    assert world.ask(NEITHER) == []
+    world.do(f"UPDATE callbacks SET {MARKED} WHERE id = %s", world.callback_id)
+
+    duty, commits = Purge(quiet_seconds=0), 0
+    while True:
+        with connection.transaction() as cursor:
+            removed = duty._remove_some(cursor)
+        if not removed:
+            break
+        commits += 1
+        assert removed <= 2
+        assert world.ask(NEITHER) == []
+    assert commits > 8
+    assert counts(world) == ONE_OF_EACH | dict.fromkeys((*OF_CALLBACK, "callbacks"), 0)
+    assert counts(stranger) == ONE_OF_EACH

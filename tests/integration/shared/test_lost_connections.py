@@ -76,13 +76,13 @@ def record(world: World) -> Part:
 
 
 def claim(world: World) -> Part:
-    claimer = Claimer(world.database_url)
+    claimer = Claimer(world.database_url, Room(10_000, 10**9, 1))
     waiting = iter([world.trigger() for _ in range(ACTS)])
     return Part("claim", "runs", lambda: claimer.claim(new_id(), [next(waiting)]), claimer.close)
 
 
 def journal(world: World) -> Part:
-    journal, claimer = Journal(world.database_url), Claimer(world.database_url)
+    journal, claimer = Journal(world.database_url), Claimer(world.database_url, Room(10_000, 10**9, 1))
     world.action()
     runs = claimer.claim(new_id(), [world.trigger() for _ in range(ACTS)])
     claimer.close()

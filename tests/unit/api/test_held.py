@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from api.held import Budget, Share
+from api.held import LITTLE_BYTES, Budget, Share
 from shared.errors import Unavailable
 
 
@@ -28,3 +28,19 @@ def test_what_is_freed_twice_is_given_back_once() -> None:
     other.take(10)
     with pytest.raises(Unavailable):
         one.take(1)
+
+
+def test_what_is_kept_for_little_ones_no_large_one_takes() -> None:
+    """Fails when a few large bodies, sent slowly, keep everybody out."""
+    budget = Budget("bodies", 10 * LITTLE_BYTES, 2 * LITTLE_BYTES)
+    large, too_large, little, others = (Share(budget) for _ in range(4))
+    large.take(7 * LITTLE_BYTES)
+    too_large.take(LITTLE_BYTES)
+    with pytest.raises(Unavailable):
+        too_large.take(1)
+    little.take(LITTLE_BYTES)
+    others.take(LITTLE_BYTES)
+    with pytest.raises(Unavailable):
+        Share(budget).take(1)
+    large.free()
+    too_large.take(1)

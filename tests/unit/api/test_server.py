@@ -15,6 +15,7 @@ from structlog.testing import capture_logs
 
 from api import environ, server
 from api.awaited import Answer, awaited
+from api.held import Budget
 from api.server import Shell
 from shared.config import Settings
 from shared.errors import Conflict, Unavailable
@@ -246,9 +247,8 @@ def test_a_request_without_a_body_does_not_wait_for_one(shell: Shell, headers: d
     assert (answer.status, json.loads(answer.body)["body"]) == (200, "")
 
 
-def test_one_budget_holds_for_all_bodies_until_their_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_budget_holds_for_all_bodies_until_their_answers() -> None:
     """Fails when bodies are counted while they are read only: who waits holds one, too."""
-    monkeypatch.setattr(server, "MAX_HELD_BYTES", 1_000)
     begun, go_on = asyncio.Event(), asyncio.Event()
 
     async def later() -> Answer:
@@ -259,6 +259,7 @@ def test_one_budget_holds_for_all_bodies_until_their_answers(monkeypatch: pytest
     app = Flask("test")
     app.add_url_rule("/t/x", "later", lambda: awaited(later()), methods=["POST"])
     shell = Shell(app, SETTINGS)
+    shell._bodies = Budget("bodies", 1_000)
 
     async def story() -> list[int]:
         held, refused, again = (Exchange([b"x" * 600], 0.0, True) for _ in range(3))
@@ -277,12 +278,10 @@ def test_one_budget_holds_for_all_bodies_until_their_answers(monkeypatch: pytest
 
 
 @pytest.mark.parametrize("headers", [{"content_length": "600"}, {"transfer_encoding": "chunked"}])
-def test_a_body_that_was_refused_in_its_middle_ends_its_connection(
-    monkeypatch: pytest.MonkeyPatch, headers: dict[str, str]
-) -> None:
+def test_a_body_that_was_refused_in_its_middle_ends_its_connection(headers: dict[str, str]) -> None:
     """Fails when the rest of the body is taken for the next request."""
-    monkeypatch.setattr(server, "MAX_HELD_BYTES", 500)
     shell = Shell(Flask("test"), SETTINGS)
+    shell._bodies = Budget("bodies", 500)
     answer = call(shell, "POST", "/t/x", [b"x" * 300] * 2, 0.0, True, **headers)
     assert (answer.status, answer.headers["connection"]) == (503, "close")
     shell.stop()

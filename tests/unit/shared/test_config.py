@@ -161,11 +161,15 @@ KEYS = {"SECRET_KEYS": "x"}
             ("FIRST_HINT_SECONDS", "ACCEPT_TIMEOUT_SECONDS"),
         ),
         (
-            {"CAPACITY_BYTES": str(8 * config.MiB), "MAX_BODY_BYTES": str(8 * config.MiB)},
-            {"CAPACITY_BYTES": str(8 * config.MiB), "MAX_BODY_BYTES": str(8 * config.MiB + 1)},
+            {"CAPACITY_BYTES": str(8 * config.MiB), "MAX_BODY_BYTES": str(4 * config.MiB)},
+            {"CAPACITY_BYTES": str(8 * config.MiB), "MAX_BODY_BYTES": str(4 * config.MiB + 1)},
             ("CAPACITY_BYTES", "MAX_BODY_BYTES"),
         ),
         ({"ENVIRONMENT": "production", **KEYS}, {"ENVIRONMENT": "production"}, ("SECRET_KEYS",)),
+        ({"HOST": "127.0.0.2"}, {"HOST": "0.0.0.0"}, ("ENVIRONMENT", "HOST")),
+        ({"HOST": "::1"}, {"HOST": "::"}, ("ENVIRONMENT", "HOST")),
+        ({"HOST": "localhost"}, {"HOST": "hooks.example.com"}, ("ENVIRONMENT", "HOST")),
+        ({"HOST": "0.0.0.0", "ENVIRONMENT": "local"}, {"HOST": "10.0.0.1"}, ("ENVIRONMENT", "HOST")),
     ],
 )
 def test_a_contradiction_names_both_sides_and_its_edge_is_exact(

@@ -21,6 +21,7 @@ from api.ingress import routes
 from api.ingress.accept import accept
 from api.ingress.call import Call
 from api.ingress.head import head
+from api.ingress.loops import Loops
 from api.ingress.outcomes import Outcomes, TriggerOutcome
 from api.ingress.parts import EXTENSION, IngressParts
 from api.ingress.record import Decided, NewTrigger, Recorded
@@ -103,13 +104,16 @@ class Ingress:
         known: TriggerOutcome = RUNNING,
     ) -> None:
         self.recorder, self.outcomes = FakeRecorder(decide), FakeOutcomes(known)
+        self.large_recorder = FakeRecorder(decide)
         self.parts = IngressParts(
             settings=settings or Settings(),
             database=cast(Any, None),
             urls=Urls("http://localhost"),
             deadline=Deadlines(0.2),
             resolver=cast(Any, FakeResolver(callback)),
+            loops=Loops(cast(Any, None), cast(Any, None)),
             recorder=cast(Any, self.recorder),
+            large_recorder=cast(Any, self.large_recorder),
             outcomes=cast(Outcomes, self.outcomes),
             threads=cast(Any, None),
         )
@@ -295,3 +299,12 @@ def test_a_call_leaves_nothing_in_memory_whatever_becomes_of_it(ingress: Ingress
         gc.enable()
     shell.stop()
     assert left == 0
+
+
+def test_a_large_call_is_recorded_apart() -> None:
+    """Fails when small ones wait behind megabytes of others'."""
+    ingress = Ingress()
+    ingress.call(body=b"x" * 20_000)
+    ingress.call()
+    assert [len(trigger.call.body) for trigger in ingress.large_recorder.asked] == [20_000]
+    assert [trigger.call.body for trigger in ingress.recorder.asked] == [b"body"]

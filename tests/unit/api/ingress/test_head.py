@@ -42,7 +42,9 @@ def head_of(resolver: Slow) -> tuple[int, dict[str, str], bytes]:
         urls=nothing,
         deadline=Deadlines(0.1),
         resolver=cast(Any, resolver),
+        loops=nothing,
         recorder=nothing,
+        large_recorder=nothing,
         outcomes=nothing,
         threads=nothing,
     )

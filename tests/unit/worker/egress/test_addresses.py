@@ -30,6 +30,9 @@ BLOCKED = [
     "::7f00:1",
     "::127.0.0.1",
     "64:ff9b::a9fe:a9fe",
+    "::ffff:0:a9fe:a9fe",
+    "3fff::1",
+    "3fff:fff:ffff::1",
     "64:ff9b:1::1",
     "100::1",
     "2001::1",
@@ -92,18 +95,79 @@ def test_a_mapped_public_address_is_what_it_stands_for() -> None:
 
 def test_allowed_networks_win_over_blocks_and_see_the_unwrapped_address() -> None:
     guard = AddressGuard((ip_network("127.0.0.0/8"), ip_network("fd00::/8")))
-    for address in ("127.0.0.1", "::ffff:127.0.0.1", "fd00::1"):
+    for address in ("127.0.0.1", "::ffff:127.0.0.1", "64:ff9b::7f00:1", "fd00::1"):
         guard.check(address)
-    for address in ("10.0.0.1", "::1", "fc00::1", "::127.0.0.1", "64:ff9b::7f00:1"):
+    for address in ("10.0.0.1", "::1", "fc00::1", "::127.0.0.1", "64:ff9b:1::7f00:1"):
         with pytest.raises(BlockedAddress):
             guard.check(address)
 
 
-@given(st.integers(0, 2**32 - 1))
-def test_an_ipv4_address_is_judged_alike_plain_and_mapped(number: int) -> None:
+@pytest.mark.parametrize("prefix", ["::ffff:", "::ffff:0:", "64:ff9b::"])
+@given(number=st.integers(0, 2**32 - 1))
+def test_an_ipv4_address_is_judged_alike_however_it_is_embedded(prefix: str, number: int) -> None:
+    """Fails when a network that has IPv6 alone can reach no receiver that has IPv4 alone."""
     plain = ip_address(number)
-    mapped = f"::ffff:{plain}"
-    assert _passes(str(plain)) == _passes(mapped)
+    assert _passes(str(plain)) == _passes(f"{prefix}{plain}")
+
+
+def test_what_the_operator_blocks_is_blocked_whatever_is_allowed() -> None:
+    deny = (ip_network("93.184.216.0/24"), ip_network("127.0.0.2/32"))
+    guard = AddressGuard((ip_network("127.0.0.0/8"), ip_network("0.0.0.0/0")), deny)
+    guard.check("127.0.0.1")
+    for address in ("93.184.216.34", "::ffff:93.184.216.34", "64:ff9b::5db8:d822", "127.0.0.2"):
+        with pytest.raises(BlockedAddress) as raised:
+            guard.check(address)
+        assert raised.value.leads_to == "a network blocked by the operator"
+        assert "POINTSMAN_EGRESS_DENY" in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("address", "kind"),
+    [
+        ("10.0.0.1", "private"),
+        ("100.64.0.1", "private"),
+        ("fd00::1", "private"),
+        ("127.0.0.1", "loopback"),
+        ("::1", "loopback"),
+        ("169.254.169.254", "link-local"),
+        ("::ffff:a9fe:a9fe", "link-local"),
+        ("fe80::1", "link-local"),
+        ("224.0.0.1", "multicast"),
+        ("0.0.0.0", "reserved"),
+        ("::", "reserved"),
+        ("3fff::1", "reserved"),
+    ],
+)
+def test_a_tenant_is_told_the_kind_and_only_a_developer_the_address(address: str, kind: str) -> None:
+    """Fails when a tenant can read the operator's network from the errors of its deliveries."""
+    with pytest.raises(BlockedAddress) as raised:
+        AddressGuard().check(address)
+    assert raised.value.leads_to == f"a {kind} address"
+    with pytest.raises(BlockedAddress) as shown:
+        AddressGuard(show=True).check(address)
+    assert shown.value.leads_to.startswith(f"a {kind} address (")
+    assert "POINTSMAN_EGRESS_ALLOW" in shown.value.leads_to
+    assert "POINTSMAN_EGRESS_ALLOW" in str(raised.value), "for the operator's log"
+
+
+@pytest.mark.parametrize(
+    ("answers", "passed"),
+    [
+        (["1.1.1.1", "64:ff9b::101:101"], ["1.1.1.1", "64:ff9b::101:101"]),
+        (["64:ff9b::a00:1", "1.1.1.1"], ["1.1.1.1"]),
+        (["64:ff9b::a00:1"], None),
+        (["10.0.0.1", "64:ff9b::a00:1"], None),
+        (["1.1.1.1", "10.0.0.1"], None),
+        (["1.1.1.1", "fe80::1%eth0"], None),
+    ],
+)
+def test_a_synthesized_answer_does_not_spoil_a_real_one(answers: list[str], passed: list[str] | None) -> None:
+    guard = AddressGuard()
+    if passed is not None:
+        assert guard.checked(answers) == passed
+        return
+    with pytest.raises(BlockedAddress):
+        guard.checked(answers)
 
 
 @given(st.ip_addresses())

@@ -49,7 +49,7 @@ def play(
     """Run a story with a resolver over these names, and let nothing hang when it ends."""
 
     async def main() -> None:
-        resolver = GuardedResolver(AddressGuard(), threads=8, getaddrinfo=names, **settings)
+        resolver = GuardedResolver(AddressGuard(), threads=32, getaddrinfo=names, **settings)
         try:
             async with asyncio.timeout(SECONDS):
                 await story(resolver)
@@ -212,7 +212,7 @@ def test_one_tenant_with_slow_names_does_not_slow_another() -> None:
     names = Names(quick=[PUBLIC])
 
     async def story(resolver: GuardedResolver) -> None:
-        slow = await hang(resolver, names, "slow1", "slow2")  # a quarter of eight threads
+        slow = await hang(resolver, names, "slow1", "slow2")  # a sixteenth of the threads
         waiting = [asyncio.create_task(look_up(resolver, f"slow{i}")) for i in range(3, 40)]
         await settle()
         assert sorted(names.asked) == ["slow1", "slow2"]

@@ -100,9 +100,19 @@ CASES: list[tuple[BaseException, Phase, Code]] = [
     (BlockedAddress("127.0.0.1"), "connect", "blocked_address"),
     # what lies deeper says more than what wraps it
     (caused(client.ClientConnectorError(KEY, OSError()), BlockedAddress("x")), "connect", "blocked_address"),
-    (caused(client.ClientConnectorDNSError(KEY, OSError()), BlockedAddress()), "resolve", "blocked_address"),
     (
-        caused(Exception("httpx"), client.ClientConnectionError(), BlockedAddress()),
+        caused(
+            client.ClientConnectorDNSError(KEY, OSError()), BlockedAddress("10.0.0.1", "a private address")
+        ),
+        "resolve",
+        "blocked_address",
+    ),
+    (
+        caused(
+            Exception("httpx"),
+            client.ClientConnectionError(),
+            BlockedAddress("10.0.0.1", "a private address"),
+        ),
         "connect",
         "blocked_address",
     ),

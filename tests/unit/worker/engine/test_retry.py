@@ -64,9 +64,11 @@ def test_what_took_long_or_may_have_arrived_waits_for_the_schedule(
     assert again(Tries(1), outcome, duration_ms) == Again(5)
 
 
-def test_an_immediate_retry_is_an_attempt_like_any_other() -> None:
-    assert again(Tries(1), attempts=1) is None
-    assert again(Tries(2, immediate=True), attempts=2) is None
+def test_an_immediate_retry_takes_no_place_of_the_schedule() -> None:
+    """Fails when the schedule's last attempt is missing after a connection that failed at once."""
+    assert again(Tries(1), attempts=1) is None, "one attempt is one attempt"
+    assert again(Tries(2, immediate=True), attempts=2) == Again(5)
+    assert again(Tries(3, immediate=True), attempts=2) is None
 
 
 def test_an_exponential_schedule_is_capped() -> None:

@@ -27,6 +27,7 @@ from worker.egress.messages import HttpRequest, HttpResponse
 from worker.engine.attempt import LeaseLost
 from worker.engine.entry import Entry, Parked, Settled
 from worker.engine.journal import Journal
+from worker.engine.room import Room
 from worker.engine.run import carry
 from worker.engine.services import RunServices
 from worker.engine.state import Execution, HeldRun, Status
@@ -102,9 +103,13 @@ class Story:
             )
             for action, step in assign_steps(actions)
         ]
-        self.run = HeldRun(base.trigger, base.callback, new_id(), 1, 0, executions)
+        places = max(len(executions), 1)
+        self.run = HeldRun(base.trigger, base.callback, new_id(), 1, 0, executions, places=places)
+        self.room = Room(1_000, 10**9, 1)
+        self.room.take(self.run.id, self.run.trigger.user_id, places, 1)
         self.services = RunServices(
             journal=cast(Journal, self.journal),
+            room=self.room,
             doors=Doors({Egress: cast(Egress, self.egress), Megaphone: self.megaphone}),
             secrets=BOX,
             limits=base.limits,

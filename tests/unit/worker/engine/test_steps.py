@@ -89,7 +89,7 @@ def test_a_failure_that_stops_ends_the_rest_only_after_its_siblings_have_ended()
 
 def test_a_failure_with_continue_goes_on_but_fails_the_trigger() -> None:
     failed, behind = new_execution(0, Status.FAILED, stops=False), new_execution(1, Status.PENDING)
-    assert next_move([failed, behind], NOW) == Attempt((behind,))
+    assert next_move([failed, behind], NOW) == Attempt((behind,), (behind,))
     behind.status = Status.SUCCESS
     assert next_move([failed, behind], NOW) == Settle(success=False)
 
@@ -97,7 +97,7 @@ def test_a_failure_with_continue_goes_on_but_fails_the_trigger() -> None:
 def test_a_deleted_action_stops_nothing() -> None:
     failed, behind = new_execution(0, Status.FAILED), new_execution(1, Status.PENDING)
     failed.action = None
-    assert next_move([failed, behind], NOW) == Attempt((behind,))
+    assert next_move([failed, behind], NOW) == Attempt((behind,), (behind,))
 
 
 def test_what_is_due_goes_now_although_a_sibling_waits() -> None:
@@ -105,7 +105,7 @@ def test_what_is_due_goes_now_although_a_sibling_waits() -> None:
         new_execution(0, Status.PENDING, wait_seconds=0),
         new_execution(0, Status.PENDING, wait_seconds=9),
     )
-    assert next_move([due, waiting], NOW) == Attempt((due,))
+    assert next_move([due, waiting], NOW) == Attempt((due,), (due, waiting))
 
 
 def test_parking_is_until_the_earliest_retry() -> None:
@@ -180,7 +180,7 @@ def test_steps_are_maximal_runs_of_parallel_actions_in_whatever_order_the_rows_c
 def test_what_has_not_ended_is_attempted_and_a_time_that_has_come_is_due(status: Status) -> None:
     for wait in (None, -1.0, 0.0):
         one, behind = new_execution(0, status, wait_seconds=wait), new_execution(1, Status.NEW)
-        assert next_move([behind, one], NOW) == Attempt((one,))
+        assert next_move([behind, one], NOW) == Attempt((one,), (one,))
 
 
 def test_a_run_waits_for_the_earliest_retry_of_its_own_step_only() -> None:
