@@ -18,6 +18,7 @@ from pydantic import SecretStr
 
 from shared.config import MiB, Settings
 from shared.crypto import SecretBox, new_key
+from shared.ids import new_id
 from tests.made_kind import MADE_TYPE, Megaphone, register
 from tests.peers.receiver import Receiver
 from tests.running import eventually
@@ -109,7 +110,7 @@ def test_a_worker_holds_no_more_bodies_than_fit(
         offering = threading.Thread(target=one.offer, args=(ids, 30))
         offering.start()
         eventually(lambda: world.ask(running) == [(2,)], 10, "two runs, which is what fits")
-        assert one.free == 0, "in six of eight MiB there is no room for another of three"
+        assert not one._room.fitting(new_id(), 1, BODY_BYTES), "no room for another of three MiB"
         Closed.made.opened.set()
         eventually(lambda: world.rows.count("runs") == 0, 20, "the end of all, one after the other")
         offering.join(5)
