@@ -44,7 +44,8 @@ def test_readiness_tells_a_backlog_from_a_standstill(tmp_path: Path, receiver: R
         running.signal("worker", "SIGSTOP")
         running.fire(callback)
         running.query("UPDATE runs SET hint_at = now() - interval '10 minutes' RETURNING 1")
-        assert readiness() == 503, "overdue for long, and nothing moves"
+        # it is asked once a second
+        eventually(lambda: readiness() == 503, 3, "503: overdue for long, and nothing moves")
         running.signal("worker", "SIGCONT")
         eventually(lambda: running.query("SELECT in_flight FROM workers") == [(1,)], 15, "a run in flight")
         running.signal("worker", "SIGSTOP")
@@ -52,5 +53,5 @@ def test_readiness_tells_a_backlog_from_a_standstill(tmp_path: Path, receiver: R
         running.query(
             "UPDATE runs SET hint_at = now() - interval '10 minutes' WHERE status = 'PENDING' RETURNING 1"
         )
-        assert readiness() == 200, "overdue for long, but a worker is at work"
+        eventually(lambda: readiness() == 200, 3, "200: overdue for long, but a worker is at work")
         running.signal("worker", "SIGCONT")
