@@ -55,7 +55,14 @@ def make_worker_app(settings: Settings) -> Celery:
     suspects = SuspectsApart(settings, lambda ids: _offer(engine, ids))
     engine = Engine(settings, SecretBox(settings.keys), suspected=suspects.found)
     sender = HintSender(app, settings.redis)
-    due = Due(sender, engine.offer, lambda: engine.free, settings.sweep_seconds, engine.crowded)
+    due = Due(
+        sender,
+        engine.offer,
+        lambda: engine.free,
+        settings.sweep_seconds,
+        engine.crowded,
+        lambda: engine.appetite,
+    )
     sweeps = make_sweeps(settings, due, lambda ids: _offer(engine, ids))
     for thread in (*(sweep.thread for sweep in sweeps), *suspects.threads):
         engine.also_watch(thread)

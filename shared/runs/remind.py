@@ -15,7 +15,7 @@ from uuid import UUID
 from shared.postgres.arrays import array
 
 # What was hinted so short a time ago is not hinted early.
-EARLY_SECONDS = 5
+EARLY_SECONDS = 1
 
 _WAIT = "least(interval '30 seconds' * power(2, least({hint_count}, 10)), interval '10 minutes')"
 

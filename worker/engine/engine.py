@@ -136,6 +136,11 @@ class Engine:
         """How long the loop has been at one thing."""
         return time.monotonic() - self._ticked_at
 
+    @property
+    def appetite(self) -> int:
+        """Runs that would be kept until there is room. None without a lease or when draining."""
+        return 0 if self._draining or not self._heartbeat.holds_lease() else self._intake.appetite
+
     def crowded(self) -> list[UUID]:
         """The tenants of whom nothing more is to be offered: too much of theirs waits here."""
         return self._intake.crowded()

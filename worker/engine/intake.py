@@ -23,7 +23,7 @@ from shared.threads import OwnedThread
 from worker.engine.claim import Claimer
 from worker.engine.room import Room
 from worker.engine.state import HeldRun
-from worker.engine.waiting import Waiting, Wanted
+from worker.engine.waiting import MAX_OF_TENANT, Waiting, Wanted
 
 MAX_CLAIM_IDS = 200
 IDLE_WAIT_SECONDS = 0.5
@@ -112,6 +112,12 @@ class Intake:
         """Whether nothing is on offer, waits or is being claimed, and nothing is in the room."""
         with self._room.changed:
             return not (self._offers or len(self._waiting) or self._claiming or len(self._room))
+
+    @property
+    def appetite(self) -> int:
+        """How many more runs would be kept here until there is room, whoever's they are."""
+        with self._room.changed:
+            return 0 if self._stopping else max(MAX_OF_TENANT - len(self._waiting), 0)
 
     def crowded(self) -> list[UUID]:
         """The tenants of whom so much waits here that nothing more is to be offered."""

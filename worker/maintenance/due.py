@@ -8,7 +8,7 @@ Invariants:
   worker that more would be forgotten there. Another worker hints that.
 - Runs that were never claimed go into their lane only while it is shorter than one pass, and while
   this worker would not forget them, since enough of their tenant's wait here. Beyond that they are
-  held back: their `hint_at` moves, and when there is room again they are hinted before it comes.
+  held back: their `hint_at` moves, and a worker that would keep them takes them before it comes.
 - When Redis takes no hints, or an earlier hint came to nothing, the ids are offered to this
   worker's own engine as far as it has room, so that deliveries go on without Redis and without a
   Celery consumer that has fallen asleep.
@@ -59,7 +59,7 @@ class Due:
     """Sends hints for what is due.
 
     offer: hands ids to the own engine, without waiting for room; room: how many fit; crowded: the
-    tenants of whom it wants nothing more just now.
+    tenants of whom it wants nothing more just now; appetite: how many it would keep until they fit.
     """
 
     name = "due"
@@ -71,7 +71,9 @@ class Due:
         room: Callable[[], int],
         interval_seconds: float,
         crowded: Callable[[], Sequence[UUID]] = lambda: (),
+        appetite: Callable[[], int] = lambda: MAX_PER_PASS,
     ) -> None:
+        self._appetite = appetite
         self.interval_seconds = interval_seconds
         self._crowded = crowded
         self._sender = sender
@@ -92,16 +94,19 @@ class Due:
         """Hint pass after pass, until nothing is due.
 
         Who has had a share waits until the others have had theirs. A tenant beside whom nobody
-        waits gets whole passes. early: also what was held back, while the lane is short.
+        waits gets whole passes. early: also what was held back, while the lane is short and the own
+        engine would keep it; it goes there at once.
         """
         hinted = 0
         served: set[UUID] = set()
         share, alone = MAX_PER_TENANT, False
         for _ in range(MAX_PASSES):
             lane = self._sender.length(FRESH)
-            if early and (lane is None or lane >= PASS_MESSAGES or self._crowded()):
+            if early and (lane is None or lane >= PASS_MESSAGES):
                 break
             limit = MAX_PER_PASS if lane is not None else min(self._room(), MAX_PER_PASS)
+            if early:
+                limit = min(self._appetite(), limit)
             if limit == 0:
                 break
             taken = self._take(connection, limit, share, served, early=early)
@@ -109,7 +114,7 @@ class Due:
                 break
             if taken:
                 hinted += len(taken)
-                if not self._hand_on(connection, taken, lane):
+                if not (self._feed if early else self._hand_on)(connection, taken, lane):
                     break
                 if not alone:
                     shares = Counter(one.user_id for one in taken)
@@ -156,6 +161,15 @@ class Due:
                 early=early,
             )
             return [_Taken(row[0], row[1], RETRY if row[2] else FRESH, row[3]) for row in rows]
+
+    def _feed(self, connection: OwnedConnection, taken: list[_Taken], _lane: int | None) -> bool:
+        """Offer these to the own engine. False: it did not look at all of them; they stay due."""
+        ids = sorted(one.trigger_id for one in taken)
+        if self._offer(ids, OFFER_SECONDS):
+            return True
+        with connection.transaction() as cursor:
+            remind.leave_due(cursor, ids)
+        return False
 
     def _hand_on(self, connection: OwnedConnection, taken: list[_Taken], lane: int | None) -> bool:
         """Send hints; what Redis does not take, or had before to no avail, goes to the own engine.
