@@ -370,6 +370,7 @@ class TestTenants:
         world.room.leave(offered[0])
         threading.Thread(target=world.intake.offer, args=([newer := new_id()], 5), daemon=True).start()
         eventually(partial(_has_offers, world, 1), 5, "the offer to arrive")
+        world.intake._waiting_had_a_turn = True  # it is the newer ones' turn
         world.lease = True
         world.room.leave(offered[1])
         eventually(lambda: newer in world.delivered, 5, "both")

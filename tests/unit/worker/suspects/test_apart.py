@@ -129,6 +129,9 @@ def test_a_stop_ends_the_child_and_counts_nothing_as_lost(
     pid = None if one._child is None else one._child.pid
     with capture_logs() as logged:
         one.begin_to_stop()
+        eventually(
+            lambda: program == DEAF or not one.thread._thread.is_alive(), 5, "its end, if nothing hangs"
+        )
         assert not one.thread.has_died
         one.stop(0.5)
         eventually(lambda: not one.thread._thread.is_alive(), 5, "the thread's end")
