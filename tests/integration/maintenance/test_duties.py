@@ -231,9 +231,12 @@ def test_what_would_be_forgotten_here_is_held_back_until_there_is_room(
     crowded: list[UUID] = [world.user_id]
     due = Due(sender, engine.offer, lambda: engine.room, 1.0, lambda: crowded, lambda: 0 if crowded else 9)
     mine = [world.trigger(hint_at=NOW) for _ in range(3)]
-    stranger.trigger(hint_at=NOW)
+    others = stranger.trigger(hint_at=NOW)
     due.do(connection)
     assert lengths(redis_url) == (1, 0)
+    with redis.Redis.from_url(redis_url) as client:
+        message = json.loads(client.lindex(KEY_PREFIX + "fresh", 0))  # type: ignore[arg-type]
+    assert json.loads(base64.b64decode(message["body"]))[0] == [[str(others)]]
     assert world.ask("SELECT count(*) FROM runs WHERE hint_at <= now()") == [(0,)], "none is looked at again"
     world.do("UPDATE runs SET hint_at = hint_at - interval '10 s'")  # a while later
     due.do(connection)
