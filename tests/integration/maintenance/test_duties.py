@@ -235,7 +235,7 @@ def test_what_would_be_forgotten_here_is_held_back_until_there_is_room(
     due.do(connection)
     assert lengths(redis_url) == (1, 0)
     with redis.Redis.from_url(redis_url) as client:
-        message = json.loads(client.lindex(KEY_PREFIX + "fresh", 0))  # type: ignore[arg-type]
+        message = json.loads(client.lindex(KEY_PREFIX + "fresh", 0))
     assert json.loads(base64.b64decode(message["body"]))[0] == [[str(others)]]
     assert world.ask("SELECT count(*) FROM runs WHERE hint_at <= now()") == [(0,)], "none is looked at again"
     world.do("UPDATE runs SET hint_at = hint_at - interval '10 s'")  # a while later
