@@ -14,7 +14,7 @@ DAMAGES = (TESTS / "README.md").read_text()
 
 
 def defined(source: str) -> set[str]:
-    return set(re.findall(r"^(?:async )?def (test_\w+)", source, re.MULTILINE))
+    return set(re.findall(r"^ *(?:async )?def (test_\w+)", source, re.MULTILINE))
 
 
 def unknown(text: str) -> list[str]:
