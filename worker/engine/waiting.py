@@ -22,8 +22,8 @@ from worker.engine.room import Room
 from worker.engine.state import ROW_OVERHEAD_BYTES
 
 # A worker that drains the backlog of one tenant lives on these between two sweeps.
-MAX_OF_TENANT = 5_000
-MAX_WAITING = 20_000
+MAX_OF_TENANT = 20_000
+MAX_WAITING = 50_000
 
 
 class Wanted(NamedTuple):
