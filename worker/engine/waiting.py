@@ -25,6 +25,9 @@ from worker.engine.state import ROW_OVERHEAD_BYTES
 MAX_OF_TENANT = 20_000
 MAX_WAITING = 50_000
 
+# One part in so many of what a tenant may have is claimed at once, if so much of it waits.
+LEAST_SHARE = 16
+
 
 class Wanted(NamedTuple):
     """What a run needs: as many places as its largest step has executions, and bytes."""
@@ -92,7 +95,8 @@ class Waiting:
                 if taken and room.fitting(user_id, places, size_bytes) < places:
                     break
                 taken.append(trigger_id)
-            if taken:
+            # a claim for each place that becomes free would cost more than the place is worth
+            if taken and len(taken) >= min(len(theirs), room.most_for_one // LEAST_SHARE):
                 self._forget(user_id, taken)
                 return taken
         return []
