@@ -30,6 +30,10 @@ IDLE_WAIT_SECONDS = 0.5
 OUTAGE_PAUSE_SECONDS = 0.5
 STOP_SECONDS = 3.0
 
+# Between two claims of what waits, so that under load places gather: a transaction for each that
+# becomes free would cost more than the place is worth.
+GATHER_SECONDS = 0.01
+
 Suspected = Callable[[Mapping[UUID, int]], None]
 
 log = structlog.get_logger("intake")
@@ -85,6 +89,7 @@ class Intake:
         self._offers: deque[_Offer] = deque()
         self._waiting = Waiting()
         self._waiting_had_a_turn = False
+        self._gathers_until = 0.0
         self._claiming = False
         self._stopping = False
         self.thread = OwnedThread("claim", self._run)
@@ -163,7 +168,9 @@ class Intake:
                 if portion is not None:
                     self._claiming = True
                     return portion
-                if self._offers or len(self._waiting):
+                if (left := self._gathers_until - time.monotonic()) > 0 and len(self._waiting):
+                    self._room.changed.wait(left)  # for an offer; what leaves meanwhile gathers
+                elif self._offers or len(self._waiting):
                     self._room.wait_for_leave(IDLE_WAIT_SECONDS)
                 else:
                     self._room.changed.wait()  # for an offer, or the end
@@ -174,8 +181,10 @@ class Intake:
         self._waiting_had_a_turn = not self._waiting_had_a_turn
         for of_waiting in (self._waiting_had_a_turn, not self._waiting_had_a_turn):
             if of_waiting:
-                ids = self._waiting.take(self._room, MAX_CLAIM_IDS)
-                if ids:
+                if time.monotonic() < self._gathers_until:
+                    continue
+                if ids := self._waiting.take(self._room, MAX_CLAIM_IDS):
+                    self._gathers_until = time.monotonic() + GATHER_SECONDS
                     return _Portion(ids)
             elif self._offers and (room := min(self._room.free(), MAX_CLAIM_IDS)):
                 return self._take_offered(room)

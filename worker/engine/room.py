@@ -85,7 +85,7 @@ class Room:
     ) -> None:
         self._places = _Supply(capacity, int(capacity * reserved_share))
         self._bytes = _Supply(capacity_bytes, int(capacity_bytes * reserved_share))
-        self._largest_bytes = largest_bytes
+        self.largest_bytes = largest_bytes
         self._held: dict[UUID, _Held] = {}
         self._waiting = 0
         self.changed = threading.Condition()
@@ -113,7 +113,7 @@ class Room:
         """
         with self.changed:
             size_bytes = self._bytes_for(user_id)
-            by_bytes = max(size_bytes // self._largest_bytes, int(size_bytes > 0 or not self._held))
+            by_bytes = max(size_bytes // self.largest_bytes, int(size_bytes > 0 or not self._held))
             return min(self._places.free_for(user_id), by_bytes)
 
     def _bytes_for(self, user_id: UUID | None) -> int:
@@ -128,14 +128,15 @@ class Room:
                 return []
             return [user_id for user_id in self._places.tenants() if not self.free(user_id)]
 
-    def fitting(self, user_id: UUID, places: int, size_bytes: int) -> int:
+    def fitting(self, user_id: UUID, places: int, size_bytes: int, *, is_one: bool = True) -> int:
         """How many of these places a run would get now: none when it has to wait.
 
         places: as many as its largest step has executions. size_bytes: of what it holds in memory.
+        is_one: whether it is one run, for which an empty room is always large enough.
         """
         with self.changed:
             wanted = min(max(places, 1), self.most_for_one)
-            if self._held and size_bytes > self._bytes_for(user_id):
+            if (self._held or not is_one) and size_bytes > self._bytes_for(user_id):
                 return 0
             free = self._places.free_for(user_id)
             # half of what one may have is enough: else a broad step waits for each of its tenant's

@@ -25,9 +25,6 @@ from worker.engine.state import ROW_OVERHEAD_BYTES
 MAX_OF_TENANT = 20_000
 MAX_WAITING = 50_000
 
-# One part in so many of what a tenant may have is claimed at once, if so much of it waits.
-LEAST_SHARE = 16
-
 
 class Wanted(NamedTuple):
     """What a run needs: as many places as its largest step has executions, and bytes."""
@@ -89,14 +86,14 @@ class Waiting:
             places, size_bytes = 0, 0
             for trigger_id, known in theirs.items():
                 wanted = known or otherwise
-                places, size_bytes = places + wanted.places, size_bytes + wanted.size_bytes
+                places += wanted.places
+                size_bytes += known.size_bytes if known else room.largest_bytes
                 if len(taken) == at_most or not room.fitting(user_id, wanted.places, wanted.size_bytes):
                     break
-                if taken and room.fitting(user_id, places, size_bytes) < places:
+                if taken and room.fitting(user_id, places, size_bytes, is_one=False) < places:
                     break
                 taken.append(trigger_id)
-            # a claim for each place that becomes free would cost more than the place is worth
-            if taken and len(taken) >= min(len(theirs), room.most_for_one // LEAST_SHARE):
+            if taken:
                 self._forget(user_id, taken)
                 return taken
         return []

@@ -68,6 +68,16 @@ def test_what_is_broader_than_the_room_comes_alone() -> None:
     assert [one.take(roomy(10), 100) for _ in range(2)] == [[first], [second]]
 
 
+@pytest.mark.parametrize(("places", "size_bytes", "fits"), [(30, 1, 13), (1, 200_000, 5), (1, 1, 7)])
+def test_what_fits_is_taken_however_little_it_is(places: int, size_bytes: int, fits: int) -> None:
+    """Fails when a few broad or large runs wait for more room than there can be."""
+    one, room = Waiting(), Room(500, 1_000_001, 1)
+    if fits == 7:
+        room.take(new_id(), A, 393, 1)
+    ids = wait(one, A, 100, places, size_bytes)
+    assert one.take(room, 200) == ids[:fits]
+
+
 def test_the_same_run_waits_once() -> None:
     one = Waiting()
     (trigger_id,) = wait(one, A)
