@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
-from api.held import Share
+from api.budget import Held
 
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
@@ -15,7 +15,7 @@ class Caller:
 
     __slots__ = ("_body", "_receive")
 
-    def __init__(self, receive: Receive, body: Share) -> None:
+    def __init__(self, receive: Receive, body: Held) -> None:
         self._receive = receive
         self._body = body
 

@@ -23,7 +23,7 @@ import socket
 import struct
 import sys
 import time
-from collections.abc import Container, Iterator
+from collections.abc import AsyncIterator, Callable, Container, Iterator
 from contextlib import contextmanager, suppress
 from typing import NamedTuple
 
@@ -127,17 +127,9 @@ class SlowHeads:
         if time.monotonic() - self._looked_at > LATE_SECONDS:
             self._since = {}  # this process stood still: what came meanwhile may not have been read
         since: dict[Client, float] = {}
-        for number, descriptor in enumerate(_descriptors()):
-            if number % CHUNK == CHUNK - 1:
-                await asyncio.sleep(0)
-            seen = _seen(descriptor)
-            if seen is None or not seen.is_heard:
-                continue
-            # it may end at any moment
-            with _accepted(descriptor, self._port) as connection, suppress(OSError):
-                seen = None if connection is None else _seen(connection.fileno())
-                if connection is not None and seen is not None and seen.is_heard:
-                    self._judge(connection, seen, since)
+        async for connection, seen in _those(self._port, lambda seen: seen.is_heard):
+            with suppress(OSError):
+                self._judge(connection, seen, since)
         self._since, self._looked_at = since, time.monotonic()
 
     def _judge(self, connection: socket.socket, seen: Seen, since: dict[Client, float]) -> None:
@@ -154,6 +146,20 @@ class SlowHeads:
             return
         connection.shutdown(socket.SHUT_RDWR)
         metrics.heads_cut.inc()
+
+
+async def _those(port: int, is_meant: Callable[[Seen], bool]) -> AsyncIterator[tuple[socket.socket, Seen]]:
+    """The connections accepted on this port that are meant. Each may end at any moment."""
+    for number, descriptor in enumerate(_descriptors()):
+        if number % CHUNK == CHUNK - 1:
+            await asyncio.sleep(0)
+        seen = _seen(descriptor)
+        if seen is None or not is_meant(seen):
+            continue
+        with _accepted(descriptor, port) as connection, suppress(OSError):
+            seen = None if connection is None else _seen(connection.fileno())
+            if connection is not None and seen is not None and is_meant(seen):
+                yield connection, seen
 
 
 class StalledReaders:
@@ -180,16 +186,9 @@ class StalledReaders:
         How many others have not yet taken all that they are being sent.
         """
         since: dict[Client, tuple[int, float]] = {}
-        for number, descriptor in enumerate(_descriptors()):
-            if number % CHUNK == CHUNK - 1:
-                await asyncio.sleep(0)
-            seen = _seen(descriptor)
-            if seen is None or not seen.is_awaited:
-                continue
-            with _accepted(descriptor, self._port) as connection, suppress(OSError):
-                seen = None if connection is None else _seen(connection.fileno())
-                if connection is not None and seen is not None and seen.is_awaited:
-                    self._judge(connection, seen, since)
+        async for connection, seen in _those(self._port, lambda seen: seen.is_awaited):
+            with suppress(OSError):
+                self._judge(connection, seen, since)
         self._since = since
         return len(since)
 

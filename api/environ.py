@@ -22,7 +22,7 @@ PATIENCE = "pointsman.patience"
 """Whether the caller still waits (api/patience.py). Not there where the view waits for nothing."""
 
 FILE = "pointsman.file"
-"""The share of the budget for files that the answer may take (api/held.py)."""
+"""What the answer holds of the budget for files (api/budget.py)."""
 
 CALLER = "pointsman.caller"
 """Who has sent it, where it says what it prefers (api/caller.py)."""

@@ -38,10 +38,10 @@ from granian.server.embed import Server
 from api import environ as keys
 from api.app import make_app
 from api.awaited import Answer
+from api.budget import Budget, Held
 from api.caller import Caller
 from api.connections import Client, SlowHeads, StalledReaders
 from api.deadlines import Deadlines
-from api.held import Budget, Share
 from api.leaving import STOP_SECONDS, answer_the_last, let_clients_go, let_stalled_go
 from api.patience import Patience, outcome_unknown
 from api.problems import of_error, translate
@@ -105,7 +105,7 @@ class Shell:
         """Answer one request (ASGI 3)."""
         if scope["type"] != "http":
             return
-        client, body, file = scope["client"], Share(self._bodies), Share(self._files)
+        client, body, file = scope["client"], Held(self._bodies), Held(self._files)
         self.in_hand.add(client)
         try:
             status, headers, answer = await self._handle(scope, receive, body, file)
@@ -118,7 +118,7 @@ class Shell:
             body.free()
             file.free()
 
-    async def _handle(self, scope: Scope, receive: Receive, held: Share, file: Share) -> Answer:
+    async def _handle(self, scope: Scope, receive: Receive, held: Held, file: Held) -> Answer:
         """The answer, whatever happens. held: for the body; file: for one that is given out."""
         request_id, is_read = uuid4().hex, False
         try:
@@ -134,7 +134,7 @@ class Shell:
             headers.append(("connection", "close"))
         return status, headers, answer
 
-    async def _body_of(self, scope: Scope, receive: Receive, held: Share) -> bytes:
+    async def _body_of(self, scope: Scope, receive: Receive, held: Held) -> bytes:
         try:
             return await self._read_body(scope, receive, held)
         except PointsmanError as error:
@@ -142,7 +142,7 @@ class Shell:
                 metrics.triggers_refused.labels(error.code).inc()
             raise
 
-    async def _read_body(self, scope: Scope, receive: Receive, held: Share) -> bytes:
+    async def _read_body(self, scope: Scope, receive: Receive, held: Held) -> bytes:
         limit = self._settings.max_body_bytes
         headers = {name: value for name, value in scope["headers"] if name in BODY_HEADERS}
         declared = headers.get(b"content-length", b"")
@@ -175,7 +175,7 @@ class Shell:
             ) from None
 
     async def _view(
-        self, scope: Scope, body: bytes, request_id: str, file: Share, caller: Caller
+        self, scope: Scope, body: bytes, request_id: str, file: Held, caller: Caller
     ) -> tuple[list[Coroutine[Any, Any, Answer]], Answer]:
         """What Flask's view answers, or a coroutine that makes the answer instead."""
         coroutines: list[Coroutine[Any, Any, Answer]] = []

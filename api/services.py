@@ -11,6 +11,7 @@ import structlog
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
+from api.auth import passwords
 from api.deadlines import Deadlines
 from api.ingress.loops import Loops
 from api.ingress.outcomes import Outcomes
@@ -83,6 +84,7 @@ class Services:
 
     def stop(self) -> None:
         """Let waiting callers go, commit what is queued, send its hints, close."""
+        passwords.stop()
         self.listener.stop()
         self.ingress.stop()
         self.publisher.stop()

@@ -53,6 +53,12 @@ def _digest(password: str) -> bytes:
     return base64.b64encode(hashlib.sha256(password.encode("utf-8", "surrogatepass")).digest())
 
 
+def stop() -> None:
+    """Let the hash under way end; who waits for another hears Unavailable."""
+    _threads().stop()
+    _threads.cache_clear()
+
+
 def hash_password(password: str) -> str:
     """What is stored of a password. Waits for its turn; raises Unavailable when too many wait."""
     return _in_turn(lambda: bcrypt.hashpw(_digest(password), bcrypt.gensalt(ROUNDS)).decode())

@@ -135,7 +135,7 @@ class Room:
         is_one: whether it is one run, for which an empty room is always large enough.
         """
         with self.changed:
-            wanted = min(max(places, 1), self.most_for_one)
+            wanted = max(places, 1)
             if (self._held or not is_one) and size_bytes > self._bytes_for(user_id):
                 return 0
             free = self._places.free_for(user_id)

@@ -56,9 +56,8 @@ def main() -> None:
     worker_id = UUID(sys.argv[1])
     capacity, max_losses, descriptor = map(int, sys.argv[2:])
     heard = Heard()
-    signal.signal(
-        signal.SIGINT, signal.SIG_IGN
-    )  # a terminal's Ctrl-C is for the parent, which ends the input
+    # a terminal's Ctrl-C is for the parent, which ends the input
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda _number, _frame: heard.is_over.set())
     settings, engine = begin(partial(_make, worker_id, capacity, max_losses))
     engine.start()

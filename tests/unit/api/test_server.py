@@ -15,7 +15,7 @@ from structlog.testing import capture_logs
 
 from api import environ, server
 from api.awaited import Answer, awaited
-from api.held import Budget
+from api.budget import Budget
 from api.server import Shell
 from shared.config import Settings
 from shared.errors import Conflict, Unavailable

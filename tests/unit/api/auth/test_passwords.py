@@ -61,3 +61,28 @@ def test_one_is_hashed_at_a_time_and_too_many_are_refused_at_once(monkeypatch: p
         assert [one.result(10) for one in waiting] == [True] * MAX_WAITING
     assert set(most) == {1}
     assert matches("a", stored), "there is room again"
+
+
+def test_at_a_stop_nobody_waits_for_another_hash(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fails when a process that stops hashes for all that wait first."""
+    begun, go_on = threading.Event(), threading.Event()
+
+    def slow(_password: bytes, _stored: bytes) -> bool:
+        begun.set()
+        assert go_on.wait(10)
+        return True
+
+    stored = hash_password("a")
+    monkeypatch.setattr(bcrypt, "checkpw", slow)
+    with ThreadPoolExecutor(3) as pool:
+        under_way = pool.submit(matches, "a", stored)
+        assert begun.wait(5)
+        waits = pool.submit(matches, "a", stored)
+        eventually(lambda: len(passwords._threads()._calls) == 2, 5, "one that waits")
+        stopping = pool.submit(passwords.stop)
+        with pytest.raises(Unavailable):
+            waits.result(5)
+        go_on.set()
+        assert under_way.result(5)
+        stopping.result(5)
+    assert matches("a", stored), "another start begins anew"

@@ -35,6 +35,7 @@ while True:
         notes.write(line.decode()); notes.flush()
     else:
         os.write(descriptor, b"%d\\n" % max(heard - {late}, 0))
+        notes.write("idle\\n"); notes.flush()
 """
 DEAF = "import time; time.sleep(3600)"
 
@@ -89,7 +90,7 @@ def test_a_child_that_has_not_heard_everything_is_not_ended(begin: Begin, tmp_pa
     one = begin(CHILD.format(notes=str(notes), late=1))
     one.offer(ids(1))
     eventually(lambda: heard(notes) == 1, 10, "the first")
-    time.sleep(0.5)
+    eventually(lambda: notes.read_text().count("idle") > 2, 10, "more than one «idle»")
     assert not has_no_child(one)
 
 

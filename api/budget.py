@@ -43,7 +43,7 @@ class Budget:
             self._held_bytes -= size
 
 
-class Share:
+class Held:
     """What one request holds of a budget."""
 
     __slots__ = ("_budget", "_size")
