@@ -68,6 +68,8 @@ def assign_steps(actions: Sequence[ActionRecord]) -> list[tuple[ActionRecord, in
 
 def largest_step(executions: Sequence[Execution]) -> int:
     """The most executions that any step has open: so many may be attempted at one moment."""
+    if len(executions) == 1:  # as with most runs
+        return 1
     return max(Counter(e.step for e in executions if not e.ended).values(), default=0)
 
 
