@@ -2,8 +2,9 @@
 
 Invariant: hinting moves `hint_at` and never `due_at`, so that a hint finds what it names claimable.
 
-What was hinted before and never claimed may be hinted again before its time: when it was held back
-because its lane was long, and the lane is short now.
+What was hinted before and never claimed may be taken before its time: when it was held back because
+its lane was long, and the lane is short now. That is possible once a thirtieth of its wait is over.
+So it comes after a second at first, and rarer each time: it may wait in a worker's memory already.
 """
 
 from __future__ import annotations
@@ -14,14 +15,14 @@ from uuid import UUID
 
 from shared.postgres.arrays import array
 
-# What was hinted so short a time ago is not hinted early.
+# So soon is what was hinted once taken early. It is the same share of each longer wait.
 EARLY_SECONDS = 1
 
 _WAIT = "least(interval '30 seconds' * power(2, least({hint_count}, 10)), interval '10 minutes')"
 
 # Due, or hinted a while ago and never claimed: the last hint moved `hint_at` by what it waits.
 _TIMELY = f"""(hint_at <= now() OR %(early)s AND claim = 0 AND hint_count > 0 AND hint_at < now() + interval '10 minutes'
-    AND hint_at - {_WAIT.format(hint_count="hint_count - 1")} <= now() - interval '{EARLY_SECONDS} s')"""
+    AND hint_at - {_WAIT.format(hint_count="hint_count - 1")} * (1 - {EARLY_SECONDS} / 30.0) <= now())"""
 _TAKE_DUE = f"""
 WITH due AS (
   SELECT trigger_id, user_id, hint_at FROM runs
@@ -61,7 +62,7 @@ def take_due(
     Returns of each: trigger, user, whether it was claimed before, whether it was hinted before.
 
     look_ahead: how many due runs are looked at to find each user's share. but_of: users who have
-    had theirs. early: also what was hinted EARLY_SECONDS ago or more, and never claimed.
+    had theirs. early: also what was hinted a while ago, and never claimed.
     """
     bounds = {"ahead": look_ahead, "tenant": of_each_user, "pass": at_most, "early": early}
     cursor.execute(_TAKE_DUE, {**bounds, "served": array(but_of)})

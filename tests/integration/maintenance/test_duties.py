@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -245,6 +246,26 @@ def test_what_would_be_forgotten_here_is_held_back_until_there_is_room(
     crowded.clear()
     due.do(connection)
     assert set(mine) <= set(engine.offered), "this worker has room for them"
+
+
+def test_what_waits_in_a_worker_is_taken_early_ever_more_rarely(
+    world: World, stranger: World, connection: OwnedConnection, sender: HintSender, engine: OwnEngine
+) -> None:
+    """Fails when runs of a tenant whose receivers hang are written to each second, though they wait
+    in this worker already.
+    """
+    due = Due(sender, engine.offer, lambda: engine.room, 1.0)
+    ids = sorted(tenant.trigger(hint_at=NOW) for tenant in (world, stranger))
+    due.do(connection)
+    came: list[int] = []
+    for second in range(1, 33):
+        due._held_back_at = time.monotonic()
+        world.do("UPDATE runs SET hint_at = hint_at - interval '1 s'")
+        if due.do(connection):
+            assert sorted(engine.offered) == ids
+            engine.offered.clear()
+            came.append(second)
+    assert came == [1, 3, 7, 15, 31]
 
 
 def test_when_redis_answers_but_takes_no_writes_the_own_engine_is_offered_them(
