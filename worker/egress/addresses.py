@@ -68,10 +68,13 @@ BLOCKED_BY_OPERATOR = "blocked by the operator"
 
 
 class BlockedAddress(OSError):
-    """The address is not one that deliveries may be sent to. leads_to: for its tenant, a phrase."""
+    """The address is not one that deliveries may be sent to.
+
+    address: for the operator, with the setting that helps. leads_to: for its tenant, a phrase.
+    """
 
     def __init__(self, address: str, leads_to: str = "an address that cannot be read") -> None:
-        super().__init__(f"{address}: {leads_to}")
+        super().__init__(address)
         self.leads_to = leads_to
 
 
@@ -126,9 +129,8 @@ class AddressGuard:
 
     def _blocked(self, parsed: IPv4Address | IPv6Address, kind: str, setting: str) -> BlockedAddress:
         leads_to = f"a network {kind}" if kind == BLOCKED_BY_OPERATOR else f"a {kind} address"
-        if self._show:
-            leads_to += f" ({parsed}; {setting})"
-        return BlockedAddress(f"{parsed} ({setting})", leads_to)
+        shown = f" ({parsed}; {setting})" if self._show else ""
+        return BlockedAddress(f"{parsed}: {leads_to}; {setting}", leads_to + shown)
 
 
 def _is_synthesized(address: str) -> bool:
