@@ -128,7 +128,9 @@ def test_a_tenant_alone_fills_four_fifths(pointsman: Running, receiver: Receiver
         pointsman.fire(slow, content=f"hangs {n}".encode())
     eventually(lambda: len(receiver.got("/hang")) >= CAPACITY * 0.8, 10, "deliveries that hang")
     quick = of_another_tenant(pointsman, receiver.url("/ok?of=other"))
-    pointsman.ended(pointsman.fire(quick, content=b"the last"))  # by then all others were looked at
+    last = pointsman.fire(quick, content=b"the last")
+    delivered = "SELECT 1 FROM logs WHERE id = %s AND success"
+    eventually(lambda: pointsman.query(delivered, last), 15, "a delivery after all others were looked at")
     assert len(receiver.got("/hang")) == CAPACITY * 0.8
     everything_ended(pointsman, 40)
     assert len(receiver.got("/hang")) == CAPACITY * 2
