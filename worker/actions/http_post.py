@@ -1,11 +1,11 @@
-"""The HTTP_POST action: one signed POST to a receiver.
+"""The HTTP_POST action: one signed request to a receiver.
 
 Invariants:
 
 - An attempt makes exactly one request, follows no redirect and ends within the callback's timeout.
 - `webhook-id` is the execution's id, the same on every attempt, so that a receiver can drop
   doubles.
-- Success is 2xx.
+- Success is 2xx, or what of it the action names.
 - Retrying is the engine's decision; classify() only says whether it could help.
 
 Source: Standard Webhooks 1.0.0.
@@ -13,12 +13,10 @@ Source: Standard Webhooks 1.0.0.
 
 from __future__ import annotations
 
-import json
 from typing import NamedTuple
 
 from shared import via
-from shared.action_types import parse_config
-from shared.action_types.http_post import Config, unseal
+from shared.action_types.http_post import Config
 from shared.crypto import sign, signing_key
 from shared.seals import opened_url
 from worker.actions.contract import AttemptStamp, ExecutionContext, Outcome
@@ -29,7 +27,8 @@ from worker.actions.http_answers import (
     retry_after_seconds,
     shown_location,
 )
-from worker.actions.passed_on import passed_on
+from worker.actions.http_request import body_of, url_with_query
+from worker.actions.passed_on import forwarded
 from worker.egress.errors import EgressError
 from worker.egress.http import Egress
 from worker.egress.messages import HttpRequest, HttpResponse
@@ -47,9 +46,11 @@ class Post(NamedTuple):
     """A request without what depends on the attempt. It shows nothing of itself: it holds secrets.
 
     headers: all that are the same on each attempt; opaque: those of other bytes than ASCII. keys:
-    of the secrets that sign, newest first.
+    of the secrets that sign, newest first. successes: the statuses that are success, None for all
+    of 2xx.
     """
 
+    method: str
     url: str
     headers: dict[str, str]
     opaque: dict[str, bytes]
@@ -59,9 +60,17 @@ class Post(NamedTuple):
     tenant: str
     webhook_id: str
     keys: tuple[bytes, ...]
+    successes: tuple[int, ...] | None
 
     def __repr__(self) -> str:
         return f"Post(webhook_id={self.webhook_id})"
+
+
+class Delivered(NamedTuple):
+    """What came back, and which statuses were to be success."""
+
+    response: HttpResponse
+    successes: tuple[int, ...] | None
 
 
 def starts_at_claim(action: ActionRecord) -> bool:  # noqa: ARG001
@@ -69,22 +78,27 @@ def starts_at_claim(action: ActionRecord) -> bool:  # noqa: ARG001
     return True
 
 
-def prepare(action: ActionRecord, context: ExecutionContext) -> Post:
-    """Build what is sent. Raises Invalid for a config or a secret that cannot be used."""
+def prepare(action: ActionRecord, config: Config, context: ExecutionContext) -> Post:
+    """Build what is sent. Raises Invalid for a secret that cannot be used."""
     decrypt = context.secrets.decrypt
-    config = parse_config("HTTP_POST", unseal(action.config, decrypt))
-    assert isinstance(config, Config)
+    trigger = context.trigger
     own = {name.lower(): value for name, value in config.headers.items()}
-    body, described, opaque = _body(config, context, own)
+    body, described, opaque = body_of(config, trigger, own)
+    if config.forwardHeaders:
+        plain, others = forwarded(trigger, config.forwardHeaders, {*own, *described}, decrypt)
+        described |= plain
+        opaque = {**opaque, **others}
     webhook_id = str(context.execution_id)
     headers = {"user-agent": USER_AGENT, **described, **own}
     headers["webhook-id"] = webhook_id
-    headers["pointsman-trigger-id"] = str(context.trigger.id)
+    headers["pointsman-trigger-id"] = str(trigger.id)
     headers["pointsman-action-id"] = str(action.id)
-    headers[via.HEADER] = via.of_delivery(context.trigger.headers, action.callback_id)
+    headers[via.HEADER] = via.of_delivery(trigger.headers, action.callback_id)
     secrets = map(decrypt, context.callback.signing_secrets)
+    url = config.url or opened_url(action.callback_url, decrypt)
     return Post(
-        url=config.url or opened_url(action.callback_url, decrypt),
+        method=config.method,
+        url=url_with_query(url, config, trigger),
         headers=headers,
         opaque=opaque,
         body=body,
@@ -93,18 +107,8 @@ def prepare(action: ActionRecord, context: ExecutionContext) -> Post:
         tenant=str(context.callback.user_id),
         webhook_id=webhook_id,
         keys=tuple(map(signing_key, secrets)),
+        successes=config.successStatuses,
     )
-
-
-def _body(
-    config: Config, context: ExecutionContext, own: dict[str, str]
-) -> tuple[bytes, dict[str, str], dict[str, bytes]]:
-    """The body and the headers that say what it is."""
-    if config.body is None:
-        return context.trigger.body, *passed_on(context.trigger, own)
-    if isinstance(config.body, str):
-        return config.body.encode(), {"content-type": "text/plain; charset=utf-8"}, {}
-    return json.dumps(config.body, allow_nan=False).encode(), {"content-type": "application/json"}, {}
 
 
 def stamped(post: Post, stamp: AttemptStamp) -> HttpRequest:
@@ -117,7 +121,7 @@ def stamped(post: Post, stamp: AttemptStamp) -> HttpRequest:
             [sign(key, post.webhook_id, stamp.sent_at, post.body) for key in post.keys]
         )
     return HttpRequest(
-        method="POST",
+        method=post.method,
         url=post.url,
         headers=headers,
         body=post.body,
@@ -128,36 +132,38 @@ def stamped(post: Post, stamp: AttemptStamp) -> HttpRequest:
     )
 
 
-async def perform(request: Post, stamp: AttemptStamp, door: Egress) -> HttpResponse | EgressError:
+async def perform(request: Post, stamp: AttemptStamp, door: Egress) -> Delivered | EgressError:
     """Send the request once."""
     try:
-        return await door.request(stamped(request, stamp))
+        return Delivered(await door.request(stamped(request, stamp)), request.successes)
     except EgressError as error:
         if error.code == "timeout":
             error.message += f" The callback's timeoutDuration is {request.timeout_ms} ms."
         return error
 
 
-def classify(delivery: HttpResponse | EgressError) -> Outcome:
+def classify(delivery: Delivered | EgressError) -> Outcome:
     """Say how the attempt ended.
 
-    2xx succeeds. 410 asks never to be called again. Everything else can be tried again, 3xx
-    included, since no redirect is followed; which statuses cannot is for the action's `retry` to
-    say. A request that cannot be sent, or not to there, is permanent.
+    2xx succeeds, or what of it the action names. 410 asks never to be called again. Everything else
+    can be tried again, 3xx included, since no redirect is followed; which statuses cannot is for
+    the action's `retry` to say. A request that cannot be sent, or not to there, is permanent.
     """
     if isinstance(delivery, EgressError):
         return outcome_of_error(delivery)
-    status = delivery.status
-    is_success, is_gone = 200 <= status < 300, status == GONE
+    response, successes = delivery
+    status = response.status
+    is_success = 200 <= status < 300 and (successes is None or status in successes)
+    is_gone = status == GONE
     return Outcome(
         success=is_success,
         code="ok" if is_success else CODES.get(status, f"http_{status}"),
-        error=None if is_success else _explain(delivery),
+        error=None if is_success else _explain(response),
         retryable=not is_success and not is_gone,
         status_code=status,
-        retry_after_seconds=retry_after_seconds(delivery),
+        retry_after_seconds=retry_after_seconds(response),
         gone=is_gone,
-        response=kept_response(delivery),
+        response=kept_response(response),
     )
 
 
@@ -172,4 +178,6 @@ def _explain(response: HttpResponse) -> str:
         return "The receiver answered 508: the call has come round. An action calls its own callback, maybe by a detour."
     if status == GONE:
         return "The receiver answered 410 Gone: it asks not to be called again. The action was switched off."
+    if 200 <= status < 300:
+        return f"The receiver answered {status}, which is none of the action's successStatuses."
     return f"The receiver answered {status}."

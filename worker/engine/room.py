@@ -121,6 +121,11 @@ class Room:
             return max(self._bytes.left(), 0)
         return self._bytes.free_for(user_id)
 
+    def has_in_common(self, part: int) -> bool:
+        """Whether this part of what one tenant may have, an eighth for 8, is free to everybody."""
+        with self.changed:
+            return self._places.common() * part >= self.most_for_one
+
     def full_for(self) -> list[UUID]:
         """The tenants that hold something and may take nothing more now."""
         with self.changed:

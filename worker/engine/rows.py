@@ -26,7 +26,7 @@ MAX_KEPT_TEXT_CHARS = 4_096
 
 _ACTION = """
 SELECT a.id, a.callback_id, c.callback_url, a.type, a.name, a."order", a.parallel, a.enabled, a.on_failure,
-  a.config::text, a.retry::text"""
+  a.config::text, a.retry::text, a.condition, a.reads"""
 # The rank counts marked actions too: deleting one changes no id of the others' executions.
 ACTIONS_OF_CALLBACKS = Statement(
     "actions_of_callbacks",
@@ -64,6 +64,26 @@ FROM action_executions x WHERE x.trigger_id = ANY($1) AND x.trigger_id BETWEEN $
 """,
     keys=1,
 )
+
+
+_ANSWERS = Statement(
+    "answers_of_executions",
+    "uuid[], uuid[]",  # triggers, executions
+    """
+SELECT x.trigger_id, x.id, x.response::text FROM action_executions x
+WHERE x.trigger_id = ANY($1) AND x.trigger_id BETWEEN $first AND $last AND x.id = ANY($2)
+  AND x.response IS NOT NULL
+""",
+    keys=1,
+)
+
+
+def read_answers(
+    statements: Transaction, trigger_ids: Iterable[UUID], execution_ids: Iterable[UUID]
+) -> dict[UUID, str]:
+    """What these executions were answered, by their ids, as JSON text."""
+    rows = statements.ask(_ANSWERS, array(trigger_ids), array(execution_ids))
+    return {row[1]: row[2] for row in rows}
 
 
 def read_actions(statements: Transaction, statement: Statement, ids: Iterable[UUID]) -> list[ActionRecord]:
@@ -108,8 +128,11 @@ def _action(row: Sequence[Any]) -> ActionRecord:
         stops_on_failure=row[8] == "STOP",
         config=config,
         retry=retry,
+        config_text=row[9],
+        condition=row[11],
+        reads=tuple(row[12]),
         flaw=flaw,
-        rank=row[11],
+        rank=row[13],
     )
 
 

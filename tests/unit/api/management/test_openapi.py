@@ -131,7 +131,8 @@ def test_what_is_shown_once_stands_on_the_first_level_of_an_answer() -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "nullable"), [("CallbackChange", {"customPath"}), ("ActionChange", {"name", "retry"})]
+    ("change", "nullable"),
+    [("CallbackChange", {"customPath"}), ("ActionChange", {"name", "retry", "condition"})],
 )
 def test_only_what_may_be_taken_away_may_be_null(change: str, nullable: set[str]) -> None:
     """Fails when a generated client is told to send null for what it leaves as it is."""
