@@ -41,6 +41,9 @@ HARMLESS_HEADERS = frozenset(
     ]
 )
 
+# What a recorded call has of these is a mask, or sealed where an action forwards it.
+CREDENTIAL_HEADERS = frozenset(["authorization", "cookie"])
+
 # A text of these alone says where a value comes from, and none.
 _LOOK_UPS = re.compile(r"(?:\{\{[\w\s.\[\]|-]*\}\})+")
 
@@ -51,6 +54,11 @@ UNKNOWN_PATH = f"/{MASK}"
 def masked_headers(headers: dict[str, str]) -> dict[str, str]:
     """The headers as they are shown."""
     return {name: _masked(value) if _is_secret(name) else value for name, value in headers.items()}
+
+
+def masked_recorded(name: str, value: str) -> str:
+    """A recorded call's header as it is shown. name: in lower case."""
+    return MASK if name in CREDENTIAL_HEADERS else value
 
 
 def masked_values(values: dict[str, str]) -> dict[str, str]:

@@ -14,7 +14,7 @@ from functools import lru_cache
 
 from shared import via
 from shared.http_urls import MAX_URL_CHARS, read_url
-from shared.masks import shortest_url
+from shared.masks import CREDENTIAL_HEADERS, shortest_url
 from shared.seals import origin_of
 from shared.templates.template import is_template
 
@@ -47,9 +47,6 @@ FORBIDDEN_HEADERS = frozenset(
         via.HEADER,
     ]
 )
-
-# Credentials are forwarded only where they are named in full. Elsewhere nobody sees them.
-CREDENTIAL_HEADERS = frozenset(["authorization", "cookie"])
 
 # Besides, what the body or the connection decides.
 NEVER_FORWARDED = FORBIDDEN_HEADERS | {"content-encoding", "content-language", "content-type", "forwarded"}

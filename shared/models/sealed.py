@@ -12,6 +12,7 @@ SEALED: dict[tuple[str, str], str] = {
     ("callbacks", "signing_secrets"): "each `secret`",
     ("kept_answers", "answer"): "all of it",
     ("service_credentials", "secret"): "all of it",
+    ("triggers", "headers"): "credentials that an action forwards",
     ("users", "secret"): "all of it",
     ("users", "slack_webhook_url"): "everything beyond the origin",
 }

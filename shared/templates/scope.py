@@ -15,8 +15,7 @@ from urllib.parse import parse_qsl
 
 import orjson
 
-from shared.crypto import is_sealed
-from shared.masks import MASK
+from shared.masks import masked_recorded
 from shared.templates.values import read_json
 
 FORM = "application/x-www-form-urlencoded"
@@ -114,7 +113,7 @@ def _fields(text: str) -> dict[str, Any] | None:
 def _headers(subject: Subject) -> dict[str, str]:
     found: dict[str, str] = {}
     for name, recorded in orjson.loads(subject.headers):
-        value = MASK if is_sealed(recorded) else recorded
+        value = masked_recorded(name, recorded)
         found[name] = f"{found[name]}, {value}" if name in found else value
     return found
 

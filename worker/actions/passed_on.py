@@ -14,8 +14,8 @@ import json
 import re
 from collections.abc import Container, Sequence
 
-from shared.action_types.http_message import CREDENTIAL_HEADERS, is_forwarded
-from shared.masks import MASK
+from shared.action_types.http_message import is_forwarded
+from shared.masks import CREDENTIAL_HEADERS, MASK
 from shared.seals import Cipher, opened_text
 from worker.records import TriggerRecord
 
