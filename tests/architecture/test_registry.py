@@ -95,7 +95,16 @@ def files_in(package: ModuleType, *others: str) -> set[str]:
 FACE_SIDE = {"face", "openapi", "described"}
 
 # What resources share; no nouns.
-RESOURCE_SIDE = {"shapes", "paging", "history", "content", "kept_answers", "secrecy", "action_texts"}
+RESOURCE_SIDE = {
+    "shapes",
+    "paging",
+    "history",
+    "content",
+    "kept_answers",
+    "secrecy",
+    "action_texts",
+    "subjects",
+}
 
 # Made by the start-up only.
 WITHOUT_A_ROUTE = {"api_keys"}

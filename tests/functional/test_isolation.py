@@ -57,6 +57,7 @@ CALLS: dict[str, tuple[str, Any]] = {
     "get_action": ("action", None),
     "change_action": ("action", {"enabled": False}),
     "delete_action": ("action", None),
+    "try_condition": ("body", {"callbackId": "callback", "condition": "body.of"}),
     "list_triggers": ("list", {"callbackId": "callback"}),
     "get_trigger": ("trigger", None),
     "get_trigger_body": ("trigger", None),
