@@ -39,10 +39,10 @@ from api.urls import NAME
 from api.work import Work
 from shared.action_types.http_message import check_url
 from shared.clock import database_clock
-from shared.crypto import new_signing_secret
 from shared.errors import Conflict, Invalid, NotFound
 from shared.models import Action, ActionType, Callback
 from shared.seals import moved_url
+from shared.signatures import new_signing_secret
 
 MAX_TAGS = 20
 MAX_CACHE_SECONDS = 24 * 3600

@@ -17,8 +17,8 @@ from typing import NamedTuple
 
 from shared import via
 from shared.action_types.http_post import Config
-from shared.crypto import sign, signing_key
 from shared.seals import opened_url
+from shared.signatures import SigningKey, sign, signing_key
 from worker.actions.contract import AttemptStamp, ExecutionContext, Outcome
 from worker.actions.http_answers import (
     UNSAID,
@@ -59,7 +59,7 @@ class Post(NamedTuple):
     max_response_bytes: int
     tenant: str
     webhook_id: str
-    keys: tuple[bytes, ...]
+    keys: tuple[SigningKey, ...]
     successes: tuple[int, ...] | None
 
     def __repr__(self) -> str:
@@ -117,9 +117,7 @@ def stamped(post: Post, stamp: AttemptStamp) -> HttpRequest:
     headers["webhook-timestamp"] = str(stamp.sent_at)
     headers["pointsman-attempt"] = str(stamp.number)
     if post.keys:
-        headers["webhook-signature"] = " ".join(
-            [sign(key, post.webhook_id, stamp.sent_at, post.body) for key in post.keys]
-        )
+        headers["webhook-signature"] = sign(post.keys, post.webhook_id, stamp.sent_at, post.body)
     return HttpRequest(
         method=post.method,
         url=post.url,

@@ -20,10 +20,11 @@ from standardwebhooks import Webhook, WebhookVerificationError
 
 from shared.action_types.http_message import FORBIDDEN_HEADERS
 from shared.action_types.http_post import seal
-from shared.crypto import SecretBox, new_key, new_signing_secret
+from shared.crypto import SecretBox, new_key
 from shared.errors import Invalid
 from shared.ids import new_id
 from shared.seals import sealed_url
+from shared.signatures import new_signing_secret
 from tests.prepared import prepare
 from tests.prepared import request_of_kind as prepare_post
 from tests.unit.worker.engine.test_steps import new_action
