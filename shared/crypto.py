@@ -1,25 +1,19 @@
-"""Encryption of secrets at rest, and the signature of outgoing webhooks.
+"""Encryption of secrets at rest, and bearer tokens.
 
 Secrets are encrypted with MultiFernet: the newest key encrypts, every listed key decrypts, so a key
 is rotated by putting a new one in front. A sealed text names its key by an id: a fingerprint, from
 which nobody learns the key. A plain secret exists only in memory.
-Source of the signature: the Standard Webhooks specification 1.0.0.
 """
 
 from __future__ import annotations
 
-import base64
 import binascii
 import hashlib
-import hmac
 import secrets as random
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 
 from shared.errors import ConfigError, Invalid
-
-# The specification asks for 24 to 64.
-SIGNING_SECRET_BYTES = 32
 
 # What is remembered of decrypted secrets; a header may have 4,096 characters.
 CACHE_ENTRIES = 10_000
@@ -102,11 +96,6 @@ def new_key() -> str:
     return Fernet.generate_key().decode()
 
 
-def new_signing_secret() -> str:
-    """A new symmetric secret of Standard Webhooks: `whsec_` and 32 random bytes in base64."""
-    return "whsec_" + base64.b64encode(random.token_bytes(SIGNING_SECRET_BYTES)).decode()
-
-
 def new_token(prefix: str) -> str:
     """A bearer token with 256 random bits, told apart by its prefix."""
     return prefix + random.token_urlsafe(32)
@@ -117,18 +106,3 @@ def token_hash(token: str) -> str:
     enough).
     """
     return hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest()
-
-
-def signing_key(secret: str) -> bytes:
-    """The key in a symmetric secret of Standard Webhooks; raises ValueError for what is none."""
-    return base64.b64decode(secret.removeprefix("whsec_"))
-
-
-def sign(key: bytes, message_id: str, timestamp: int, body: bytes) -> str:
-    """The value of `webhook-signature` for one key.
-
-    It is `v1,` and the HMAC-SHA256 of `id.timestamp.body` in base64. timestamp: unix seconds of the
-    attempt.
-    """
-    signed = b"%s.%d.%s" % (message_id.encode(), timestamp, body)
-    return "v1," + base64.b64encode(hmac.digest(key, signed, "sha256")).decode()

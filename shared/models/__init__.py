@@ -22,6 +22,7 @@ from shared.models.logs import Log
 from shared.models.rate_limit_logs import RateLimitLog
 from shared.models.rate_limits import RateLimit
 from shared.models.replay_jobs import ReplayJob
+from shared.models.retired_tokens import RetiredToken
 from shared.models.runs import Run
 from shared.models.service_credentials import ServiceCredential
 from shared.models.sessions import UserSession
@@ -49,6 +50,7 @@ __all__ = [
     "ReplayJob",
     "ReplayStart",
     "ReplayState",
+    "RetiredToken",
     "Run",
     "RunStatus",
     "ServiceCredential",

@@ -104,6 +104,7 @@ RESOURCE_SIDE = {
     "secrecy",
     "action_texts",
     "subjects",
+    "signing",
 }
 
 # Made by the start-up only.

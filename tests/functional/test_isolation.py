@@ -52,6 +52,8 @@ CALLS: dict[str, tuple[str, Any]] = {
     "get_callback": ("callback", None),
     "change_callback": ("callback", {"name": "taken"}),
     "delete_callback": ("callback", None),
+    "rotate_secret": ("callback", {"graceSeconds": 0}),
+    "rotate_token": ("callback", {"graceSeconds": 0}),
     "list_actions": ("callback", None),
     "create_action": ("callback", {"type": "STORE", "config": {}}),
     "get_action": ("action", None),

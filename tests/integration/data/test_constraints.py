@@ -145,6 +145,7 @@ FILLED_IN: dict[str, dict[str, Any]] = {
         "content_language": None,
     },
     "sessions": {"created_at": ANY, "last_used_at": None},
+    "retired_tokens": {"created_at": ANY},
     "replay_jobs": {
         "received_from": None,
         "state": "RUNNING",
@@ -177,6 +178,7 @@ DEMANDED: dict[str, tuple[str, ...]] = {
     "workers": ("id", "host", "lanes", "capacity"),
     "stored_items": ("id", "user_id", "callback_id", "action_id", "trigger_id", "content"),
     "sessions": ("id", "user_id", "token_hash", "expires_at"),
+    "retired_tokens": ("token", "callback_id", "expires_at"),
     "replay_jobs": ("id", "user_id", "callback_id", "status", "start", "received_to"),
 }
 
@@ -190,6 +192,7 @@ UNIQUE = [
     ("subscriptions", {"stripe_customer_id": "cus_1"}),
     ("subscriptions", {"stripe_subscription_id": "sub_1"}),
     ("sessions", {"token_hash": "0" * 64}),
+    ("retired_tokens", {"token": "token"}),
 ]
 NULL_MANY_TIMES = [
     ("callbacks", "trigger_token"),
@@ -242,6 +245,7 @@ CASCADES = {
     ("replay_jobs", "user_id", "users"),
     ("replay_jobs", "callback_id", "callbacks"),
     ("kept_answers", "user_id", "users"),
+    ("retired_tokens", "callback_id", "callbacks"),
 }
 
 
