@@ -39,7 +39,7 @@ def keys() -> None:
 @keys.command()
 @click.option("--add", is_flag=True, help="Put it in front of the keys in the data folder of `make run`.")
 def new(add: bool) -> None:
-    """Print a new key for POINTSMAN_SECRET_KEYS, or add it to those that `make run` keeps."""
+    """Print a new key, or add it to those that `make run` keeps."""
     made = new_key()
     if not add:
         click.echo(made)
@@ -53,7 +53,7 @@ def new(add: bool) -> None:
 
 @keys.command()
 def status() -> None:
-    """Say which keys there are, and how many sealed values need each of them."""
+    """Say which keys there are and how many sealed values need each."""
     url, box, _ = _installation()
     with _told() as told:
         found = rotation.survey(url, box, told)
@@ -62,7 +62,7 @@ def status() -> None:
 
 @keys.command()
 def rotate() -> None:
-    """Encrypt every sealed value with the newest key, while Pointsman runs.
+    """Bring every sealed value under the newest key, beside the traffic.
 
     It can be cut off and run again. It ends with exit code 1 if it could not open something.
     """
@@ -78,7 +78,7 @@ def rotate() -> None:
 @keys.command()
 @click.argument("key")
 def drop(key: str) -> None:
-    """Take KEY, by its id, out of the data folder of `make run`, if nothing needs it any more."""
+    """Take KEY, by its id, out of those that `make run` keeps."""
     url, box, settings = _installation()
     data = own_keys(settings)
     if key not in box.key_ids:
