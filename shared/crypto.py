@@ -1,17 +1,18 @@
 """Encryption of secrets at rest, and bearer tokens.
 
-Secrets are encrypted with MultiFernet: the newest key encrypts, every listed key decrypts, so a key
-is rotated by putting a new one in front. A sealed text names its key by an id: a fingerprint, from
-which nobody learns the key. A plain secret exists only in memory.
+Secrets are encrypted with Fernet: the newest key encrypts, every listed key decrypts, so a key is
+rotated by putting a new one in front (docs/keys.md). A sealed text names its key by an id: a
+fingerprint, from which nobody learns the key. A plain secret exists only in memory.
 """
 
 from __future__ import annotations
 
 import binascii
+import contextlib
 import hashlib
 import secrets as random
 
-from cryptography.fernet import Fernet, InvalidToken, MultiFernet
+from cryptography.fernet import Fernet, InvalidToken
 
 from shared.errors import ConfigError, Invalid
 
@@ -32,26 +33,31 @@ def key_id(key: str) -> str:
 class SecretBox:
     """Seals short secrets and opens them again.
 
-    Remembers what it decrypted, since each delivery asks again.
+    key_ids: of its keys, as they are listed; newest: of the one that seals. Remembers what it
+    decrypted, since each delivery asks again.
     """
 
     def __init__(self, keys: str) -> None:
         listed = [key.strip() for key in keys.split(",")]
         try:
             self._by_id = {key_id(key): Fernet(key) for key in listed}
-            self._all = MultiFernet(list(self._by_id.values()))
         except (ValueError, binascii.Error):
             raise ConfigError(
                 "POINTSMAN_SECRET_KEYS holds something that is not a key.",
                 hint="Make keys with `pointsman keys new`; put commas between them, the newest first.",
             ) from None
-        self._sealing = f"{SEALED}{key_id(listed[0])}:"
+        self.key_ids = tuple(self._by_id)
+        self.newest = self.key_ids[0]
         self._decrypted: dict[str, str] = {}
         self._remembered_chars = 0
 
     def encrypt(self, plain: str) -> str:
         """The secret as a sealed text."""
-        return self._sealing + self._all.encrypt(plain.encode()).decode()
+        return self.encrypt_with(self.newest, plain)
+
+    def encrypt_with(self, key: str, plain: str) -> str:
+        """The same under one of the listed keys, by its id."""
+        return f"{SEALED}{key}:{self._by_id[key].encrypt(plain.encode()).decode()}"
 
     def decrypt(self, sealed: str, *, remember: bool = True) -> str:
         """Return the plain secret; raises Invalid when no key opens it.
@@ -62,21 +68,27 @@ class SecretBox:
         known = self._decrypted.get(sealed)
         if known is not None:
             return known
-        named, _, token = sealed.removeprefix(SEALED).rpartition(":")
-        opener = self._by_id.get(named) if named else self._all
-        try:
-            if opener is None:
-                raise InvalidToken
-            plain = opener.decrypt(token.encode()).decode()
-        except (InvalidToken, ValueError):
+        found = self.open(sealed)
+        if found is None:
             raise Invalid(
                 "A stored secret cannot be decrypted with the keys of this installation.",
                 code="secret_unreadable",
                 hint="Set the secret again, or put the key that encrypted it back into POINTSMAN_SECRET_KEYS.",
-            ) from None
+            )
+        _, plain = found
         if remember:
             self._remember(sealed, plain)
         return plain
+
+    def open(self, sealed: str) -> tuple[str, str] | None:
+        """The id of the key that opens a sealed text, and the plain one; None when no key does."""
+        named, _, token = sealed.removeprefix(SEALED).rpartition(":")
+        for key in (named,) if named else self.key_ids:
+            opener = self._by_id.get(key)
+            with contextlib.suppress(InvalidToken, ValueError):
+                if opener is not None:
+                    return key, opener.decrypt(token.encode()).decode()
+        return None
 
     def _remember(self, sealed: str, plain: str) -> None:
         self._remembered_chars += len(sealed) + len(plain)

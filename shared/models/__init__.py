@@ -18,6 +18,7 @@ from shared.models.enums import (
 )
 from shared.models.idempotency_keys import IdempotencyKey
 from shared.models.kept_answers import KeptAnswer
+from shared.models.key_checks import KeyCheck
 from shared.models.logs import Log
 from shared.models.rate_limit_logs import RateLimitLog
 from shared.models.rate_limits import RateLimit
@@ -43,6 +44,7 @@ __all__ = [
     "ExecutionStatus",
     "IdempotencyKey",
     "KeptAnswer",
+    "KeyCheck",
     "Log",
     "OnFailure",
     "RateLimit",

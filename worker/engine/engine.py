@@ -86,6 +86,7 @@ class Engine:
             self._lost_lease,
             self._dead_thread,
             worker_id,
+            secrets,
         )
         self._intake = Intake(
             Claimer(settings.postgres, self._room),

@@ -136,7 +136,13 @@ FILLED_IN: dict[str, dict[str, Any]] = {
         "received_at": ANY,
     },
     "idempotency_keys": {"created_at": ANY},
-    "workers": {"in_flight": 0, "started_at": ANY, "heartbeat_at": ANY, "desired_state": "RUNNING"},
+    "workers": {
+        "in_flight": 0,
+        "started_at": ANY,
+        "heartbeat_at": ANY,
+        "desired_state": "RUNNING",
+        "key_ids": [],
+    },
     "stored_items": {
         "key": None,
         "content_type": None,
@@ -144,6 +150,7 @@ FILLED_IN: dict[str, dict[str, Any]] = {
         "content_encoding": None,
         "content_language": None,
     },
+    "key_checks": {"created_at": ANY},
     "sessions": {"created_at": ANY, "last_used_at": None},
     "retired_tokens": {"created_at": ANY},
     "replay_jobs": {
@@ -177,6 +184,7 @@ DEMANDED: dict[str, tuple[str, ...]] = {
     "idempotency_keys": ("callback_id", "key", "request_hash", "trigger_id", "expires_at"),
     "workers": ("id", "host", "lanes", "capacity"),
     "stored_items": ("id", "user_id", "callback_id", "action_id", "trigger_id", "content"),
+    "key_checks": ("key_id", "sealed"),
     "sessions": ("id", "user_id", "token_hash", "expires_at"),
     "retired_tokens": ("token", "callback_id", "expires_at"),
     "replay_jobs": ("id", "user_id", "callback_id", "status", "start", "received_to"),

@@ -123,3 +123,15 @@ def test_the_hash_of_a_token_is_its_sha256_whatever_characters_it_has(token: str
 def test_a_token_that_nobody_was_given_has_a_hash_too(token: str) -> None:
     """Fails when a caller's odd bytes raise where 401 is due."""
     assert len(token_hash(token)) == 64
+
+
+def test_who_opens_a_text_learns_which_key_it_was() -> None:
+    old, new = new_key(), new_key()
+    box = SecretBox(f"{new},{old}")
+    assert box.key_ids == (key_id(new), key_id(old))
+    assert box.newest == key_id(new)
+    for key in (old, new):
+        assert box.open(SecretBox(key).encrypt("hidden")) == (key_id(key), "hidden")
+        assert box.open(Fernet(key.encode()).encrypt(b"hidden").decode()) == (key_id(key), "hidden")
+        assert box.open(box.encrypt_with(key_id(key), "hidden")) == (key_id(key), "hidden")
+    assert box.open(SecretBox(new_key()).encrypt("hidden")) is None

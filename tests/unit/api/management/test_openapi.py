@@ -173,6 +173,7 @@ def test_keys_are_for_posts_of_somebody_who_is_told_something() -> None:
     assert taking == {
         "createCallback",
         "createAction",
+        "tryCondition",
         "replayTrigger",
         "retryExecution",
         "cancelTrigger",
