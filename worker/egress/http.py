@@ -29,6 +29,7 @@ from shared.http_urls import HttpUrl, read_url
 from worker.egress.addresses import AddressGuard, BlockedAddress
 from worker.egress.connection import GuardedConnector, Progress, current
 from worker.egress.errors import EgressError, bad_request
+from worker.egress.identities import Identities
 from worker.egress.messages import HttpRequest, HttpResponse, WireResponse
 from worker.egress.resolver import CACHE_SECONDS, GetAddrInfo, GuardedResolver, acting_tenant
 from worker.egress.translate import translate
@@ -96,7 +97,8 @@ class Egress:
         self._ssl_context = ssl_context
         self._resolver: GuardedResolver | None = None
         self._connector: GuardedConnector | None = None
-        self._destination: Callable[[str], Destination]
+        self._identities = Identities()
+        self._destination: Callable[[str, ssl.SSLContext | None], Destination]
 
     @classmethod
     def make(cls, settings: Settings) -> Egress:
@@ -116,12 +118,15 @@ class Egress:
             self._guard, self._resolver, limit=self._connection_limit, ssl_context=self._ssl_context
         )
         loop = asyncio.get_running_loop()
-        self._destination = lru_cache(MAX_KEPT_DESTINATIONS)(lambda url: Destination(_read_url(url), loop))
+        self._destination = lru_cache(MAX_KEPT_DESTINATIONS)(
+            lambda url, context: Destination(_read_url(url), loop, context)
+        )
 
     async def close(self) -> None:
         """Abort what is under way and give everything back."""
         if self._connector is None or self._resolver is None:
             return
+        self._identities.close()
         self._connector.abort_all()
         await self._connector.close()
         await self._resolver.close()
@@ -140,10 +145,13 @@ class Egress:
             raise EgressError("connect_failed", _STOPPED)
         progress, named = Progress(), "the URL"
         try:
-            destination = self._destination(request.url)
+            destination = self._destination(request.url, None)
             named = destination.name
             _check_message(request)
             async with asyncio.timeout(request.timeout_ms / 1000):
+                if request.identity is not None:
+                    context = await self._identities.context(request.identity)
+                    destination = self._destination(request.url, context)
                 return await self._exchange(destination, request, progress)
         except EgressError:
             raise
