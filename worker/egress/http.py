@@ -32,6 +32,7 @@ from worker.egress.errors import EgressError, bad_request
 from worker.egress.identities import Identities
 from worker.egress.messages import HttpRequest, HttpResponse, WireResponse
 from worker.egress.resolver import CACHE_SECONDS, GetAddrInfo, GuardedResolver, acting_tenant
+from worker.egress.tokens import Tokens
 from worker.egress.translate import translate
 from worker.egress.wire import Destination, exchange
 
@@ -72,7 +73,8 @@ _CONTROL_BUT_TAB = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f]")
 class Egress:
     """The door of all HTTP action types: the guarded client of a process. Lives in one event loop.
 
-    connection_limit: connections in use at once; as many again may be kept alive.
+    connection_limit: connections in use at once; as many again may be kept alive. tokens: of the
+    credentials with which action types ask through it.
     """
 
     def __init__(
@@ -98,6 +100,7 @@ class Egress:
         self._resolver: GuardedResolver | None = None
         self._connector: GuardedConnector | None = None
         self._identities = Identities()
+        self.tokens = Tokens()
         self._destination: Callable[[str, ssl.SSLContext | None], Destination]
 
     @classmethod
@@ -126,6 +129,7 @@ class Egress:
         """Abort what is under way and give everything back."""
         if self._connector is None or self._resolver is None:
             return
+        self.tokens.close()
         self._identities.close()
         self._connector.abort_all()
         await self._connector.close()
