@@ -5,6 +5,7 @@ from __future__ import annotations
 from api.management import (
     actions,
     callbacks,
+    credentials,
     executions,
     logs,
     replay_jobs,
@@ -23,6 +24,7 @@ FACES: tuple[Face, ...] = tuple(
         users,
         callbacks,
         actions,
+        credentials,
         triggers,
         executions,
         logs,

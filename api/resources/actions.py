@@ -16,7 +16,7 @@ from pydantic import AfterValidator, Field, JsonValue
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from api.resources import callbacks, secrecy
+from api.resources import bindings, callbacks, secrecy
 from api.resources.shapes import (
     EXAMPLE_ID,
     EXAMPLE_OTHER_ID,
@@ -69,7 +69,10 @@ Order = Annotated[int, Field(ge=0, le=MAX_ORDER)]
 
 
 class NewAction(Given):
-    """config has the shape of its type. order: default, behind the callback's last action."""
+    """config has the shape of its type. order: default, behind the callback's last action.
+
+    credentialId: one of yours that fits the type, and whose origins hold that of the URL.
+    """
 
     model_config = example(type="STORE", name="keep", config={"key": "last-order"}, onFailure="CONTINUE")
 
@@ -81,13 +84,14 @@ class NewAction(Given):
     enabled: bool = True
     on_failure: OnFailure = OnFailure.STOP
     retry: dict[str, JsonValue] | None = None
+    credential_id: UUID | None = None
 
 
 class ActionChange(Change):
     """Only what is given changes; it holds for every attempt that starts later."""
 
     model_config = example(enabled=False)
-    NULLABLE = frozenset({"name", "retry"})
+    NULLABLE = frozenset({"name", "retry", "credential_id"})
 
     name: Name | None = None
     config: ActionConfig | None = None
@@ -96,6 +100,7 @@ class ActionChange(Change):
     enabled: bool | None = None
     on_failure: OnFailure | None = None
     retry: dict[str, JsonValue] | None = None
+    credential_id: UUID | None = None
 
 
 class ShownAction(Shown):
@@ -116,6 +121,7 @@ class ShownAction(Shown):
         enabled=True,
         onFailure="CONTINUE",
         retry=None,
+        credentialId=None,
         createdAt=EXAMPLE_TIME,
         updatedAt=EXAMPLE_TIME,
     )
@@ -131,6 +137,7 @@ class ShownAction(Shown):
     enabled: bool
     on_failure: OnFailure
     retry: dict[str, Any] | None
+    credential_id: UUID | None
     created_at: datetime
     updated_at: datetime
 
@@ -152,6 +159,8 @@ def create(work: Work, owner: UUID, callback_id: UUID, new: NewAction) -> ShownA
             code="too_many_actions",
             hint="Delete one, or use a second callback.",
         )
+    if new.credential_id is not None:
+        bindings.bind(work, owner, new.credential_id, new.type, config, callback)
     action = Action(
         **new.model_dump(exclude={"order", "config"}),
         config=config,
@@ -189,10 +198,15 @@ def change(work: Work, owner: UUID, action_id: UUID, given: ActionChange) -> Sho
     if "retry" in changes:
         parse_retry(changes["retry"])
     action = _own(work.session, owner, action_id)
-    if "config" in changes:
+    if changes.keys() & {"config", "credential_id"}:
         callback = callbacks.own(work.session, owner, action.callback_id, for_update=True)
         work.session.refresh(action)
-        changes["config"] = secrecy.changed_config(work, action, callback, changes["config"])
+        if "config" in changes:
+            changes["config"] = secrecy.changed_config(work, action, callback, changes["config"])
+        credential_id = changes.get("credential_id", action.credential_id)
+        if credential_id is not None:
+            config = changes.get("config", action.config)
+            bindings.bind(work, owner, credential_id, action.type, config, callback)
     for name, value in changes.items():
         setattr(action, name, value)
     work.audit("action_changed", action=action.id, fields=sorted(changes))
@@ -250,6 +264,7 @@ def _show(work: Work, action: Action) -> ShownAction:
         enabled=action.enabled,
         on_failure=action.on_failure,
         retry=action.retry,
+        credential_id=action.credential_id,
         created_at=action.created_at,
         updated_at=action.updated_at,
     )

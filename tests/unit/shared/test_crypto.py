@@ -22,6 +22,7 @@ from shared.crypto import (
     new_key,
     new_signing_secret,
     new_token,
+    sealed_by,
     sign,
     signing_key,
     token_hash,
@@ -52,6 +53,13 @@ def test_a_signature_covers_id_timestamp_and_body() -> None:
     ):
         assert changed != good
     assert len(base64.b64decode(secret.removeprefix("whsec_"))) == 32
+
+
+def test_a_sealed_text_says_which_key_opens_it() -> None:
+    key = new_key()
+    assert sealed_by(SecretBox(key).encrypt("hidden")) == key_id(key)
+    for text in ("gAAAAABm", "plain:text", "sealed:", ""):
+        assert sealed_by(text) is None
 
 
 def test_keys_rotate_by_putting_a_new_one_in_front() -> None:
