@@ -14,6 +14,7 @@ Source: Standard Webhooks 1.0.0.
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import NamedTuple
 
 from shared import via
@@ -22,6 +23,14 @@ from shared.action_types.http_post import Config, unseal
 from shared.crypto import sign, signing_key
 from shared.seals import opened_url
 from worker.actions.contract import AttemptStamp, ExecutionContext, Outcome
+from worker.actions.credentials import (
+    Access,
+    Sending,
+    TokenRefused,
+    outcome_without_token,
+    send,
+    with_credential,
+)
 from worker.actions.http_answers import (
     UNSAID,
     kept_response,
@@ -32,7 +41,8 @@ from worker.actions.http_answers import (
 from worker.actions.passed_on import passed_on
 from worker.egress.errors import EgressError
 from worker.egress.http import Egress
-from worker.egress.messages import HttpRequest, HttpResponse
+from worker.egress.messages import ClientIdentity, HttpRequest, HttpResponse
+from worker.egress.tokens import NoToken
 from worker.records import ActionRecord
 
 DOOR = Egress
@@ -47,7 +57,7 @@ class Post(NamedTuple):
     """A request without what depends on the attempt. It shows nothing of itself: it holds secrets.
 
     headers: all that are the same on each attempt; opaque: those of other bytes than ASCII. keys:
-    of the secrets that sign, newest first.
+    of the secrets that sign, newest first. identity, access: what its credential shows beside them.
     """
 
     url: str
@@ -59,6 +69,8 @@ class Post(NamedTuple):
     tenant: str
     webhook_id: str
     keys: tuple[bytes, ...]
+    identity: ClientIdentity | None
+    access: Access | None
 
     def __repr__(self) -> str:
         return f"Post(webhook_id={self.webhook_id})"
@@ -69,7 +81,7 @@ def starts_at_claim(action: ActionRecord) -> bool:  # noqa: ARG001
     return True
 
 
-def prepare(action: ActionRecord, context: ExecutionContext) -> Post:
+def prepare(action: ActionRecord, context: ExecutionContext) -> Post | Outcome:
     """Build what is sent. Raises Invalid for a config or a secret that cannot be used."""
     decrypt = context.secrets.decrypt
     config = parse_config("HTTP_POST", unseal(action.config, decrypt))
@@ -82,17 +94,23 @@ def prepare(action: ActionRecord, context: ExecutionContext) -> Post:
     headers["pointsman-trigger-id"] = str(context.trigger.id)
     headers["pointsman-action-id"] = str(action.id)
     headers[via.HEADER] = via.of_delivery(context.trigger.headers, action.callback_id)
+    url, tenant = config.url or opened_url(action.callback_url, decrypt), str(context.callback.user_id)
+    sending = with_credential(action, Sending(url, headers), tenant, decrypt)
+    if isinstance(sending, Outcome):
+        return sending
     secrets = map(decrypt, context.callback.signing_secrets)
     return Post(
-        url=config.url or opened_url(action.callback_url, decrypt),
-        headers=headers,
+        url=sending.url,
+        headers=sending.headers,
         opaque=opaque,
         body=body,
         timeout_ms=context.callback.timeout_ms,
         max_response_bytes=context.limits.max_response_bytes,
-        tenant=str(context.callback.user_id),
+        tenant=tenant,
         webhook_id=webhook_id,
         keys=tuple(map(signing_key, secrets)),
+        identity=sending.identity,
+        access=sending.access,
     )
 
 
@@ -125,20 +143,24 @@ def stamped(post: Post, stamp: AttemptStamp) -> HttpRequest:
         max_response_bytes=post.max_response_bytes,
         tenant=post.tenant,
         opaque=post.opaque,
+        identity=post.identity,
     )
 
 
-async def perform(request: Post, stamp: AttemptStamp, door: Egress) -> HttpResponse | EgressError:
+Delivery = HttpResponse | TokenRefused | NoToken | EgressError
+
+
+async def perform(request: Post, stamp: AttemptStamp, door: Egress) -> Delivery:
     """Send the request once."""
     try:
-        return await door.request(stamped(request, stamp))
+        return await send(stamped(request, stamp), request.access, door)
     except EgressError as error:
         if error.code == "timeout":
             error.message += f" The callback's timeoutDuration is {request.timeout_ms} ms."
         return error
 
 
-def classify(delivery: HttpResponse | EgressError) -> Outcome:
+def classify(delivery: Delivery) -> Outcome:
     """Say how the attempt ended.
 
     2xx succeeds. 410 asks never to be called again. Everything else can be tried again, 3xx
@@ -147,6 +169,11 @@ def classify(delivery: HttpResponse | EgressError) -> Outcome:
     """
     if isinstance(delivery, EgressError):
         return outcome_of_error(delivery)
+    if isinstance(delivery, NoToken):
+        return outcome_without_token(delivery)
+    if isinstance(delivery, TokenRefused):
+        refused = classify(delivery.response)
+        return replace(refused, error=f"{refused.error} The token is used no more.", mended=True)
     status = delivery.status
     is_success, is_gone = 200 <= status < 300, status == GONE
     return Outcome(

@@ -36,6 +36,7 @@ from worker.engine.room import Room
 from worker.engine.run import carry, fail, release
 from worker.engine.services import RunServices
 from worker.engine.state import HeldRun
+from worker.engine.uses import CredentialUses
 
 TICK_SECONDS = 0.25
 FIRST_FAIL_PAUSE_SECONDS = 1.0
@@ -76,6 +77,7 @@ class Engine:
         self._draining = False
         self._journal = Journal(settings.postgres)
         self._doors = Doors.make((kind.DOOR for kind in KINDS.values()), settings)
+        uses = CredentialUses()
         self._heartbeat = Heartbeat(
             settings,
             settings.postgres,
@@ -84,6 +86,7 @@ class Engine:
             self._lost_lease,
             self._dead_thread,
             worker_id,
+            uses,
         )
         self._intake = Intake(
             Claimer(settings.postgres, self._room),
@@ -103,6 +106,7 @@ class Engine:
             limits=Limits.of(settings),
             may_start=self._heartbeat.holds_lease,
             tell=self._announcer.tell,
+            uses=uses,
         )
         self._watched = [
             self._loop_thread,

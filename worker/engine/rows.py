@@ -16,30 +16,37 @@ from uuid import UUID
 from shared.postgres.arrays import array
 from shared.postgres.statements import Statement, Transaction
 from worker.engine.state import Execution, Status
-from worker.records import ActionRecord, CallbackRecord
+from worker.records import ActionRecord, CallbackRecord, CredentialRecord
 
 # So many configs are kept as they were read. Most have less than 1 KiB.
 MAX_KEPT_TEXTS = 1_024
+
+# So many credentials are kept as they were read, so that runs that use one have one copy of it.
+MAX_KEPT_CREDENTIALS = 256
 
 # A longer config, of up to 256 KiB, is read anew each time.
 MAX_KEPT_TEXT_CHARS = 4_096
 
 _ACTION = """
 SELECT a.id, a.callback_id, c.callback_url, a.type, a.name, a."order", a.parallel, a.enabled, a.on_failure,
-  a.config::text, a.retry::text"""
+  a.config::text, a.retry::text, a.credential_id, s.id, s.provider, s.secret, coalesce(s.meta::text, 'null')"""
+# OFFSET 0 keeps it one look-up by its key for each action, and none where there is no credential.
+_CREDENTIAL = """
+LEFT JOIN LATERAL (SELECT * FROM service_credentials s WHERE s.id = a.credential_id AND s.user_id = a.user_id OFFSET 0) s
+  ON true"""
 # The rank counts marked actions too: deleting one changes no id of the others' executions.
 ACTIONS_OF_CALLBACKS = Statement(
     "actions_of_callbacks",
     "uuid[]",
     f"""{_ACTION}, a.rank FROM (
   SELECT *, row_number() OVER (PARTITION BY callback_id ORDER BY id) - 1 AS rank FROM actions
-  WHERE callback_id = ANY($1)) a JOIN callbacks c ON c.id = a.callback_id
+  WHERE callback_id = ANY($1)) a JOIN callbacks c ON c.id = a.callback_id{_CREDENTIAL}
 WHERE a.deleted_at IS NULL""",  # noqa: S608 - fixed texts
 )
 ACTIONS_BY_ID = Statement(
     "actions_by_id",
     "uuid[]",
-    f"""{_ACTION}, 0 FROM actions a JOIN callbacks c ON c.id = a.callback_id
+    f"""{_ACTION}, 0 FROM actions a JOIN callbacks c ON c.id = a.callback_id{_CREDENTIAL}
 WHERE a.deleted_at IS NULL AND a.id = ANY($1)""",
 )
 _CALLBACKS = Statement(
@@ -93,9 +100,14 @@ def _settings(
     return config, retry, None
 
 
+_credential = lru_cache(MAX_KEPT_CREDENTIALS)(CredentialRecord)
+
+
 def _action(row: Sequence[Any]) -> ActionRecord:
     is_short = len(row[9]) <= MAX_KEPT_TEXT_CHARS
     config, retry, flaw = (_settings if is_short else _settings.__wrapped__)(row[9], row[10])
+    if row[11] is not None and row[12] is None:
+        flaw = "The action's credential is not there any more. Give it another, or none."
     return ActionRecord(
         id=row[0],
         callback_id=row[1],
@@ -109,7 +121,8 @@ def _action(row: Sequence[Any]) -> ActionRecord:
         config=config,
         retry=retry,
         flaw=flaw,
-        rank=row[11],
+        credential=None if row[12] is None else _credential(*row[12:16]),
+        rank=row[16],
     )
 
 

@@ -24,15 +24,14 @@ from shared.errors import Invalid
 from shared.ids import new_id
 from shared.seals import sealed_url
 from tests.unit.worker.engine.test_steps import new_action
-from worker.actions import perform, prepare
+from worker.actions import http_post, perform, prepare
 from worker.actions.contract import AttemptStamp, ExecutionContext, Limits, Outcome, Prepared
-from worker.actions.http_post import classify, stamped
-from worker.actions.http_post import prepare as prepare_post
+from worker.actions.http_post import Post, classify, stamped
 from worker.doors import Doors
 from worker.egress.errors import EgressError
 from worker.egress.http import Egress
 from worker.egress.messages import HttpRequest, HttpResponse
-from worker.records import CallbackRecord, TriggerRecord
+from worker.records import ActionRecord, CallbackRecord, TriggerRecord
 
 BOX = SecretBox(new_key())
 BODY = b'{"a": 1}'
@@ -64,6 +63,13 @@ def context(
         secrets=BOX,
         limits=Limits(max_response_bytes=99, max_stored_item_bytes=9, max_stored_items=9),
     )
+
+
+def prepare_post(action: ActionRecord, given: ExecutionContext) -> Post:
+    """What is made ready for an attempt of such an action."""
+    made = http_post.prepare(action, given)
+    assert isinstance(made, Post)
+    return made
 
 
 def request_of(
