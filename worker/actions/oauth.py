@@ -92,8 +92,10 @@ def token_request(grant: Grant) -> HttpRequest:
 
 
 def _basic(grant: Grant) -> str:
-    """Both are encoded as in a form before they are put together (RFC 6749 §2.3.1)."""
-    pair = f"{quote_plus(grant.client_id)}:{quote_plus(grant.client_secret)}"
+    """Both are encoded as in a form before they are put together (RFC 6749 §2.3.1), a space as
+    `%20`, which every server decodes.
+    """
+    pair = f"{quote(grant.client_id, safe='')}:{quote(grant.client_secret, safe='')}"
     return base64.b64encode(pair.encode()).decode()
 
 

@@ -136,7 +136,9 @@ def test_an_error_is_told_in_the_servers_words() -> None:
 
 
 def spellings(grant: Grant) -> list[str]:
-    pair = base64.b64encode(f"{quote_plus(grant.client_id)}:{quote_plus(grant.client_secret)}".encode())
+    pair = base64.b64encode(
+        f"{quote(grant.client_id, safe='')}:{quote(grant.client_secret, safe='')}".encode()
+    )
     secret = grant.client_secret
     return [
         secret,
