@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import ssl
+import weakref
 from collections.abc import Iterator
 
 import pytest
@@ -11,6 +14,7 @@ from tests.certificates import Authority, Signed, server_context
 from tests.peers.hostile_http import run
 from tests.peers.receiver import Receiver
 from tests.security.test_egress_hostile import both_loops, connections, failure, post, started
+from worker.egress import identities
 from worker.egress.addresses import AddressGuard
 from worker.egress.http import Egress
 from worker.egress.messages import ClientIdentity, HttpRequest
@@ -99,6 +103,32 @@ def test_a_new_version_of_an_identity_makes_a_connection_of_its_own(loop: str, s
                 who = identity(f"version {number}")
                 assert (await egress.request(to(strict, who))).status == 200
         assert [receipt.client for receipt in strict.receipts] == ["version 1", "version 2"]
+
+    run(loop, case())
+
+
+@both_loops
+def test_nothing_is_kept_of_identities_that_are_shown_no_more(
+    loop: str, strict: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fails when something holds a context whose identity was forgotten: each is large, and who
+    changes a credential again and again would fill a worker.
+    """
+    monkeypatch.setattr(identities, "MAX_IDENTITIES", 2)
+
+    async def case() -> None:
+        contexts: list[weakref.ref[ssl.SSLContext]] = []
+        async with started() as egress:
+            for number in range(6):
+                who = identity(f"version {number}")
+                assert (await egress.request(to(strict, who))).status == 200
+                contexts.append(weakref.ref(await egress._identities.context(who)))
+            await asyncio.sleep(0.1)  # an ended connection leaves the loop in its own time
+            gc.collect()
+            kept = [one() is not None for one in contexts]
+            # the timer of aiohttp's clean-up was set in the first request, and holds that one
+            assert kept[1:] == [False] * 3 + [True] * 2
+            assert connections(egress) == 2
 
     run(loop, case())
 

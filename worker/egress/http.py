@@ -9,8 +9,9 @@ Invariants:
 - A connection that is given up is aborted: a peer that does not read holds no memory of ours.
 - Whatever fails is raised as EgressError.
 
-A few names of aiohttp that are not public carry this (_factory, _acquired, _limit, _loop, _payload,
-_parser, _skip_payload, _drain_helper); tests/security fails if an upgrade changes what they do.
+A few names of aiohttp that are not public carry this (_factory, _acquired, _conns, _limit, _loop,
+_payload, _parser, _skip_payload, _drain_helper); tests/security fails if an upgrade changes what
+they do.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from worker.egress.addresses import AddressGuard, BlockedAddress
 from worker.egress.connection import GuardedConnector, Progress, current
 from worker.egress.errors import EgressError, bad_request
 from worker.egress.identities import Identities
-from worker.egress.messages import HttpRequest, HttpResponse, WireResponse
+from worker.egress.messages import ClientIdentity, HttpRequest, HttpResponse, WireResponse
 from worker.egress.resolver import CACHE_SECONDS, GetAddrInfo, GuardedResolver, acting_tenant
 from worker.egress.tokens import Tokens
 from worker.egress.translate import translate
@@ -99,9 +100,9 @@ class Egress:
         self._ssl_context = ssl_context
         self._resolver: GuardedResolver | None = None
         self._connector: GuardedConnector | None = None
-        self._identities = Identities()
+        self._identities = Identities(self._let_go)
         self.tokens = Tokens()
-        self._destination: Callable[[str, ssl.SSLContext | None], Destination]
+        self._destination: Callable[[str], Destination]
 
     @classmethod
     def make(cls, settings: Settings) -> Egress:
@@ -121,9 +122,7 @@ class Egress:
             self._guard, self._resolver, limit=self._connection_limit, ssl_context=self._ssl_context
         )
         loop = asyncio.get_running_loop()
-        self._destination = lru_cache(MAX_KEPT_DESTINATIONS)(
-            lambda url, context: Destination(_read_url(url), loop, context)
-        )
+        self._destination = lru_cache(MAX_KEPT_DESTINATIONS)(lambda url: Destination(_read_url(url), loop))
 
     async def close(self) -> None:
         """Abort what is under way and give everything back."""
@@ -149,13 +148,12 @@ class Egress:
             raise EgressError("connect_failed", _STOPPED)
         progress, named = Progress(), "the URL"
         try:
-            destination = self._destination(request.url, None)
+            destination = self._destination(request.url)
             named = destination.name
             _check_message(request)
             async with asyncio.timeout(request.timeout_ms / 1000):
                 if request.identity is not None:
-                    context = await self._identities.context(request.identity)
-                    destination = self._destination(request.url, context)
+                    destination = await self._of_identity(request.url, request.identity)
                 return await self._exchange(destination, request, progress)
         except EgressError:
             raise
@@ -175,6 +173,15 @@ class Egress:
                 phase=progress.phase,
                 reused_and_silent=progress.reused_and_silent,
             ) from None
+
+    async def _of_identity(self, url: str, identity: ClientIdentity) -> Destination:
+        """Not kept, since it would keep its context, which is large."""
+        context = await self._identities.context(identity)
+        return Destination(_read_url(url), asyncio.get_running_loop(), context)
+
+    def _let_go(self, context: ssl.SSLContext) -> None:
+        if self._connector is not None:
+            self._connector.let_go(context)
 
     async def _exchange(
         self, destination: Destination, request: HttpRequest, progress: Progress

@@ -17,7 +17,7 @@ import asyncio
 import os
 import ssl
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -33,10 +33,11 @@ MAX_IDENTITIES = 100
 class Identities:
     """Contexts by the names of their identities, at most MAX_IDENTITIES of them.
 
-    Lives in one event loop.
+    Lives in one event loop. forgotten: called with each context that is not kept any more.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, forgotten: Callable[[ssl.SSLContext], None] = lambda _context: None) -> None:
+        self._forgotten = forgotten
         self._contexts: dict[str, asyncio.Task[ssl.SSLContext]] = {}
 
     def close(self) -> None:
@@ -53,13 +54,18 @@ class Identities:
             task.add_done_callback(_heard)
         self._contexts[identity.name] = task  # at the end: what was not used for longest goes first
         if len(self._contexts) > MAX_IDENTITIES:
-            del self._contexts[next(iter(self._contexts))]
+            self._forget(next(iter(self._contexts)))
         try:
             return await asyncio.shield(task)  # others may wait for it
         except (ssl.SSLError, OSError, ValueError) as error:
             reason = getattr(error, "reason", None)  # OpenSSL's own words
             why = f" ({reason.replace('_', ' ').lower()})" if isinstance(reason, str) else ""
             raise bad_request(f"The client certificate of the credential cannot be used{why}.") from None
+
+    def _forget(self, name: str) -> None:
+        task = self._contexts.pop(name)
+        if task.done() and not task.cancelled() and task.exception() is None:
+            self._forgotten(task.result())
 
 
 def make_context(identity: ClientIdentity) -> ssl.SSLContext:
