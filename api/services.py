@@ -119,6 +119,7 @@ def make_services(settings: Settings) -> Services:
         workshop=workshop,
         ingress=IngressParts(
             settings=settings,
+            secrets=secrets,
             database=database,
             urls=Urls(settings.base_url),
             deadline=Deadlines(settings.accept_timeout_seconds),

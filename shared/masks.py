@@ -3,7 +3,7 @@
 Invariants:
 
 - Every header's value is masked but those of harmless headers, every value in a query, and the
-  fragment: nobody guesses by a name what is a secret.
+  fragment: nobody guesses by a name what is a secret. What a template only looks up is none.
 - A mask that comes back means «unchanged». A header is matched by its name, a parameter by its
   name and its position among those of that name.
 - What a mask stands for is never guessed: a mask without a counterpart is refused.
@@ -12,8 +12,9 @@ Invariants:
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 from urllib.parse import unquote, urlsplit
 
@@ -41,6 +42,11 @@ HARMLESS_HEADERS = frozenset(
     ]
 )
 
+# What a recorded call has of these is a mask, or sealed where an action forwards it.
+CREDENTIAL_HEADERS = frozenset(["authorization", "cookie"])
+
+# A text of these alone says where a value comes from, and none.
+_LOOK_UPS = re.compile(r"(?:\{\{[\w\s.\[\]|-]*\}\})+")
 Destination = tuple[str, str | None, int | None]
 """Scheme, host and port. Of what nothing can be sent to: the text as it is."""
 
@@ -50,19 +56,43 @@ UNKNOWN_PATH = f"/{MASK}"
 
 def masked_headers(headers: dict[str, str]) -> dict[str, str]:
     """The headers as they are shown."""
-    return {name: MASK if value and _is_secret(name) else value for name, value in headers.items()}
+    return {name: _masked(value) if _is_secret(name) else value for name, value in headers.items()}
+
+
+def masked_recorded(name: str, value: str) -> str:
+    """A recorded call's header as it is shown. name: in lower case."""
+    return MASK if name in CREDENTIAL_HEADERS else value
+
+
+def masked_values(values: dict[str, str]) -> dict[str, str]:
+    """Parameters by name, as they are shown."""
+    return {name: _masked(value) for name, value in values.items()}
 
 
 def secret_headers(headers: dict[str, str]) -> list[str]:
     """The names of those whose values are shown as masks."""
-    return [name for name, value in headers.items() if value and _is_secret(name)]
+    return [name for name, value in masked_headers(headers).items() if value == MASK]
+
+
+def secret_values(values: dict[str, str]) -> list[str]:
+    """The names of those that are shown as masks."""
+    return [name for name, value in masked_values(values).items() if value == MASK]
 
 
 def unmasked_headers(given: dict[str, str], kept: dict[str, str], where: str) -> dict[str, str]:
     """The given headers with what their masks stand for; raises Invalid for a mask in a new one."""
-    known = {name.lower(): value for name, value in kept.items()}
+    return unmasked_values(given, {name.lower(): value for name, value in kept.items()}, where, str.lower)
+
+
+def unmasked_values(
+    given: dict[str, str], kept: dict[str, str], where: str, spelt: Callable[[str], str] = str
+) -> dict[str, str]:
+    """The given values with what their masks stand for; raises Invalid for a mask in a new one.
+
+    spelt: makes of a name what it is called in `kept`.
+    """
     return {
-        name: _behind(known.get(name.lower()), f"{where}.{name}") if value == MASK else value
+        name: _behind(kept.get(spelt(name)), f"{where}.{name}") if value == MASK else value
         for name, value in given.items()
     }
 
@@ -70,7 +100,7 @@ def unmasked_headers(given: dict[str, str], kept: dict[str, str], where: str) ->
 def masked_url(url: str) -> str:
     """The URL as it is shown."""
     beginning, parameters, fragment = _parts(url)
-    shown = [name + MASK if value else name for name, value in parameters]
+    shown = [name + _masked(value) for name, value in parameters]
     return _joined(beginning, shown, "#" + MASK if fragment[1:] else fragment)
 
 
@@ -113,6 +143,11 @@ def destination(url: str) -> Destination:
 def secret_needed_again(message: str, hint: str) -> Invalid:
     """What is raised where a secret would go to another destination than it was set for."""
     return Invalid(message, code="secret_needed_again", hint=hint)
+
+
+def _masked(value: str) -> str:
+    """A mask, but for what is empty, or nothing but look-ups of a template."""
+    return MASK if value and not _LOOK_UPS.fullmatch(value) else value
 
 
 def _is_secret(header: str) -> bool:

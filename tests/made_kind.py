@@ -5,12 +5,18 @@ It says a word. Its config is {"say": a word}; without one it cannot be prepared
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
+from pydantic import BaseModel
 
+from shared import action_types
+from shared.action_types.texts import Slot, slot
 from shared.config import Settings
 from shared.errors import Invalid
+from shared.templates.targets import Target
 from worker import actions
 from worker.actions.contract import AttemptStamp, ExecutionContext, Outcome
 from worker.doors import Door
@@ -42,8 +48,33 @@ class Megaphone:
         self.said.append((word, number))
 
 
+class Words(BaseModel):
+    """The config of the kind."""
+
+    say: str | None = None
+
+
+def _slots(config: dict[str, Any]) -> Iterator[Slot]:
+    yield from slot(config.get("say"), Target.TEXT, "say")
+
+
+PURE = SimpleNamespace(
+    Config=Words,
+    slots=_slots,
+    redact=lambda config: config,
+    unmask=lambda config, _kept: config,
+    seal=lambda config, _encrypt: config,
+    unseal=lambda config, _decrypt: config,
+    destination=lambda _config: None,
+    secret_names=lambda _config: [],
+    summarize=lambda _config: "say a word",
+    is_primary=lambda _config: False,
+)
+"""Its pure half."""
+
+
 class Saying:
-    """The kind. prepared: the configs that were prepared, in their order.
+    """The I/O half. prepared: the configs that were prepared, in their order.
 
     ends_with: what preparing ends each execution with, if anything.
     """
@@ -57,13 +88,13 @@ class Saying:
     def starts_at_claim(self, action: ActionRecord) -> bool:
         return False
 
-    def prepare(self, action: ActionRecord, context: ExecutionContext) -> str | Outcome:
+    def prepare(self, action: ActionRecord, config: Words, context: ExecutionContext) -> str | Outcome:
         self.prepared.append(action.config)
         if self.ends_with is not None:
             return self.ends_with
-        if "say" not in action.config:
+        if config.say is None:
             raise Invalid("Nothing to say.", code="bad_config", hint="Give it a word.")
-        return str(action.config["say"])
+        return config.say
 
     async def perform(self, request: str, stamp: AttemptStamp, door: Megaphone) -> str:
         await door.say(request, stamp.number)
@@ -77,4 +108,5 @@ def register(monkeypatch: pytest.MonkeyPatch) -> Saying:
     """The kind, registered under MADE_TYPE until the test ends."""
     kind = Saying()
     monkeypatch.setitem(actions.KINDS, MADE_TYPE, kind)
+    monkeypatch.setitem(cast(Any, action_types.KINDS), MADE_TYPE, PURE)
     return kind

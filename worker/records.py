@@ -70,7 +70,9 @@ class ActionRecord:
     """An action. Two are equal when nothing of the action has changed between their readings, nor
     the URL of its callback, nor the credential that it uses.
 
-    callback_url, config: sealed, as the rows have them. flaw: why its row cannot be used, if so.
+    callback_url, config: sealed, as the rows have them. config_text: what the config was read from.
+    condition: without which it runs always. reads: the names of the actions whose answers it needs.
+    flaw: why its row cannot be used, if so.
     rank: its place among the actions of its callback by their ids, deleted ones included, where the
     action was read for a first claim; else 0. It says nothing of the action itself.
     """
@@ -86,6 +88,9 @@ class ActionRecord:
     stops_on_failure: bool
     config: dict[str, Any]
     retry: dict[str, Any] | None
+    config_text: str = field(default="", compare=False)
+    condition: str | None = None
+    reads: tuple[str, ...] = ()
     flaw: str | None = None
     credential: CredentialRecord | None = None
     rank: int = field(default=0, compare=False)

@@ -40,6 +40,8 @@ async def accept(call: Call, own: IngressParts) -> Answer:
             callback = await own.resolver.find(call.address)
             must_be_active(callback)
             own.loops.refuse(call.via, callback)
+            if callback.forwards and call.credentials:
+                call = call.with_sealed(callback.forwards, own.secrets.encrypt)
             # Place of: a provider's unsigned challenge, which is answered and is no trigger.
             # Place of: the verification of the call, as the callback says.
             # Place of: a signed challenge.

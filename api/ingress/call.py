@@ -5,9 +5,14 @@ Invariant: the body is opaque bytes, and nothing here looks into it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Collection
+from dataclasses import dataclass, field, replace
+
+import orjson
 
 from api.caller import Caller
+from shared.masks import CREDENTIAL_HEADERS
+from shared.seals import Cipher
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +22,8 @@ class Call:
     address: the part of the URL that names the callback, `/t/{triggerToken}` or `/c/{customPath}`.
     trigger_url: the same with scheme and host, from the settings. path: as it was called. headers:
     a JSON array of pairs, names in lower case. prefer, idempotency_key, via: the headers Prefer,
-    Idempotency-Key and pointsman-via. caller: who waits, where that is known.
+    Idempotency-Key and pointsman-via. caller: who waits, where that is known. credentials: the
+    headers that bear some, in their order, whose values are masks in `headers`.
     """
 
     address: str
@@ -34,6 +40,18 @@ class Call:
     idempotency_key: str | None = None
     via: str | None = None
     caller: Caller | None = None
+    credentials: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+
+    def with_sealed(self, names: Collection[str], seal: Cipher) -> Call:
+        """The same, with the credentials of these names sealed instead of masked."""
+        pairs = orjson.loads(self.headers)
+        given = iter(self.credentials)
+        for pair in pairs:
+            if pair[0] in CREDENTIAL_HEADERS:
+                name, value = next(given)
+                if name in names:
+                    pair[1] = seal(value)
+        return replace(self, headers=orjson.dumps(pairs).decode(), credentials=())
 
     def without_body(self) -> Call:
         """The same for a caller that waits when it is recorded: the body is held no longer."""

@@ -18,6 +18,7 @@ from api.ingress.resolve import Resolver
 from api.threads import Threads
 from api.urls import Urls
 from shared.config import Settings
+from shared.crypto import SecretBox
 
 EXTENSION = "pointsman.ingress"
 
@@ -31,6 +32,7 @@ class IngressParts:
     """
 
     settings: Settings
+    secrets: SecretBox
     database: Engine
     urls: Urls
     deadline: Deadlines

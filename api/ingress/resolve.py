@@ -41,24 +41,34 @@ MAX_LOOK_UPS = 1_000
 
 PREFIX_CHARS = len(TOKEN_PREFIX)
 
-_FIND = """
-SELECT c.id, c.user_id, c.active_status AND u.is_active AND u.deleted_at IS NULL, c.timeout_duration, c.cache_period
+# CREDENTIAL_HEADERS of a caller that an action names among the headers that it forwards.
+_FORWARDS = """ARRAY(SELECT DISTINCT lower(h) FROM actions a CROSS JOIN LATERAL jsonb_array_elements_text(
+    CASE WHEN jsonb_typeof(a.config->'forwardHeaders') = 'array' THEN a.config->'forwardHeaders' ELSE '[]' END) h
+  WHERE a.callback_id = c.id AND a.deleted_at IS NULL
+    AND lower(h) IN ('authorization', 'cookie'))"""
+_FIND = f"""
+SELECT c.id, c.user_id, c.active_status AND u.is_active AND u.deleted_at IS NULL, c.timeout_duration, c.cache_period,
+  {_FORWARDS}
 FROM callbacks c JOIN users u ON u.id = c.user_id
-WHERE c.deleted_at IS NULL AND c.{column} = :name
-"""
+WHERE c.deleted_at IS NULL AND c.{{column}} = :name
+"""  # noqa: S608 - fixed texts
 _BY_TOKEN = text(_FIND.format(column="trigger_token"))
 _BY_PATH = text(_FIND.format(column="custom_path"))
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """What the ingress needs of a callback."""
+    """What the ingress needs of a callback.
+
+    forwards: credentials of its callers that its actions send on.
+    """
 
     callback_id: UUID
     user_id: UUID
     active: bool
     timeout_ms: int
     cache_period_seconds: int
+    forwards: frozenset[str] = frozenset()
 
 
 class _Known(NamedTuple):
@@ -151,7 +161,11 @@ class Resolver:
             if not database_clock.is_measured:
                 database_clock.measure(connection.connection.cursor())
             row = connection.execute(find, {"name": address[PREFIX_CHARS:]}).first()
-        return None if row is None else Snapshot(UUID(str(row[0])), UUID(str(row[1])), *row[2:])
+        if row is None:
+            return None
+        callback_id, user_id, active, timeout_ms, cache_seconds, forwards = row
+        ids = UUID(str(callback_id)), UUID(str(user_id))
+        return Snapshot(*ids, active, timeout_ms, cache_seconds, frozenset(forwards))
 
     def stop(self) -> None:
         self._threads.stop()

@@ -19,7 +19,7 @@ from api.ingress.head import head
 from api.ingress.parts import parts
 from api.ingress.status import status_of
 from api.urls import CUSTOM_PREFIX, LOOKS, TOKEN_PREFIX
-from shared.masks import MASK
+from shared.masks import CREDENTIAL_HEADERS, MASK
 
 METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"]
 STATUS_METHODS = ["GET", "HEAD", "OPTIONS"]
@@ -91,6 +91,7 @@ def _allowing(methods: list[str]) -> Response:
 def _call(called: Request, address: str, trigger_url: str) -> Call:
     given = called.environ
     body = given.get(environ.BODY)
+    headers, credentials = _headers(called)
     return Call(
         address=address,
         trigger_url=trigger_url,
@@ -98,7 +99,7 @@ def _call(called: Request, address: str, trigger_url: str) -> Call:
         method=called.method,
         path=called.path,
         query=given.get("QUERY_STRING", ""),
-        headers=orjson.dumps(_headers(called)).decode(),
+        headers=orjson.dumps(headers).decode(),
         content_type=given.get("CONTENT_TYPE"),
         body=called.get_data(cache=False) if body is None else body,
         source_ip=_address(given.get("REMOTE_ADDR")),
@@ -106,22 +107,27 @@ def _call(called: Request, address: str, trigger_url: str) -> Call:
         idempotency_key=given.get("HTTP_IDEMPOTENCY_KEY"),
         via=given.get("HTTP_POINTSMAN_VIA"),
         caller=given.get(environ.CALLER),
+        credentials=credentials,
     )
 
 
-def _headers(called: Request) -> list[tuple[str, str]]:
-    """The headers as they came, names in lower case and credentials masked."""
+def _headers(called: Request) -> tuple[list[tuple[str, str]], tuple[tuple[str, str], ...]]:
+    """The headers as they came, names in lower case and credentials masked; and these."""
     raw: list[tuple[bytes, bytes]] | None = called.environ.get(environ.HEADERS)
     if raw is None:
         raw = [
             (name.lower().encode("latin-1"), value.encode("latin-1"))
             for name, value in called.headers.items()
         ]
-    return [
+    shown = [
         (name.decode("latin-1"), MASKED.get(name) or value.decode("latin-1"))
         for name, value in raw
         if name not in HOP_HEADERS
     ]
+    if MASKED.keys().isdisjoint(name for name, _ in raw):
+        return shown, ()
+    credentials = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in raw]
+    return shown, tuple(pair for pair in credentials if pair[0] in CREDENTIAL_HEADERS)
 
 
 @lru_cache(1_024)

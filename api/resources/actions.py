@@ -8,15 +8,25 @@ Invariants:
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
 
 from pydantic import AfterValidator, Field, JsonValue
 from sqlalchemy import func, select
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from api.resources import bindings, callbacks, secrecy
+from api.resources.action_texts import (
+    check_condition,
+    check_order,
+    earlier_names,
+    must_not_be_read,
+    reads_of,
+)
 from api.resources.shapes import (
     EXAMPLE_ID,
     EXAMPLE_OTHER_ID,
@@ -37,6 +47,9 @@ from shared.seals import moved_url
 # Of one callback: each becomes an execution row at every trigger.
 MAX_ACTIONS = 100
 MAX_ORDER = 1_000_000
+
+# What a change of these could mean to other actions is looked at under the callback's lock.
+LOCKING = frozenset({"config", "condition", "credential_id", "name", "order", "parallel"})
 
 # Of a config.
 MAX_DEPTH = 32
@@ -68,9 +81,14 @@ ActionConfig = Annotated[dict[str, JsonValue], AfterValidator(lambda value: _sto
 Order = Annotated[int, Field(ge=0, le=MAX_ORDER)]
 
 
+Condition = Annotated[str, Field(min_length=1), AfterValidator(lambda text: check_condition(text))]
+
+
 class NewAction(Given):
     """config has the shape of its type. order: default, behind the callback's last action.
 
+    name: by which later actions read what it is answered; unique in its callback. condition: a
+    Liquid expression; where it does not hold, the action is skipped, which is a success.
     credentialId: one of yours that fits the type, and whose origins hold that of the URL.
     """
 
@@ -84,6 +102,7 @@ class NewAction(Given):
     enabled: bool = True
     on_failure: OnFailure = OnFailure.STOP
     retry: dict[str, JsonValue] | None = None
+    condition: Condition | None = None
     credential_id: UUID | None = None
 
 
@@ -91,7 +110,7 @@ class ActionChange(Change):
     """Only what is given changes; it holds for every attempt that starts later."""
 
     model_config = example(enabled=False)
-    NULLABLE = frozenset({"name", "retry", "credential_id"})
+    NULLABLE = frozenset({"name", "retry", "condition", "credential_id"})
 
     name: Name | None = None
     config: ActionConfig | None = None
@@ -100,6 +119,7 @@ class ActionChange(Change):
     enabled: bool | None = None
     on_failure: OnFailure | None = None
     retry: dict[str, JsonValue] | None = None
+    condition: Condition | None = None
     credential_id: UUID | None = None
 
 
@@ -121,6 +141,7 @@ class ShownAction(Shown):
         enabled=True,
         onFailure="CONTINUE",
         retry=None,
+        condition=None,
         credentialId=None,
         createdAt=EXAMPLE_TIME,
         updatedAt=EXAMPLE_TIME,
@@ -137,6 +158,7 @@ class ShownAction(Shown):
     enabled: bool
     on_failure: OnFailure
     retry: dict[str, Any] | None
+    condition: str | None
     credential_id: UUID | None
     created_at: datetime
     updated_at: datetime
@@ -159,8 +181,7 @@ def create(work: Work, owner: UUID, callback_id: UUID, new: NewAction) -> ShownA
             code="too_many_actions",
             hint="Delete one, or use a second callback.",
         )
-    if new.credential_id is not None:
-        bindings.bind(work, owner, new.credential_id, new.type, config, callback)
+    bindings.bind(work, owner, new.credential_id, new.type, config, callback)
     action = Action(
         **new.model_dump(exclude={"order", "config"}),
         config=config,
@@ -168,6 +189,11 @@ def create(work: Work, owner: UUID, callback_id: UUID, new: NewAction) -> ShownA
         callback_id=callback.id,
         user_id=owner,
     )
+    with _unique_name():
+        work.session.add(action)
+        work.session.flush()
+    _set_reads(work, action)
+    check_order(work.session, callback.id)
     shown = _show(work, work.fresh(action))
     work.audit("action_created", action=action.id, callback=callback.id)
     return shown
@@ -198,17 +224,25 @@ def change(work: Work, owner: UUID, action_id: UUID, given: ActionChange) -> Sho
     if "retry" in changes:
         parse_retry(changes["retry"])
     action = _own(work.session, owner, action_id)
-    if changes.keys() & {"config", "credential_id"}:
+    if changes.keys() & LOCKING:
         callback = callbacks.own(work.session, owner, action.callback_id, for_update=True)
         work.session.refresh(action)
         if "config" in changes:
             changes["config"] = secrecy.changed_config(work, action, callback, changes["config"])
-        credential_id = changes.get("credential_id", action.credential_id)
-        if credential_id is not None:
+        if "name" in changes and changes["name"] != action.name and action.name is not None:
+            must_not_be_read(work.session, action)
+        if changes.keys() & {"config", "credential_id"}:
+            credential_id = changes.get("credential_id", action.credential_id)
             config = changes.get("config", action.config)
             bindings.bind(work, owner, credential_id, action.type, config, callback)
     for name, value in changes.items():
         setattr(action, name, value)
+    with _unique_name():
+        work.session.flush()
+    if changes.keys() & {"config", "condition"}:
+        _set_reads(work, action)
+    if changes.keys() & LOCKING:
+        check_order(work.session, action.callback_id)
     work.audit("action_changed", action=action.id, fields=sorted(changes))
     return _show(work, work.fresh(action))
 
@@ -226,9 +260,38 @@ def move(work: Work, owner: UUID, callback_id: UUID, old_origin: str, new_origin
 
 
 def delete(work: Work, owner: UUID, action_id: UUID) -> None:
-    """Delete an action with its executions."""
-    _own(work.session, owner, action_id).deleted_at = func.now()
+    """Delete an action with its executions. Conflict: another reads what it is answered."""
+    action = _own(work.session, owner, action_id)
+    callbacks.own(work.session, owner, action.callback_id, for_update=True)
+    if action.name is not None:
+        must_not_be_read(work.session, action)
+    action.deleted_at = func.now()
     work.audit("action_deleted", action=action_id)
+
+
+def _set_reads(work: Work, action: Action) -> None:
+    """Check the templates and the condition of an action that has its place, and note whose answers
+    they read.
+    """
+    config = secrecy.opened_config(work, action)
+    earlier = earlier_names(work.session, action)
+    action.reads = reads_of(action.type, config, action.condition, earlier)
+    work.session.flush()
+
+
+@contextmanager
+def _unique_name() -> Iterator[None]:
+    """Turn a clash of names into Conflict."""
+    try:
+        yield
+    except IntegrityError as error:
+        if "uq_actions_callback_id_name" not in str(error.orig):
+            raise
+        raise Conflict(
+            "Another action of this callback has this name.",
+            code="action_name_taken",
+            hint="Choose another name: templates call actions by their names.",
+        ) from None
 
 
 def _last_order(session: Session, callback_id: UUID) -> tuple[int, int]:
@@ -264,6 +327,7 @@ def _show(work: Work, action: Action) -> ShownAction:
         enabled=action.enabled,
         on_failure=action.on_failure,
         retry=action.retry,
+        condition=action.condition,
         credential_id=action.credential_id,
         created_at=action.created_at,
         updated_at=action.updated_at,

@@ -56,9 +56,16 @@ class Uses:
 
 
 def bind(
-    work: Work, owner: UUID, credential_id: UUID, kind: ActionType, config: dict[str, Any], callback: Callback
+    work: Work,
+    owner: UUID,
+    credential_id: UUID | None,
+    kind: ActionType,
+    config: dict[str, Any],
+    callback: Callback,
 ) -> None:
     """Raise Invalid if an action with this config, sealed or not, cannot use this credential."""
+    if credential_id is None:
+        return
     statement = select(ServiceCredential).where(
         ServiceCredential.id == credential_id, ServiceCredential.user_id == owner
     )

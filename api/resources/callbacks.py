@@ -37,7 +37,7 @@ from api.resources.shapes import (
 )
 from api.urls import NAME
 from api.work import Work
-from shared.action_types.http_post import check_url
+from shared.action_types.http_message import check_url
 from shared.clock import database_clock
 from shared.crypto import new_signing_secret
 from shared.errors import Conflict, Invalid, NotFound

@@ -19,7 +19,7 @@ from sqlalchemy import select
 
 from api.work import Work
 from shared.action_types import KINDS, is_primary, parse_config, secret_names
-from shared.action_types.http_post import check_url
+from shared.action_types.http_message import check_url
 from shared.errors import Invalid
 from shared.masks import MASK, is_same_destination, masked_url, secret_needed_again, unmasked_url
 from shared.models import Action, ActionType, Callback
@@ -35,6 +35,12 @@ def new_config(work: Work, kind: ActionType, given: dict[str, Any]) -> dict[str,
     config = KINDS[kind].unmask(given, {})
     sealed: dict[str, Any] = KINDS[kind].seal(config, work.secrets.encrypt)
     return sealed
+
+
+def opened_config(work: Work, action: Action) -> dict[str, Any]:
+    """An action's config with its secrets, for checks; raises Invalid when no key opens one."""
+    config: dict[str, Any] = KINDS[action.type].unseal(action.config, work.secrets.decrypt)
+    return config
 
 
 def changed_config(work: Work, action: Action, callback: Callback, given: dict[str, Any]) -> dict[str, Any]:
@@ -97,12 +103,9 @@ def shown_url(work: Work, callback: Callback) -> str:
 def _open_config(work: Work, action: Action) -> dict[str, Any] | None:
     """An action's config with its secrets, None when no key opens one of them."""
     try:
-        config: dict[str, Any] = KINDS[action.type].unseal(
-            action.config, lambda sealed: work.secrets.decrypt(sealed)
-        )
+        return opened_config(work, action)
     except Invalid:
         return None
-    return config
 
 
 def _open_url(work: Work, callback: Callback) -> str | None:

@@ -7,7 +7,7 @@ settled.
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, cast
+from typing import Any
 from uuid import UUID
 
 from pydantic import AwareDatetime, Field, SkipValidation
@@ -22,6 +22,7 @@ from api.resources.shapes import EXAMPLE_ID, EXAMPLE_OTHER_ID, EXAMPLE_TIME, Pag
 from api.work import Work
 from shared.errors import Conflict, NotFound
 from shared.ids import first_id_of
+from shared.masks import masked_recorded
 from shared.models import Log, Run, Trigger
 from shared.postgres.connections import cursor_of
 from shared.runs.settle import cancel as settle_as_cancelled
@@ -238,7 +239,7 @@ def _request(session: Session, trigger_id: UUID) -> RecordedRequest:
     query, headers, source_ip, first, body_bytes = session.execute(
         select(*columns).where(Trigger.id == trigger_id)
     ).one()
-    named = cast(list[tuple[str, str]], headers)
+    named = [(name, masked_recorded(name, value)) for name, value in headers]
     encoding, text, truncated = shown(first, body_bytes, is_coded=is_coded(named))
     return RecordedRequest(
         query=query,

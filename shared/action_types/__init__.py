@@ -1,10 +1,10 @@
 """The pure half of each action type: what its config may hold, and how it is shown.
 
-One file per type, each with Config (a pydantic model) and functions of a config: redact and unmask
-(shared/masks.py), seal and unseal (shared/seals.py), destination and secret_names (what may go to
-it alone), summarize, is_primary. A row holds a sealed config; all but unseal, secret_names and
-is_primary take an open one. A type that is not in KINDS cannot be created yet; worker/actions has
-the I/O half under equal keys.
+One file per type, each with Config (a pydantic model) and functions of a config: slots (its
+templates), redact and unmask (shared/masks.py), seal and unseal (shared/seals.py), destination and
+secret_names (what may go to it alone), summarize, is_primary. A row holds a sealed config; all but
+unseal, secret_names and is_primary take an open one. A type that is not in KINDS cannot be created
+yet; worker/actions has the I/O half under equal keys.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from shared.action_types import http_post, store
+from shared.action_types.texts import RENDERED
 from shared.errors import Invalid
 
 KINDS: dict[str, ModuleType] = {
@@ -23,8 +24,11 @@ KINDS: dict[str, ModuleType] = {
 }
 
 
-def parse_config(kind: str, config: Any) -> BaseModel:
-    """Check a config and return its model; raises Invalid naming the field and the fix."""
+def parse_config(kind: str, config: Any, *, rendered: bool = False) -> BaseModel:
+    """Check a config and return its model; raises Invalid naming the field and the fix.
+
+    rendered: its templates are filled.
+    """
     module = KINDS.get(kind)
     if module is None:
         raise Invalid(
@@ -33,7 +37,7 @@ def parse_config(kind: str, config: Any) -> BaseModel:
             hint=f"Available: {', '.join(sorted(KINDS))}.",
         )
     try:
-        model: BaseModel = module.Config.model_validate(config)
+        model: BaseModel = module.Config.model_validate(config, context=RENDERED if rendered else None)
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False, include_context=False)[0]
         where = ".".join(str(part) for part in ("config", *first["loc"]))

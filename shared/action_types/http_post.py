@@ -1,97 +1,70 @@
 """The HTTP_POST action: what its config may hold.
 
-Invariant: no config that parses here can forge a header that Pointsman sets, smuggle a second
-request through CR, LF or NUL, or carry credentials in its URL. Whether the address may be reached
-is decided when it is dialled, not here.
+Invariant: what a config says of a message keeps the rules of http_message.py, before its templates
+are rendered and after.
 """
 
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Callable
-from typing import Any, Literal
+from collections.abc import Callable, Iterator
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
-from shared import via
-from shared.http_urls import MAX_URL_CHARS, read_url
+from shared.action_types.http_message import check_forwarded, check_headers, check_url
+from shared.action_types.texts import RENDERED, Slot, slot, slots_of_values
 from shared.masks import (
     masked_headers,
     masked_url,
+    masked_values,
     secret_headers,
-    shortest_url,
+    secret_values,
     unmasked_headers,
     unmasked_url,
+    unmasked_values,
 )
 from shared.seals import Cipher, opened_text, opened_url, sealed_text, sealed_url
+from shared.templates.targets import Target
 
-MAX_HEADERS = 50
-MAX_HEADER_VALUE_CHARS = 4_096
 MAX_BODY_CHARS = 256 * 1024
+MAX_FIELDS = 100
+MAX_FIELD_CHARS = 8_192
 
-# The message's own framing and routing, hop-by-hop headers (RFC 9110 §7.6.1), what asks for a
-# compressed response (a bomb), and what Pointsman itself signs and sets.
-FORBIDDEN_HEADERS = frozenset(
-    [
-        "host",
-        "content-length",
-        "transfer-encoding",
-        "connection",
-        "keep-alive",
-        "upgrade",
-        "te",
-        "trailer",
-        "expect",
-        "proxy-connection",
-        "proxy-authorization",
-        "proxy-authenticate",
-        "accept-encoding",
-        "webhook-id",
-        "webhook-timestamp",
-        "webhook-signature",
-        "pointsman-trigger-id",
-        "pointsman-action-id",
-        "pointsman-attempt",
-        via.HEADER,
-    ]
-)
+Method = Literal["POST", "PUT", "PATCH", "GET", "DELETE"]
+Success = Annotated[int, Field(ge=200, le=299, strict=True)]
+FieldName = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+Fields = Annotated[
+    dict[FieldName, Annotated[str, StringConstraints(max_length=MAX_FIELD_CHARS)]],
+    Field(max_length=MAX_FIELDS),
+]
 
-_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_HEADER_VALUE = re.compile(r"[\t\x20-\x7e]*")
-
-
-def check_url(url: str) -> str:
-    """Return a URL that can be sent to, as it is; raises ValueError saying what is wrong.
-
-    Its length is counted without its masks: what they stand for is counted when it is known.
-    """
-    read_url(url if len(url) <= MAX_URL_CHARS else shortest_url(url))
-    return url
-
-
-def check_headers(headers: dict[str, str]) -> dict[str, str]:
-    """Return headers that may be sent, or raise ValueError naming the one that may not."""
-    if len(headers) > MAX_HEADERS:
-        raise ValueError(f"more than {MAX_HEADERS} headers")
-    for name, value in headers.items():
-        if not _HEADER_NAME.fullmatch(name):
-            raise ValueError(f"{name!r} is not a header name")
-        if name.lower() in FORBIDDEN_HEADERS:
-            raise ValueError(f"{name} is set by Pointsman and cannot be overridden")
-        if len(value) > MAX_HEADER_VALUE_CHARS or not _HEADER_VALUE.fullmatch(value):
-            raise ValueError(f"the value of {name} is too long or holds other than printable ASCII")
-    if len({name.lower() for name in headers}) < len(headers):
-        raise ValueError("the same header is given twice")
-    return headers
+# What a text body is by its type, so that what is put into it stays in its place.
+_TARGETS = {"json": Target.JSON, "html": Target.HTML, "xml": Target.HTML, "x-www-form-urlencoded": Target.URL}
 
 
 class HttpPostConfig(BaseModel):
     """`url`, or `{"target": "callback_url"}` for the callback's own URL (its primary action).
 
-    headers: sent as they are. body: sent instead of the trigger's body; a string as it is, anything
-    else as JSON. Without it the trigger's body and content type pass through unchanged.
+    method: POST, PUT, PATCH, GET or DELETE. query: added to the URL's. headers: sent as they are.
+    body: sent instead of the trigger's body; a string as it is, anything else as JSON. form: sent
+    as a form instead. Without either the trigger's body and content type pass through unchanged,
+    but for GET and DELETE, which have none. forwardHeaders: names of the caller's headers to be
+    sent on; a `*` stands for any characters, but `authorization` and `cookie` are named in full.
+    forwardQuery: whether the caller's query is added to the URL's. successStatuses: the statuses
+    within 2xx that count as success, all by default.
+
+    Every text may be a template.
     """
 
     model_config = ConfigDict(
@@ -99,39 +72,80 @@ class HttpPostConfig(BaseModel):
         frozen=True,
         hide_input_in_errors=True,
         json_schema_extra={
-            "examples": [{"url": "https://example.com/hooks/orders"}],
+            "examples": [
+                {
+                    "url": "https://example.com/hooks/orders",
+                    "headers": {"x-order": "{{ body.id }}"},
+                    "forwardHeaders": ["x-github-*"],
+                }
+            ],
             "oneOf": [{"required": ["url"]}, {"required": ["target"]}],
         },
     )
 
-    url: str | None = None
+    url: Annotated[str, AfterValidator(check_url)] | None = None
     target: Literal["callback_url"] | None = None
+    method: Method = "POST"
+    query: Fields = Field(default_factory=dict)
     headers: dict[str, str] = Field(default_factory=dict)
     body: str | dict[str, Any] | list[Any] | None = None
+    form: Fields | None = None
+    forwardHeaders: Annotated[tuple[str, ...], AfterValidator(check_forwarded)] = ()  # noqa: N815 - the JSON field's name
+    forwardQuery: bool = Field(False, strict=True)  # noqa: N815
+    successStatuses: tuple[Success, ...] | None = Field(None, min_length=1, max_length=100)  # noqa: N815
 
-    _url = field_validator("url")(lambda url: None if url is None else check_url(url))
-    _headers = field_validator("headers")(check_headers)
+    @field_validator("headers")
+    @classmethod
+    def _sendable(cls, headers: dict[str, str], info: ValidationInfo) -> dict[str, str]:
+        return check_headers(headers, rendered=info.context == RENDERED)
 
     @field_validator("body")
     @classmethod
-    def _bounded(cls, body: Any) -> Any:
-        if len(body if isinstance(body, str) else json.dumps(body)) > MAX_BODY_CHARS:
-            raise ValueError(f"the body is longer than {MAX_BODY_CHARS} characters")
+    def _bounded(cls, body: Any, info: ValidationInfo) -> Any:
+        if info.context != RENDERED:
+            text = body if isinstance(body, str) else json.dumps(body, allow_nan=False)
+            if len(text) > MAX_BODY_CHARS:
+                raise ValueError(f"the body is longer than {MAX_BODY_CHARS} characters")
         return body
 
     @model_validator(mode="after")
-    def _one_target(self) -> HttpPostConfig:
+    def _fits_together(self) -> HttpPostConfig:
         if (self.url is None) == (self.target is None):
             raise ValueError('give either "url" or {"target": "callback_url"}')
+        if self.body is not None and self.form is not None:
+            raise ValueError('give either "body" or "form"')
+        if self.method == "GET" and (self.body is not None or self.form is not None):
+            raise ValueError("a GET has no body; use another method or query")
         return self
 
 
 Config = HttpPostConfig
 
 
+def slots(config: dict[str, Any]) -> Iterator[Slot]:
+    """The templates in it; raises TemplateError."""
+    yield from slot(config.get("url"), Target.URL, "url")
+    yield from slots_of_values(config.get("query"), Target.TEXT, "query")
+    yield from slots_of_values(config.get("headers"), Target.HEADER, "headers")
+    yield from slots_of_values(config.get("form"), Target.TEXT, "form")
+    body = config.get("body")
+    if isinstance(body, str):
+        yield from slot(body, _target_of_text(config.get("headers") or {}), "body")
+    else:
+        yield from slots_of_values(body, Target.TEXT, "body")
+
+
+def _target_of_text(headers: dict[str, str]) -> Target:
+    for name, value in headers.items():
+        if name.lower() == "content-type":
+            kind = value.partition(";")[0].strip().lower()
+            return _TARGETS.get(kind.rpartition("/")[2].rpartition("+")[2], Target.TEXT)
+    return Target.TEXT
+
+
 def redact(config: dict[str, Any]) -> dict[str, Any]:
-    """The config as it may be shown: values of headers and of the URL's query are masked."""
-    return _with(config, masked_url, masked_headers)
+    """The config as it may be shown: values of headers and of queries are masked."""
+    return _with(config, masked_url, masked_headers, masked_values)
 
 
 def unmask(config: dict[str, Any], kept: dict[str, Any]) -> dict[str, Any]:
@@ -140,25 +154,22 @@ def unmask(config: dict[str, Any], kept: dict[str, Any]) -> dict[str, Any]:
         config,
         lambda url: unmasked_url(url, kept.get("url"), "config.url"),
         lambda headers: unmasked_headers(headers, kept.get("headers") or {}, "config.headers"),
+        lambda query: unmasked_values(query, kept.get("query") or {}, "config.query"),
     )
 
 
 def seal(config: dict[str, Any], encrypt: Cipher) -> dict[str, Any]:
-    """The config as a row has it: header values and all beyond the URL's origin sealed."""
-    return _with(
-        config,
-        lambda url: sealed_url(url, encrypt),
-        lambda headers: {name: sealed_text(value, encrypt) for name, value in headers.items()},
-    )
+    """The config as a row has it: values of headers and of queries, and all beyond the URL's origin
+    sealed.
+    """
+    sealed = _each(lambda value: sealed_text(value, encrypt))
+    return _with(config, lambda url: sealed_url(url, encrypt), sealed, sealed)
 
 
 def unseal(config: dict[str, Any], decrypt: Cipher) -> dict[str, Any]:
     """The config of a row, opened; raises Invalid for what does not decrypt."""
-    return _with(
-        config,
-        lambda url: opened_url(url, decrypt),
-        lambda headers: {name: opened_text(value, decrypt) for name, value in headers.items()},
-    )
+    opened = _each(lambda value: opened_text(value, decrypt))
+    return _with(config, lambda url: opened_url(url, decrypt), opened, opened)
 
 
 def destination(config: dict[str, Any]) -> str | None:
@@ -167,36 +178,41 @@ def destination(config: dict[str, Any]) -> str | None:
 
 
 def secret_names(config: dict[str, Any]) -> list[str]:
-    """What it holds that may go to its destination alone: headers, by name."""
-    return secret_headers(config.get("headers") or {})
+    """What it holds that may go to its destination alone: headers and parameters, by name."""
+    return [*secret_headers(config.get("headers") or {}), *secret_values(config.get("query") or {})]
+
+
+def _each(change: Cipher) -> Callable[[dict[str, str]], dict[str, str]]:
+    return lambda values: {name: change(value) for name, value in values.items()}
 
 
 def _with(
     config: dict[str, Any],
     url: Callable[[str], str],
     headers: Callable[[dict[str, str]], dict[str, str]],
+    query: Callable[[dict[str, str]], dict[str, str]],
 ) -> dict[str, Any]:
-    """The config with its URL and its headers made into something else.
+    """The config with its URL, its headers and its query made into something else.
 
     What is no URL and no headers, which only a row changed by hand can hold, stays what it is.
     """
-    old_url, old_headers = config.get("url"), config.get("headers")
-    if not old_url and not old_headers:
-        return config
     changed = dict(config)
-    if isinstance(old_url, str):
-        changed["url"] = url(old_url)
-    if isinstance(old_headers, dict) and all(isinstance(value, str) for value in old_headers.values()):
-        changed["headers"] = headers(old_headers)
+    if isinstance(old := config.get("url"), str):
+        changed["url"] = url(old)
+    for name, change in (("headers", headers), ("query", query)):
+        old = config.get(name)
+        if isinstance(old, dict) and old and all(isinstance(value, str) for value in old.values()):
+            changed[name] = change(old)
     return changed
 
 
 def summarize(config: dict[str, Any]) -> str:
     """One line for people: where it goes, without the query."""
+    method = config.get("method", "POST")
     if config.get("target"):
-        return "POST to the callback's URL"
+        return f"{method} to the callback's URL"
     parts = urlsplit(str(config.get("url")))
-    return f"POST {parts.scheme}://{parts.netloc}{parts.path}"
+    return f"{method} {parts.scheme}://{parts.netloc}{parts.path}"
 
 
 def is_primary(config: dict[str, Any]) -> bool:

@@ -1,16 +1,20 @@
 """The STORE action: what its config may hold.
 
 `{}` keeps the trigger's body as it came; `value` keeps that JSON value instead; `key` names the
-item.
+item. Each text may be a template.
 """
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
+from shared.action_types.texts import RENDERED, Slot, slot, slots_of_values
 from shared.seals import Cipher
+from shared.templates.targets import Target
 
 MAX_KEY_CHARS = 128
 
@@ -31,8 +35,21 @@ class StoreConfig(BaseModel):
     key: str | None = Field(None, min_length=1, max_length=MAX_KEY_CHARS, pattern=r"^[^\x00-\x1f\x7f]+$")
     value: Any = None
 
+    @field_validator("value")
+    @classmethod
+    def _json(cls, value: Any, info: ValidationInfo) -> Any:
+        if info.context != RENDERED:
+            json.dumps(value, allow_nan=False)
+        return value
+
 
 Config = StoreConfig
+
+
+def slots(config: dict[str, Any]) -> Iterator[Slot]:
+    """The templates in it; raises TemplateError."""
+    yield from slot(config.get("key"), Target.TEXT, "key")
+    yield from slots_of_values(config.get("value"), Target.TEXT, "value")
 
 
 def redact(config: dict[str, Any]) -> dict[str, Any]:

@@ -6,13 +6,13 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from shared.action_types.http_post import check_headers
+from shared.action_types.http_message import check_headers
 from shared.credentials.fields import HTTP_ACTIONS, AsciiText, BoundMeta, header_secret
 from shared.credentials.kind import CredentialKind
 
 
 def _name(header: str) -> str:
-    check_headers({header: ""})
+    check_headers({header: ""}, rendered=True)
     return header
 
 

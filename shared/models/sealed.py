@@ -13,6 +13,7 @@ SEALED: dict[tuple[str, str], str] = {
     ("kept_answers", "answer"): "all of it",
     ("service_credentials", "meta"): "everything beyond the origin of a URL: `urls` in shared/credentials",
     ("service_credentials", "secret"): "all of it",
+    ("triggers", "headers"): "credentials that an action forwards",
     ("users", "secret"): "all of it",
     ("users", "slack_webhook_url"): "everything beyond the origin",
 }

@@ -37,10 +37,14 @@ ORDER BY c.trigger_id
 """,
     keys=1,
 )
-_CLAIMABLE = """
+_CLAIMABLE = Statement(
+    "claimable",
+    "uuid[]",
+    """
 SELECT trigger_id, user_id, losses FROM runs
-WHERE trigger_id = ANY(%s::uuid[]) AND status = 'PENDING' AND due_at <= now()
-"""
+WHERE trigger_id = ANY($1) AND status = 'PENDING' AND due_at <= now()
+""",
+)
 _TURN_AWAY = """
 UPDATE runs SET status = 'PENDING', worker_id = NULL, claim = claim - 1 WHERE trigger_id = ANY(%s::uuid[])
 """
@@ -94,11 +98,9 @@ def turn_away(statements: Transaction, ids: Sequence[UUID]) -> None:
     statements.execute(_TURN_AWAY, (array(ids),))
 
 
-def claimable(statements: Transaction, ids: Sequence[UUID]) -> list[tuple[UUID, UUID, int]]:
+def claimable(statements: Transaction, ids: Sequence[UUID]) -> list[tuple[Any, ...]]:
     """Those among these that could be claimed: trigger, tenant, how often lost with a worker."""
-    statements.execute(_CLAIMABLE, (array(sorted(ids)),))
-    found: list[tuple[UUID, UUID, int]] = statements.fetchall()
-    return found
+    return statements.ask(_CLAIMABLE, array(sorted(ids)))
 
 
 def lock_pending(statements: Transaction, trigger_id: UUID) -> bool:

@@ -26,10 +26,10 @@ from worker.doors import Door
 from worker.maintenance.due import Due
 
 # What an action of any type may say.
-CONFIG_SIDE = {"retry_policy"}
+CONFIG_SIDE = {"retry_policy", "http_message", "steps", "texts"}
 
 # What the I/O halves share; no action types.
-ENGINE_SIDE = {"contract", "http_answers", "passed_on", "credentials", "oauth"}
+ENGINE_SIDE = {"contract", "http_answers", "http_request", "passed_on", "credentials", "oauth"}
 
 
 def parameters(function: object) -> list[str]:
@@ -65,7 +65,7 @@ def test_the_pure_half_has_its_functions(kind: str) -> None:
     assert module.Config.model_config.get("frozen")
     assert module.Config.model_config.get("hide_input_in_errors")
     assert parameters(module.redact) == parameters(module.summarize) == ["config"]
-    assert parameters(module.is_primary) == ["config"]
+    assert parameters(module.is_primary) == parameters(module.slots) == ["config"]
     assert parameters(module.destination) == parameters(module.secret_names) == ["config"]
     assert parameters(module.unmask) == ["config", "kept"]
     assert parameters(module.seal) == ["config", "encrypt"]
@@ -75,7 +75,7 @@ def test_the_pure_half_has_its_functions(kind: str) -> None:
 @pytest.mark.parametrize("kind", sorted(actions.KINDS))
 def test_the_io_half_has_its_functions(kind: str) -> None:
     module = actions.KINDS[kind]
-    assert parameters(module.prepare) == ["action", "context"]
+    assert parameters(module.prepare) == ["action", "config", "context"]
     assert parameters(module.perform) == ["request", "stamp", "door"]
     assert parameters(module.starts_at_claim) == ["action"]
     assert parameters(module.classify) == ["delivery"]
@@ -103,6 +103,7 @@ RESOURCE_SIDE = {
     "content",
     "kept_answers",
     "secrecy",
+    "action_texts",
     "bindings",
     "credential_meta",
 }

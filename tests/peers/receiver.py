@@ -1,16 +1,17 @@
 """A webhook receiver that keeps what it got, in a thread of its own.
 
 The path, without its query, says how it behaves: /ok, /status/<code>, /delay/<ms>, /hang, /close,
-/drip, /nul (a body with NUL bytes), /big (1 MiB), /flaky/<n> (503 up to attempt n, 200 from the
-next). Everything else answers 200. A redirect leads to the URL that was called. `before_answer` is
-called with each path. Speaks raw HTTP/1.1 with keep-alive, so that it keeps up with thousands of
-deliveries; under TLS if it has a context for that.
+/drip, /json (its path), /nul (a body with NUL bytes), /big (1 MiB), /flaky/<n> (503 up to attempt
+n, 200 from the next). Everything else answers 200. A redirect leads to the URL that was called.
+`before_answer` is called with each path. Speaks raw HTTP/1.1 with keep-alive, so that it keeps up
+with thousands of deliveries; under TLS if it has a context for that.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import ssl
 import threading
 import time
@@ -34,6 +35,7 @@ class Receipt:
     headers: dict[str, str]
     body: bytes
     answered_at: float | None = None
+    method: str = "POST"
     client: str | None = None
     connection: int = 0
 
@@ -124,9 +126,11 @@ class Receiver:
         first, *lines = head.strip().split("\r\n")
         headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
         body = await reader.readexactly(int(headers.get("content-length", "0")))
-        path = first.split(" ")[1]
+        method, path, *_ = first.split(" ")
         self.before_answer(path)
-        receipt = Receipt(time.monotonic(), path, headers, body, client=_client(writer), connection=number)
+        receipt = Receipt(
+            time.monotonic(), path, headers, body, method=method, client=_client(writer), connection=number
+        )
         self.receipts.append(receipt)
         return await self._behave(receipt, writer)
 
@@ -136,6 +140,8 @@ class Receiver:
         match kind:
             case "status":
                 status, body = int(argument.partition("/")[0]), b"as you asked"
+            case "json":
+                body = json.dumps({"path": receipt.path}).encode()
             case "flaky":
                 status, body = 503 if receipt.attempt <= int(argument) else 200, b"flaky"
             case "delay":

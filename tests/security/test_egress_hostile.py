@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from shared.action_types.http_post import check_url
+from shared.action_types.http_message import check_url
 from tests.peers import hostile_http as peers
 from tests.peers.hostile_http import OK, Behaviour, HostilePeer, run, until
 from worker.egress.addresses import AddressGuard

@@ -1,18 +1,20 @@
 """The I/O half of each action type, one file each, under the keys of shared/action_types.
 
 Invariant: a fault in what a type does ends one attempt or one execution, and never its run.
-starts_at_claim() and prepare() raise nothing, perform() nothing but CancelledError.
+starts_at_claim() raises nothing, perform() nothing but CancelledError. What comes before an attempt
+is in preparing.py.
 """
 
 from __future__ import annotations
 
 import structlog
 
-from shared.errors import PointsmanError
+from shared.templates.jobs import Job, is_for_here
+from shared.templates.language import TemplateError
 from worker.actions import http_post, store
-from worker.actions.contract import AttemptStamp, ExecutionContext, Kind, Outcome, Prepared
+from worker.actions.contract import AttemptStamp, Kind, Outcome, Prepared, subject_of
 from worker.doors import Doors
-from worker.records import ActionRecord
+from worker.records import ActionRecord, CallbackRecord, TriggerRecord
 
 log = structlog.get_logger("actions")
 
@@ -22,38 +24,27 @@ KINDS: dict[str, Kind] = {
 }
 
 
-def starts_at_claim(action: ActionRecord) -> bool:
-    """Whether a claim itself may commit the first attempt as RUNNING."""
+def starts_at_claim(action: ActionRecord, trigger: TriggerRecord, callback: CallbackRecord) -> bool:
+    """Whether a claim itself may commit the first attempt as RUNNING.
+
+    An action with a condition may, if that holds and is quickly found out. One that reads earlier
+    answers is prepared first.
+    """
     kind = KINDS.get(action.type)
     if kind is None or action.flaw is not None:
         return True
     try:
-        return kind.starts_at_claim(action)
+        if action.reads or not kind.starts_at_claim(action):
+            return False
+        if action.condition is None:
+            return True
+        job = Job(subject_of(trigger, callback, {}), condition=action.condition)
+        return is_for_here(0, trigger.body) and job.done().holds
+    except TemplateError:
+        return False  # its run says so
     except Exception:
         log.exception("starts_at_claim_broken", action=str(action.id), type=action.type)
         return False
-
-
-def prepare(action: ActionRecord, context: ExecutionContext) -> Prepared | Outcome:
-    """Make ready what perform() needs.
-
-    An Outcome ends the execution, as a success or not: nothing is to be performed.
-    """
-    kind = KINDS.get(action.type)
-    if kind is None:
-        return Outcome.permanent(
-            "bad_config", f"Actions of type {action.type} are not available in this version."
-        )
-    if action.flaw is not None:
-        return Outcome.permanent("bad_config", action.flaw)
-    try:
-        made = kind.prepare(action, context)
-        return made if isinstance(made, Outcome) else Prepared(kind, action, made)
-    except PointsmanError as error:
-        return Outcome.permanent("bad_config", f"{error.message} {error.hint}")
-    except Exception:
-        log.exception("prepare_broken", action=str(action.id), type=action.type)
-        return Outcome.permanent("bad_config", "The action's config or secret cannot be used. Set it again.")
 
 
 async def perform(prepared: Prepared, stamp: AttemptStamp, doors: Doors) -> Outcome:

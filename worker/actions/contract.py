@@ -8,12 +8,15 @@ claim has committed is prepared after it. This module imports no driver.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 from uuid import UUID
 
 from shared.config import Settings
 from shared.crypto import SecretBox
+from shared.templates.scope import Subject
 from worker.doors import Door
 from worker.records import ActionRecord, CallbackRecord, TriggerRecord
 
@@ -35,13 +38,40 @@ class Limits:
 
 
 class ExecutionContext(NamedTuple):
-    """Everything around one execution that is the same for each of its attempts."""
+    """Everything around one execution that is the same for each of its attempts.
+
+    answers: what earlier actions of its trigger were answered, by their names; those that its
+    action reads.
+    """
 
     trigger: TriggerRecord
     callback: CallbackRecord
     execution_id: UUID
     secrets: SecretBox
     limits: Limits
+    answers: Mapping[str, Any] = MappingProxyType({})
+
+    @property
+    def subject(self) -> Subject:
+        """What its templates and its condition read."""
+        return subject_of(self.trigger, self.callback, self.answers)
+
+
+def subject_of(trigger: TriggerRecord, callback: CallbackRecord, answers: Mapping[str, Any]) -> Subject:
+    """What templates and conditions read of a trigger."""
+    return Subject(
+        trigger_id=str(trigger.id),
+        received_at=trigger.received_at.isoformat(),
+        method=trigger.method,
+        path=trigger.path,
+        query=trigger.query,
+        headers=trigger.headers,
+        content_type=trigger.content_type,
+        body=trigger.body,
+        callback_id=str(callback.id),
+        callback_name=callback.name,
+        answers=answers,
+    )
 
 
 class AttemptStamp(NamedTuple):
@@ -56,7 +86,7 @@ class AttemptStamp(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How an attempt ended.
+    """How an attempt ended, or what ended an execution without one.
 
     retryable: whether another attempt could succeed; the action's `retry` has the last word on an
     answer's status. retry_after_seconds: the receiver's floor.
@@ -105,10 +135,11 @@ class Kind(Protocol):
         """
         ...
 
-    def prepare(self, action: ActionRecord, context: ExecutionContext) -> Any:
+    def prepare(self, action: ActionRecord, config: Any, context: ExecutionContext) -> Any:
         """The request, or an Outcome that ends the execution, as a success or not.
 
-        Pure and synchronous; raises Invalid when the config or a secret cannot be used.
+        config: the model of the action's config, opened and rendered. Pure and synchronous; raises
+        Invalid when the config or a secret cannot be used.
         """
         ...
 

@@ -45,18 +45,20 @@ class Access(NamedTuple):
 
 
 class Sending(NamedTuple):
-    """Where a request goes, and what it shows of who is calling."""
+    """Where a request goes, and what it shows of who is calling. opaque: headers of any bytes."""
 
     url: str
     headers: dict[str, str]
+    opaque: dict[str, bytes]
     identity: ClientIdentity | None = None
     access: Access | None = None
 
 
-class TokenRefused(NamedTuple):
-    """The receiver did not take the token, which is dropped."""
+class Answer(NamedTuple):
+    """What came back. is_token_refused: the receiver did not take the token, which is dropped."""
 
     response: HttpResponse
+    is_token_refused: bool
 
 
 def with_credential(
@@ -108,7 +110,8 @@ def _applied(
                 in_body=meta.authentication == "body",
                 tenant=tenant,
             )
-            return sending._replace(access=Access(_key(credential), grant))
+            without = _without_header(sending, "authorization")
+            return without._replace(access=Access(_key(credential), grant))
         case ClientCertificateMeta():
             name = "/".join(_key(credential))
             identity = ClientIdentity(name, meta.certificate, secret, meta.ca)
@@ -122,7 +125,16 @@ def _key(credential: CredentialRecord) -> tuple[str, str]:
 
 
 def _with_header(sending: Sending, name: str, value: str) -> Sending:
-    return sending._replace(headers={**sending.headers, name: value})
+    without = _without_header(sending, name)
+    return without._replace(headers={**without.headers, name: value})
+
+
+def _without_header(sending: Sending, name: str) -> Sending:
+    """Without what the action or its caller says there."""
+    return sending._replace(
+        headers={one: value for one, value in sending.headers.items() if one != name},
+        opaque={one: value for one, value in sending.opaque.items() if one != name},
+    )
 
 
 def _with_parameter(url: str, name: str, value: str) -> str:
@@ -131,15 +143,13 @@ def _with_parameter(url: str, name: str, value: str) -> str:
     return f"{rest}{joint}{quote(name, safe='')}={quote(value, safe='')}{mark}{fragment}"
 
 
-async def send(
-    request: HttpRequest, access: Access | None, door: Egress
-) -> HttpResponse | TokenRefused | NoToken:
+async def send(request: HttpRequest, access: Access | None, door: Egress) -> Answer | NoToken:
     """Send a request once, with a token if it needs one; raises EgressError.
 
     Fetching the token is part of the time that the request has.
     """
     if access is None:
-        return await door.request(request)
+        return Answer(await door.request(request), is_token_refused=False)
     began = time.monotonic()
     try:
         async with asyncio.timeout(request.timeout_ms / 1000):
@@ -151,10 +161,10 @@ async def send(
     left_ms = request.timeout_ms - int((time.monotonic() - began) * 1000)
     headers = {**request.headers, "authorization": f"Bearer {token.value}"}
     response = await door.request(request._replace(headers=headers, timeout_ms=max(left_ms, 1)))
-    if response.status != UNAUTHORIZED:
-        return response
-    door.tokens.drop(access.key, token)
-    return TokenRefused(response)
+    is_refused = response.status == UNAUTHORIZED
+    if is_refused:
+        door.tokens.drop(access.key, token)
+    return Answer(response, is_refused)
 
 
 async def _fetch(grant: Grant, door: Egress) -> Token:

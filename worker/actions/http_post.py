@@ -1,11 +1,11 @@
-"""The HTTP_POST action: one signed POST to a receiver.
+"""The HTTP_POST action: one signed request to a receiver.
 
 Invariants:
 
 - An attempt makes exactly one request, follows no redirect and ends within the callback's timeout.
 - `webhook-id` is the execution's id, the same on every attempt, so that a receiver can drop
   doubles.
-- Success is 2xx.
+- Success is 2xx, or what of it the action names.
 - Retrying is the engine's decision; classify() only says whether it could help.
 
 Source: Standard Webhooks 1.0.0.
@@ -13,20 +13,16 @@ Source: Standard Webhooks 1.0.0.
 
 from __future__ import annotations
 
-import json
-from dataclasses import replace
 from typing import NamedTuple
 
 from shared import via
-from shared.action_types import parse_config
-from shared.action_types.http_post import Config, unseal
+from shared.action_types.http_post import Config
 from shared.crypto import sign, signing_key
 from shared.seals import opened_url
 from worker.actions.contract import AttemptStamp, ExecutionContext, Outcome
 from worker.actions.credentials import (
     Access,
     Sending,
-    TokenRefused,
     outcome_without_token,
     send,
     with_credential,
@@ -38,7 +34,8 @@ from worker.actions.http_answers import (
     retry_after_seconds,
     shown_location,
 )
-from worker.actions.passed_on import passed_on
+from worker.actions.http_request import body_of, url_with_query
+from worker.actions.passed_on import forwarded
 from worker.egress.errors import EgressError
 from worker.egress.http import Egress
 from worker.egress.messages import ClientIdentity, HttpRequest, HttpResponse
@@ -51,15 +48,18 @@ USER_AGENT = "Pointsman/0.1"
 GONE = 410
 LOOP = 508
 CODES = {LOOP: "loop"}
+REFUSED = " The token that it was sent is used no more."
 
 
 class Post(NamedTuple):
     """A request without what depends on the attempt. It shows nothing of itself: it holds secrets.
 
     headers: all that are the same on each attempt; opaque: those of other bytes than ASCII. keys:
-    of the secrets that sign, newest first. identity, access: what its credential shows beside them.
+    of the secrets that sign, newest first. successes: the statuses that are success, None for all
+    of 2xx. identity, access: what its credential shows beside them.
     """
 
+    method: str
     url: str
     headers: dict[str, str]
     opaque: dict[str, bytes]
@@ -69,11 +69,22 @@ class Post(NamedTuple):
     tenant: str
     webhook_id: str
     keys: tuple[bytes, ...]
-    identity: ClientIdentity | None
-    access: Access | None
+    successes: tuple[int, ...] | None
+    identity: ClientIdentity | None = None
+    access: Access | None = None
 
     def __repr__(self) -> str:
         return f"Post(webhook_id={self.webhook_id})"
+
+
+class Delivered(NamedTuple):
+    """What came back, and which statuses were to be success. is_token_refused: it was sent with a
+    token, which is dropped now.
+    """
+
+    response: HttpResponse
+    successes: tuple[int, ...] | None
+    is_token_refused: bool = False
 
 
 def starts_at_claim(action: ActionRecord) -> bool:  # noqa: ARG001
@@ -81,48 +92,43 @@ def starts_at_claim(action: ActionRecord) -> bool:  # noqa: ARG001
     return True
 
 
-def prepare(action: ActionRecord, context: ExecutionContext) -> Post | Outcome:
-    """Build what is sent. Raises Invalid for a config or a secret that cannot be used."""
+def prepare(action: ActionRecord, config: Config, context: ExecutionContext) -> Post | Outcome:
+    """Build what is sent. Raises Invalid for a secret that cannot be used."""
     decrypt = context.secrets.decrypt
-    config = parse_config("HTTP_POST", unseal(action.config, decrypt))
-    assert isinstance(config, Config)
+    trigger = context.trigger
     own = {name.lower(): value for name, value in config.headers.items()}
-    body, described, opaque = _body(config, context, own)
+    body, described, opaque = body_of(config, trigger, own)
+    if config.forwardHeaders:
+        plain, others = forwarded(trigger, config.forwardHeaders, {*own, *described}, decrypt)
+        described |= plain
+        opaque = {**opaque, **others}
     webhook_id = str(context.execution_id)
     headers = {"user-agent": USER_AGENT, **described, **own}
     headers["webhook-id"] = webhook_id
-    headers["pointsman-trigger-id"] = str(context.trigger.id)
+    headers["pointsman-trigger-id"] = str(trigger.id)
     headers["pointsman-action-id"] = str(action.id)
-    headers[via.HEADER] = via.of_delivery(context.trigger.headers, action.callback_id)
-    url, tenant = config.url or opened_url(action.callback_url, decrypt), str(context.callback.user_id)
-    sending = with_credential(action, Sending(url, headers), tenant, decrypt)
+    headers[via.HEADER] = via.of_delivery(trigger.headers, action.callback_id)
+    url = url_with_query(config.url or opened_url(action.callback_url, decrypt), config, trigger)
+    tenant = str(context.callback.user_id)
+    sending = with_credential(action, Sending(url, headers, opaque), tenant, decrypt)
     if isinstance(sending, Outcome):
         return sending
     secrets = map(decrypt, context.callback.signing_secrets)
     return Post(
+        method=config.method,
         url=sending.url,
         headers=sending.headers,
-        opaque=opaque,
+        opaque=sending.opaque,
         body=body,
         timeout_ms=context.callback.timeout_ms,
         max_response_bytes=context.limits.max_response_bytes,
         tenant=tenant,
         webhook_id=webhook_id,
         keys=tuple(map(signing_key, secrets)),
+        successes=config.successStatuses,
         identity=sending.identity,
         access=sending.access,
     )
-
-
-def _body(
-    config: Config, context: ExecutionContext, own: dict[str, str]
-) -> tuple[bytes, dict[str, str], dict[str, bytes]]:
-    """The body and the headers that say what it is."""
-    if config.body is None:
-        return context.trigger.body, *passed_on(context.trigger, own)
-    if isinstance(config.body, str):
-        return config.body.encode(), {"content-type": "text/plain; charset=utf-8"}, {}
-    return json.dumps(config.body, allow_nan=False).encode(), {"content-type": "application/json"}, {}
 
 
 def stamped(post: Post, stamp: AttemptStamp) -> HttpRequest:
@@ -135,7 +141,7 @@ def stamped(post: Post, stamp: AttemptStamp) -> HttpRequest:
             [sign(key, post.webhook_id, stamp.sent_at, post.body) for key in post.keys]
         )
     return HttpRequest(
-        method="POST",
+        method=post.method,
         url=post.url,
         headers=headers,
         body=post.body,
@@ -147,44 +153,47 @@ def stamped(post: Post, stamp: AttemptStamp) -> HttpRequest:
     )
 
 
-Delivery = HttpResponse | TokenRefused | NoToken | EgressError
+Delivery = Delivered | NoToken | EgressError
 
 
 async def perform(request: Post, stamp: AttemptStamp, door: Egress) -> Delivery:
     """Send the request once."""
     try:
-        return await send(stamped(request, stamp), request.access, door)
+        answer = await send(stamped(request, stamp), request.access, door)
     except EgressError as error:
         if error.code == "timeout":
             error.message += f" The callback's timeoutDuration is {request.timeout_ms} ms."
         return error
+    if isinstance(answer, NoToken):
+        return answer
+    return Delivered(answer.response, request.successes, answer.is_token_refused)
 
 
 def classify(delivery: Delivery) -> Outcome:
     """Say how the attempt ended.
 
-    2xx succeeds. 410 asks never to be called again. Everything else can be tried again, 3xx
-    included, since no redirect is followed; which statuses cannot is for the action's `retry` to
-    say. A request that cannot be sent, or not to there, is permanent.
+    2xx succeeds, or what of it the action names. 410 asks never to be called again. Everything else
+    can be tried again, 3xx included, since no redirect is followed; which statuses cannot is for
+    the action's `retry` to say. A request that cannot be sent, or not to there, is permanent.
     """
     if isinstance(delivery, EgressError):
         return outcome_of_error(delivery)
     if isinstance(delivery, NoToken):
         return outcome_without_token(delivery)
-    if isinstance(delivery, TokenRefused):
-        refused = classify(delivery.response)
-        return replace(refused, error=f"{refused.error} The token is used no more.", mended=True)
-    status = delivery.status
-    is_success, is_gone = 200 <= status < 300, status == GONE
+    response, successes, is_token_refused = delivery
+    status = response.status
+    is_success = 200 <= status < 300 and (successes is None or status in successes)
+    is_gone = status == GONE
     return Outcome(
         success=is_success,
         code="ok" if is_success else CODES.get(status, f"http_{status}"),
-        error=None if is_success else _explain(delivery),
+        error=None if is_success else _explain(response) + REFUSED * is_token_refused,
         retryable=not is_success and not is_gone,
         status_code=status,
-        retry_after_seconds=retry_after_seconds(delivery),
+        retry_after_seconds=retry_after_seconds(response),
         gone=is_gone,
-        response=kept_response(delivery),
+        mended=is_token_refused,
+        response=kept_response(response),
     )
 
 
@@ -199,4 +208,6 @@ def _explain(response: HttpResponse) -> str:
         return "The receiver answered 508: the call has come round. An action calls its own callback, maybe by a detour."
     if status == GONE:
         return "The receiver answered 410 Gone: it asks not to be called again. The action was switched off."
+    if 200 <= status < 300:
+        return f"The receiver answered {status}, which is none of the action's successStatuses."
     return f"The receiver answered {status}."

@@ -1,8 +1,9 @@
-"""What travels with a body that passes through: the headers that say what its bytes are.
+"""What of a call travels on: the headers that say what a body's bytes are, and those that an action
+forwards.
 
 Invariants:
 
-- The names are those of RFC 9110 §8.3 to §8.5: type, coding and language.
+- The names of the former are those of RFC 9110 §8.3 to §8.5: type, coding and language.
 - A value is passed on as it came, byte for byte. What no header can hold is not: then the bytes are
   just bytes.
 """
@@ -11,8 +12,11 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Container
+from collections.abc import Container, Sequence
 
+from shared.action_types.http_message import is_forwarded
+from shared.masks import CREDENTIAL_HEADERS, MASK
+from shared.seals import Cipher, opened_text
 from worker.records import TriggerRecord
 
 JUST_BYTES = "application/octet-stream"
@@ -21,6 +25,8 @@ CONTENT_TYPE = "content-type"
 # Besides the type, which has a column of its own.
 _IN_HEADERS = ("content-encoding", "content-language")
 _QUOTED_CODING, _QUOTED_LANGUAGE = (f'"{name}"' for name in _IN_HEADERS)
+# How several of one name become one (RFC 9110 §5.3, RFC 9113 §8.2.3).
+_SEPARATORS = {"cookie": "; "}
 _OPAQUE = re.compile(rb"[\t\x20-\x7e\x80-\xff]+")
 
 
@@ -46,6 +52,30 @@ def passed_on(trigger: TriggerRecord, own: Container[str]) -> tuple[dict[str, st
             opaque[name] = raw
         elif name == CONTENT_TYPE:
             plain[name] = JUST_BYTES
+    return plain, opaque
+
+
+def forwarded(
+    trigger: TriggerRecord, patterns: Sequence[str], taken: Container[str], decrypt: Cipher
+) -> tuple[dict[str, str], dict[str, bytes]]:
+    """The caller's headers that match, of printable ASCII and of any bytes.
+
+    taken: names that the request has already. Raises Invalid for a credential that does not
+    decrypt. One that was recorded before an action named it is a mask, and stays here.
+    """
+    values: dict[str, str] = {}
+    for name, recorded in json.loads(trigger.headers):
+        if name in taken or recorded == MASK or not is_forwarded(name, patterns):
+            continue
+        value = opened_text(recorded, decrypt) if name in CREDENTIAL_HEADERS else recorded
+        values[name] = f"{values[name]}{_SEPARATORS.get(name, ', ')}{value}" if name in values else value
+    plain: dict[str, str] = {}
+    opaque: dict[str, bytes] = {}
+    for name, value in values.items():
+        if _is_plain(value):
+            plain[name] = value
+        elif (raw := _as_it_came(value)) is not None:
+            opaque[name] = raw
     return plain, opaque
 
 

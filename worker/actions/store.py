@@ -7,12 +7,9 @@ A body keeps the coding and the language that it came under, without which nobod
 
 from __future__ import annotations
 
-import json
-from typing import Any
-
-from shared.action_types import parse_config
 from shared.action_types.store import Config
 from shared.errors import Invalid, PointsmanError
+from shared.templates.values import to_json_text
 from worker.actions.contract import AttemptStamp, ExecutionContext, Outcome
 from worker.actions.passed_on import coding_and_language
 from worker.doors.storage import NewItem, Storage
@@ -28,12 +25,10 @@ def starts_at_claim(action: ActionRecord) -> bool:  # noqa: ARG001
     return True
 
 
-def prepare(action: ActionRecord, context: ExecutionContext) -> NewItem:
+def prepare(action: ActionRecord, config: Config, context: ExecutionContext) -> NewItem:
     """Build the item. Raises Invalid when it is larger than an item may be."""
-    config = parse_config("STORE", action.config)
-    assert isinstance(config, Config)
     if "value" in config.model_fields_set:
-        content, content_type = _as_json(config.value), "application/json"
+        content, content_type = to_json_text(config.value).encode(), "application/json"
         coding, language = None, None
     else:
         content, content_type = context.trigger.body, context.trigger.content_type or DEFAULT_CONTENT_TYPE
@@ -57,10 +52,6 @@ def prepare(action: ActionRecord, context: ExecutionContext) -> NewItem:
         content_encoding=coding,
         content_language=language,
     )
-
-
-def _as_json(value: Any) -> bytes:
-    return json.dumps(value, allow_nan=False).encode()
 
 
 async def perform(

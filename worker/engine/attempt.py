@@ -12,14 +12,15 @@ What a claim has started is prepared right before it is performed.
 
 from __future__ import annotations
 
+import asyncio
 import time
 
 import structlog
 
 from shared.clock import database_clock
 from shared.errors import Invalid
-from worker.actions import perform, prepare
-from worker.actions.contract import AttemptStamp, ExecutionContext, Outcome
+from worker.actions import perform
+from worker.actions.contract import AttemptStamp, ExecutionContext, Outcome, Prepared
 from worker.engine.change import write_change
 from worker.engine.journal import Fate
 from worker.engine.retry import next_attempt
@@ -47,9 +48,7 @@ async def start(
         if await write_change(run, services, changed=tuple(changed)) is None:
             return changed
         changed = []
-    for execution in waiting:
-        if execution.prepared is None and execution.action is not None:
-            execution.prepared = prepare(execution.action, _context(run, execution, services))
+    await _prepare(run, waiting, services)
     # The gate comes here: a throttle or a breaker says of each that is prepared whether it may
     # start now. If not, the run is parked until then, without an attempt.
     fates = await write_change(run, services, changed=tuple(changed), starting=waiting)
@@ -58,6 +57,26 @@ async def start(
     for execution in waiting:
         _begin(execution, fates[execution.action_id])
     return []
+
+
+async def _prepare(run: HeldRun, waiting: tuple[Execution, ...], services: RunServices) -> None:
+    """Make ready what is not, side by side: what is rendered elsewhere goes there together."""
+    unready = [e for e in waiting if e.prepared is None and e.action is not None]
+    if len(unready) == 1:
+        (execution,) = unready
+        execution.prepared = await _prepared(run, execution, services)
+    elif unready:
+        found = await asyncio.gather(*(_prepared(run, e, services) for e in unready))
+        for execution, prepared in zip(unready, found, strict=True):
+            execution.prepared = prepared
+
+
+async def _prepared(
+    run: HeldRun, execution: Execution, services: RunServices, *, is_decided: bool = False
+) -> Prepared | Outcome:
+    assert execution.action is not None
+    context = _context(run, execution, services)
+    return await services.preparing.prepare(execution.action, context, is_decided=is_decided)
 
 
 def _begin(execution: Execution, fate: Fate) -> None:
@@ -73,7 +92,14 @@ def _begin(execution: Execution, fate: Fate) -> None:
 
 def _context(run: HeldRun, execution: Execution, services: RunServices) -> ExecutionContext:
     assert run.callback is not None
-    return ExecutionContext(run.trigger, run.callback, execution.id, services.secrets, services.limits)
+    return ExecutionContext(
+        run.trigger,
+        run.callback,
+        execution.id,
+        services.secrets,
+        services.limits,
+        run.answers_for(execution),
+    )
 
 
 async def attempt_until_later(run: HeldRun, execution: Execution, services: RunServices) -> bool:
@@ -104,7 +130,7 @@ async def _attempt(run: HeldRun, execution: Execution, services: RunServices) ->
     if not services.may_start():
         raise LeaseLost
     started = time.monotonic()
-    prepared = execution.prepared or prepare(execution.action, _context(run, execution, services))
+    prepared = execution.prepared or await _prepared(run, execution, services, is_decided=True)
     if isinstance(prepared, Outcome):
         execution.finish(prepared, _ms_since(started))
     else:

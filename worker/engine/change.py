@@ -59,7 +59,14 @@ async def write_change(
 
 
 def _let_go_of_responses(run: HeldRun, services: RunServices, executions: Iterable[Execution]) -> None:
-    freed_bytes = sum(execution.let_go_of_response() for execution in executions)
+    freed_bytes = 0
+    for execution in executions:
+        response, kept_bytes = None if execution.outcome is None else execution.outcome.response, 0
+        if response is not None and execution.ended and run.is_read(execution):
+            size_bytes = execution.outcome.response_bytes if execution.outcome else 0
+            kept_bytes = size_bytes if run.keep_answer(execution, response, size_bytes) else 0
+        counted_bytes = execution.let_go_of_response()
+        freed_bytes += counted_bytes - (kept_bytes if counted_bytes else 0)
     if freed_bytes:
         services.room.grow(run.id, -freed_bytes)
 

@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from uuid import UUID
 
 import psycopg2
@@ -26,7 +26,6 @@ import psycopg2.errors
 import structlog
 
 from shared import metrics
-from shared.ids import execution_id
 from shared.json_text import to_json
 from shared.postgres.arrays import array
 from shared.postgres.connections import USELESS, OwnedConnection
@@ -36,17 +35,13 @@ from shared.postgres.statements import PLANNED_ONCE, Transaction, transaction
 from shared.runs import claim as moves
 from shared.runs.settle import Settlement, settle
 from worker.actions import starts_at_claim
+from worker.engine.claimed import MAX_LOSSES_ALONE, assemble
 from worker.engine.room import Room
-from worker.engine.rows import ACTIONS_OF_CALLBACKS, read_actions, read_callbacks, read_executions
 from worker.engine.state import Execution, HeldRun, Status
-from worker.engine.steps import Attempt, assign_steps, largest_step, next_move
+from worker.engine.steps import Attempt, largest_step, next_move
 from worker.engine.waiting import Wanted
-from worker.records import ActionRecord, TriggerRecord
 
 CALL_SECONDS = 10.0
-
-# When so many workers have died while a run was all they held, it is the run that kills them.
-MAX_LOSSES_ALONE = 3
 
 log = structlog.get_logger("claim")
 
@@ -146,7 +141,7 @@ class Claimer:
                 rows = moves.claim(statements, ids, worker_id, max_losses, MAX_LOSSES_ALONE, not_of)
                 if not rows:
                     return claimed
-                runs, now = _assemble(statements, rows, worker_id)
+                runs, now = assemble(statements, rows, worker_id)
                 for run in runs:
                     self._let_in(run, claimed)
                 if claimed.turned_away:
@@ -184,112 +179,6 @@ def _concerns_all(error: Exception) -> bool:
     if is_lost(error):
         return True
     return isinstance(error, (*USELESS, psycopg2.ProgrammingError, MemoryError))
-
-
-def _assemble(
-    statements: Transaction, claimed: Sequence[Any], worker_id: UUID
-) -> tuple[list[HeldRun], datetime]:
-    """Read everything else that the claimed runs need and build them in memory."""
-    rows = [_ClaimedRow(*row) for row in claimed]
-    now = rows[0].now
-    callback_ids = {row.callback_id for row in rows}
-    callbacks = read_callbacks(statements, callback_ids, now)
-    actions = _by_callback(read_actions(statements, ACTIONS_OF_CALLBACKS, callback_ids))
-    with_executions = [row.trigger_id for row in rows if row.may_have_executions]
-    executions = read_executions(statements, with_executions) if with_executions else {}
-    runs = []
-    for row in rows:
-        run = HeldRun(
-            trigger=row.trigger(),
-            callback=callbacks.get(row.callback_id),
-            worker_id=worker_id,
-            claim=row.claim,
-            losses=row.losses,
-            executions=executions.get(row.trigger_id, []),
-            doom="worker_lost" if row.losses_alone >= MAX_LOSSES_ALONE else None,
-            awaited=row.awaited,
-        )
-        _equip(run, actions.get(row.callback_id, []))
-        runs.append(run)
-    return runs, now
-
-
-class _ClaimedRow(NamedTuple):
-    """One row of shared/runs/claim.py: a run as it is now claimed, and its trigger."""
-
-    trigger_id: UUID
-    callback_id: UUID
-    claim: int
-    losses: int
-    losses_alone: int
-    awaited: bool
-    now: datetime
-    has_trigger: bool
-    user_id: UUID
-    method: str
-    path: str
-    query: str
-    headers: str
-    content_type: str | None
-    body: memoryview
-    received_at: datetime
-    may_have_executions: bool
-
-    def trigger(self) -> TriggerRecord:
-        """The trigger; raises LookupError when its row is gone, which only tampering can do."""
-        if not self.has_trigger:
-            raise LookupError(f"trigger {self.trigger_id} has no row")
-        return TriggerRecord(
-            id=self.trigger_id,
-            callback_id=self.callback_id,
-            user_id=self.user_id,
-            method=self.method,
-            path=self.path,
-            query=self.query,
-            headers=self.headers,
-            content_type=self.content_type,
-            body=bytes(self.body),
-            received_at=self.received_at,
-        )
-
-
-def _by_callback(actions: Sequence[ActionRecord]) -> dict[UUID, list[ActionRecord]]:
-    found: dict[UUID, list[ActionRecord]] = {}
-    for action in actions:
-        found.setdefault(action.callback_id, []).append(action)
-    return found
-
-
-def _equip(run: HeldRun, actions: Sequence[ActionRecord]) -> None:
-    """Give a run its executions (at the first claim) and these their actions as they are now.
-
-    The steps are fixed at the first claim; a later edit of order or parallel does not move them.
-    """
-    if run.callback is None:
-        run.doom = "callback_deleted"
-    elif not run.callback.active:
-        run.doom = run.doom or "callback_inactive"
-    if run.callback is not None and not run.executions and run.claim == 1:
-        # also when nothing of it will run: should this worker die, another must find what to do
-        run.executions = _first_executions(run.trigger, actions)
-    by_id = {action.id: action for action in actions}
-    for execution in run.executions:
-        execution.action = by_id.get(execution.action_id)
-
-
-def _first_executions(trigger: TriggerRecord, actions: Sequence[ActionRecord]) -> list[Execution]:
-    return [
-        Execution(
-            id=execution_id(trigger.id, action.rank),
-            action_id=action.id,
-            type=action.type,
-            step=step,
-            status=Status.NEW,
-            attempt=0,
-            action=action,
-        )
-        for action, step in assign_steps([a for a in actions if a.enabled])
-    ]
 
 
 def _start(statements: Transaction, runs: Sequence[HeldRun], now: datetime) -> None:
@@ -330,7 +219,10 @@ def _startable(run: HeldRun, now: datetime) -> list[Execution]:
     return [
         e
         for e in move.executions[: run.places]
-        if e.action is not None and e.action.enabled and starts_at_claim(e.action)
+        if e.action is not None
+        and e.action.enabled
+        and run.callback is not None
+        and starts_at_claim(e.action, run.trigger, run.callback)
     ]
 
 

@@ -32,11 +32,13 @@ from worker.engine.claim import Claimer
 from worker.engine.heartbeat import Heartbeat
 from worker.engine.intake import Intake, Suspected
 from worker.engine.journal import Journal
+from worker.engine.preparing import Preparing
 from worker.engine.room import Room
 from worker.engine.run import carry, fail, release
 from worker.engine.services import RunServices
 from worker.engine.state import HeldRun
 from worker.engine.uses import CredentialUses
+from worker.rendering.renderer import Renderer
 
 TICK_SECONDS = 0.25
 FIRST_FAIL_PAUSE_SECONDS = 1.0
@@ -98,10 +100,12 @@ class Engine:
             suspected=suspected,
         )
         self._announcer = Announcer(settings.redis)
+        self._renderer = Renderer()
         self._services = RunServices(
             journal=self._journal,
             room=self._room,
             doors=self._doors,
+            preparing=Preparing(secrets, self._renderer),
             secrets=secrets,
             limits=Limits.of(settings),
             may_start=self._heartbeat.holds_lease,
@@ -175,6 +179,7 @@ class Engine:
         self._call_at_last(self._cancel_all(), RELEASE_SECONDS)
         self._wait_until_empty(RELEASE_SECONDS)
         self._journal.stop(RELEASE_SECONDS)
+        self._call_at_last(self._renderer.close(), LOOP_SECONDS)
         self._call_at_last(self._doors.close_all(), CLOSE_SECONDS + LOOP_SECONDS)
         self._announcer.stop()
         self._heartbeat.stop()

@@ -121,6 +121,11 @@ class Room:
             return max(self._bytes.left(), 0)
         return self._bytes.free_for(user_id)
 
+    def has_in_common(self, part: int) -> bool:
+        """Whether this part of what one tenant may have, an eighth for 8, is free to everybody."""
+        with self.changed:
+            return self._places.common() * part >= self.most_for_one
+
     def full_for(self) -> list[UUID]:
         """The tenants that hold something and may take nothing more now."""
         with self.changed:
@@ -128,15 +133,20 @@ class Room:
                 return []
             return [user_id for user_id in self._places.tenants() if not self.free(user_id)]
 
-    def fitting(self, user_id: UUID, places: int, size_bytes: int, *, is_one: bool = True) -> int:
+    def free_for(self, user_id: UUID) -> tuple[int, int]:
+        """How many places and bytes this tenant may take now."""
+        with self.changed:
+            return self._places.free_for(user_id), self._bytes_for(user_id)
+
+    def fitting(self, user_id: UUID, places: int, size_bytes: int) -> int:
         """How many of these places a run would get now: none when it has to wait.
 
-        places: as many as its largest step has executions. size_bytes: of what it holds in memory.
-        is_one: whether it is one run, for which an empty room is always large enough.
+        places: as many as its largest step has executions. size_bytes: of what it holds in memory,
+        for which an empty room is always large enough.
         """
         with self.changed:
             wanted = max(places, 1)
-            if (self._held or not is_one) and size_bytes > self._bytes_for(user_id):
+            if self._held and size_bytes > self._bytes_for(user_id):
                 return 0
             free = self._places.free_for(user_id)
             # half of what one may have is enough: else a broad step waits for each of its tenant's

@@ -29,7 +29,8 @@ MAX_KEPT_TEXT_CHARS = 4_096
 
 _ACTION = """
 SELECT a.id, a.callback_id, c.callback_url, a.type, a.name, a."order", a.parallel, a.enabled, a.on_failure,
-  a.config::text, a.retry::text, a.credential_id, s.id, s.provider, s.secret, coalesce(s.meta::text, 'null')"""
+  a.config::text, a.retry::text, a.condition, a.reads,
+  a.credential_id, s.id, s.provider, s.secret, coalesce(s.meta::text, 'null')"""
 # OFFSET 0 keeps it one look-up by its key for each action, and none where there is no credential.
 _CREDENTIAL = """
 LEFT JOIN LATERAL (SELECT * FROM service_credentials s WHERE s.id = a.credential_id AND s.user_id = a.user_id OFFSET 0) s
@@ -73,6 +74,26 @@ FROM action_executions x WHERE x.trigger_id = ANY($1) AND x.trigger_id BETWEEN $
 )
 
 
+_ANSWERS = Statement(
+    "answers_of_executions",
+    "uuid[], uuid[]",  # triggers, executions
+    """
+SELECT x.trigger_id, x.id, x.response::text FROM action_executions x
+WHERE x.trigger_id = ANY($1) AND x.trigger_id BETWEEN $first AND $last AND x.id = ANY($2)
+  AND x.response IS NOT NULL
+""",
+    keys=1,
+)
+
+
+def read_answers(
+    statements: Transaction, trigger_ids: Iterable[UUID], execution_ids: Iterable[UUID]
+) -> dict[UUID, str]:
+    """What these executions were answered, by their ids, as JSON text."""
+    rows = statements.ask(_ANSWERS, array(trigger_ids), array(execution_ids))
+    return {row[1]: row[2] for row in rows}
+
+
 def read_actions(statements: Transaction, statement: Statement, ids: Iterable[UUID]) -> list[ActionRecord]:
     """The actions that are not deleted, of these callbacks or with these ids.
 
@@ -106,7 +127,7 @@ _credential = lru_cache(MAX_KEPT_CREDENTIALS)(CredentialRecord)
 def _action(row: Sequence[Any]) -> ActionRecord:
     is_short = len(row[9]) <= MAX_KEPT_TEXT_CHARS
     config, retry, flaw = (_settings if is_short else _settings.__wrapped__)(row[9], row[10])
-    if row[11] is not None and row[12] is None:
+    if row[13] is not None and row[14] is None:
         flaw = "The action's credential is not there any more. Give it another, or none."
     return ActionRecord(
         id=row[0],
@@ -120,9 +141,12 @@ def _action(row: Sequence[Any]) -> ActionRecord:
         stops_on_failure=row[8] == "STOP",
         config=config,
         retry=retry,
+        config_text=row[9],
+        condition=row[11],
+        reads=tuple(row[12]),
         flaw=flaw,
-        credential=None if row[12] is None else _credential(*row[12:16]),
-        rank=row[16],
+        credential=None if row[14] is None else _credential(*row[14:18]),
+        rank=row[18],
     )
 
 

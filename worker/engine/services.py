@@ -10,13 +10,15 @@ from shared.crypto import SecretBox
 from worker.actions.contract import Limits
 from worker.doors import Doors
 from worker.engine.journal import Journal
+from worker.engine.preparing import Preparing
 from worker.engine.room import Room
 from worker.engine.uses import CredentialUses
 
 
 @dataclass(frozen=True, slots=True)
 class RunServices:
-    """The journal, the room, the doors, and what is asked of the worker.
+    """The journal, the room, the doors, what makes executions ready, and what is asked of the
+    worker.
 
     uses: of credentials. may_start: whether the local lease is held.
     tell: says, without waiting, that an awaited run has settled.
@@ -25,6 +27,7 @@ class RunServices:
     journal: Journal
     room: Room
     doors: Doors
+    preparing: Preparing
     secrets: SecretBox
     limits: Limits
     may_start: Callable[[], bool]

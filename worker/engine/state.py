@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 from worker.actions.contract import Outcome, Prepared
@@ -14,6 +15,9 @@ from worker.records import ActionRecord, CallbackRecord, TriggerRecord
 # What each row of a run takes in memory, a small response included.
 ROW_OVERHEAD_BYTES = 2_000
 SMALL_RESPONSE_BYTES = 1_000
+
+# What a run may keep of its answers, all together, for later steps that read them.
+MAX_ANSWERS_BYTES = 256 * 1024
 
 
 class Status(enum.Enum):
@@ -127,7 +131,8 @@ class HeldRun:
 
     losses: workers that died while they had it. doom: a reason for which nothing of it may run, as
     `callback_deleted`. awaited: somebody is to be told when it settles. places: how many of its
-    executions may be attempted at one moment.
+    executions may be attempted at one moment. answers: what actions were answered, by their names,
+    where a later step reads it.
     """
 
     trigger: TriggerRecord
@@ -139,6 +144,8 @@ class HeldRun:
     doom: str | None = None
     awaited: bool = False
     places: int = 1
+    answers: dict[str, dict[str, Any]] = field(default_factory=dict)
+    answers_bytes: int = 0
 
     @property
     def id(self) -> UUID:
@@ -150,4 +157,34 @@ class HeldRun:
             len(self.trigger.body)
             + len(self.trigger.headers)
             + ROW_OVERHEAD_BYTES * (1 + len(self.executions))
+            + self.answers_bytes
         )
+
+    def is_read(self, execution: Execution) -> bool:
+        """Whether a step that is still to come reads what this execution was answered."""
+        name = None if execution.action is None else execution.action.name
+        return name is not None and any(
+            name in later.action.reads
+            for later in self.executions
+            if later.action is not None and later.step > execution.step and not later.ended
+        )
+
+    def keep_answer(self, execution: Execution, response: dict[str, Any], size_bytes: int) -> bool:
+        """Keep what an execution was answered for the steps that read it, if there is room."""
+        assert execution.action is not None
+        if self.answers_bytes + size_bytes > MAX_ANSWERS_BYTES:
+            return False
+        self.answers[str(execution.action.name)] = response
+        self.answers_bytes += size_bytes
+        return True
+
+    def answers_for(self, execution: Execution) -> dict[str, dict[str, Any]]:
+        """What this execution's action reads of earlier answers, by names."""
+        if execution.action is None or not execution.action.reads:
+            return {}
+        found = {name: self.answers[name] for name in execution.action.reads if name in self.answers}
+        for earlier in self.executions:  # those that are not written yet
+            name = None if earlier.action is None else earlier.action.name
+            if name in execution.action.reads and earlier.outcome is not None and earlier.outcome.response:
+                found[str(name)] = earlier.outcome.response
+        return found

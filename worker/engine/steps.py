@@ -15,7 +15,6 @@ from datetime import datetime
 from itertools import groupby
 
 from worker.engine.state import Execution, Status
-from worker.records import ActionRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,19 +50,6 @@ class Settle:
 
 
 Move = Attempt | Park | Stop | Settle
-
-
-def assign_steps(actions: Sequence[ActionRecord]) -> list[tuple[ActionRecord, int]]:
-    """Put actions into their order and number their steps from 0."""
-    ordered = sorted(actions, key=lambda action: (action.order, action.id))
-    steps: list[tuple[ActionRecord, int]] = []
-    step, previous_parallel = -1, False
-    for action in ordered:
-        if not (action.parallel and previous_parallel):
-            step += 1
-        previous_parallel = action.parallel
-        steps.append((action, step))
-    return steps
 
 
 def largest_step(executions: Sequence[Execution]) -> int:

@@ -81,22 +81,31 @@ class Waiting:
         What nobody has looked at may turn out not to fit. It is turned away then, and known.
         """
         for user_id, theirs in list(self._of.items()):
-            otherwise = self._typical.get(user_id) or Wanted(user_id, 1, 2 * ROW_OVERHEAD_BYTES)
-            taken: list[UUID] = []
-            places, size_bytes = 0, 0
-            for trigger_id, known in theirs.items():
-                wanted = known or otherwise
-                places += wanted.places
-                size_bytes += known.size_bytes if known else room.largest_bytes
-                if len(taken) == at_most or not room.fitting(user_id, wanted.places, wanted.size_bytes):
-                    break
-                if taken and room.fitting(user_id, places, size_bytes, is_one=False) < places:
-                    break
-                taken.append(trigger_id)
+            taken = self._first_that_fit(user_id, theirs, room, at_most)
             if taken:
                 self._forget(user_id, taken)
                 return taken
         return []
+
+    def _first_that_fit(
+        self, user_id: UUID, theirs: Mapping[UUID, Wanted | None], room: Room, at_most: int
+    ) -> list[UUID]:
+        """The first may get fewer places than it wants, the others all theirs."""
+        otherwise = self._typical.get(user_id) or Wanted(user_id, 1, 2 * ROW_OVERHEAD_BYTES)
+        taken: list[UUID] = []
+        places, size_bytes, free_places, free_bytes = 0, 0, 0, 0
+        for trigger_id, known in theirs.items():
+            wanted = known or otherwise
+            places += wanted.places
+            size_bytes += known.size_bytes if known else room.largest_bytes
+            if not taken:
+                if not room.fitting(user_id, wanted.places, wanted.size_bytes):
+                    break
+                free_places, free_bytes = room.free_for(user_id)
+            elif len(taken) == at_most or places > free_places or size_bytes > free_bytes:
+                break
+            taken.append(trigger_id)
+        return taken
 
     def _forget(self, user_id: UUID, ids: list[UUID]) -> None:
         """Let these go, and let the other tenants come first."""

@@ -68,7 +68,7 @@ def test_urls_follow_the_receiver_and_secrets_stay_what_they_are(shop: Workshop)
     elsewhere = {"url": "http://elsewhere.example/"}
     with shop.open() as work:
         for one in (config, elsewhere):
-            new = NewAction(type=ActionType.HTTP_POST, name="mine", config=one)
+            new = NewAction(type=ActionType.HTTP_POST, config=one)
             actions.create(work, owner, demo.callback_id, new)
 
         mine = CallbackChange(callback_url=f"{OLD}/order?key=s3cret")

@@ -79,6 +79,7 @@ FILLED_IN: dict[str, dict[str, Any]] = {
         "on_failure": "STOP",
         "retry": None,
         "condition": None,
+        "reads": [],
         "credential_id": None,
         "deleted_at": None,
     },

@@ -17,6 +17,7 @@ from shared.ids import new_id
 from shared.postgres.connections import OwnedConnection
 from shared.runs import give_back
 from tests.made_kind import MADE_TYPE, Megaphone, Saying, register
+from tests.prepared import preparing
 from tests.world import World
 from worker import actions
 from worker.actions.contract import Limits
@@ -64,12 +65,16 @@ class Watching(Megaphone):
         self.meanwhile.append(states(self._world, self._trigger_id))
 
 
+BOX = SecretBox(new_key())
+
+
 def run_to_its_end(run: HeldRun, journal: Journal, megaphone: Megaphone) -> None:
     services = RunServices(
         journal=journal,
         room=Room(1_000, 10**9, 1),
         doors=Doors({Megaphone: megaphone}),
-        secrets=SecretBox(new_key()),
+        preparing=preparing(BOX),
+        secrets=BOX,
         limits=Limits(max_response_bytes=1, max_stored_item_bytes=1, max_stored_items=1),
         may_start=lambda: True,
     )

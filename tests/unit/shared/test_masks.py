@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.action_types.http_post import check_url
+from shared.action_types.http_message import check_url
 from shared.errors import Invalid
 from shared.http_urls import MAX_URL_CHARS
 from shared.masks import (

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.action_types import http_post, store
-from shared.action_types.http_post import check_url
+from shared.action_types.http_message import check_url
 from shared.crypto import SecretBox, is_sealed, new_key
 from shared.errors import Invalid
 from shared.seals import moved_url, opened_text, opened_url, origin_of, sealed_text, sealed_url

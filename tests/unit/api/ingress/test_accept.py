@@ -31,6 +31,7 @@ from api.server import Shell
 from api.urls import Urls
 from shared import metrics
 from shared.config import Settings
+from shared.crypto import SecretBox, new_key
 from shared.errors import Conflict, Forbidden, NotFound, PointsmanError, Refused, RowRejected, Unavailable
 from tests.unit.api.test_server import Exchange, scope_of
 
@@ -107,6 +108,7 @@ class Ingress:
         self.large_recorder = FakeRecorder(decide)
         self.parts = IngressParts(
             settings=settings or Settings(),
+            secrets=SecretBox(new_key()),
             database=cast(Any, None),
             urls=Urls("http://localhost"),
             deadline=Deadlines(0.2),

@@ -15,6 +15,7 @@ from api.ingress.parts import IngressParts
 from api.ingress.resolve import Snapshot
 from shared import metrics
 from shared.config import Settings
+from shared.crypto import SecretBox, new_key
 from shared.errors import Forbidden, NotFound, Unavailable
 
 ACTIVE = Snapshot(UUID(int=1), UUID(int=2), True, 30_000, 0)
@@ -38,6 +39,7 @@ def head_of(resolver: Slow) -> tuple[int, dict[str, str], bytes]:
     nothing = cast(Any, None)
     own = IngressParts(
         settings=Settings(),
+        secrets=SecretBox(new_key()),
         database=nothing,
         urls=nothing,
         deadline=Deadlines(0.1),

@@ -135,7 +135,7 @@ def test_what_is_shown_once_stands_on_the_first_level_of_an_answer() -> None:
     ("change", "nullable"),
     [
         ("CallbackChange", {"customPath"}),
-        ("ActionChange", {"name", "retry", "credentialId"}),
+        ("ActionChange", {"name", "retry", "condition", "credentialId"}),
         ("CredentialChange", {"meta"}),
     ],
 )

@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.action_types import http_post, parse_config, store
+from shared.action_types import http_message, http_post, parse_config, store
 from shared.errors import Invalid
 from shared.http_urls import MAX_URL_CHARS
 
 
-@pytest.mark.parametrize("name", sorted(http_post.FORBIDDEN_HEADERS))
+@pytest.mark.parametrize("name", sorted(http_message.FORBIDDEN_HEADERS))
 def test_headers_that_frame_sign_or_name_cannot_be_set(name: str) -> None:
     for spelling in (name, name.upper(), name.title()):
         with pytest.raises(Invalid) as error:
@@ -106,7 +106,7 @@ def spelled(name: str) -> st.SearchStrategy[str]:
     return st.tuples(*letters).map("".join)
 
 
-@given(st.sampled_from(sorted(http_post.FORBIDDEN_HEADERS)).flatmap(spelled))
+@given(st.sampled_from(sorted(http_message.FORBIDDEN_HEADERS)).flatmap(spelled))
 def test_a_forbidden_header_is_known_in_any_case(name: str) -> None:
     with pytest.raises(Invalid, match=re.escape(f"{name} is set by Pointsman")):
         parse_config("HTTP_POST", {"url": "http://x/", "headers": {name: "1"}})
@@ -139,7 +139,7 @@ def test_whatever_parses_can_be_sent_without_credentials_in_its_url(
         return
     assert isinstance(config, http_post.Config)
     assert not set("\r\n\x00") & set(str(config.url) + "".join([*config.headers, *config.headers.values()]))
-    assert not {name.lower() for name in config.headers} & http_post.FORBIDDEN_HEADERS
+    assert not {name.lower() for name in config.headers} & http_message.FORBIDDEN_HEADERS
     assert "@" not in urlsplit(str(config.url)).netloc
     assert urlsplit(str(config.url)).scheme in ("http", "https")
 

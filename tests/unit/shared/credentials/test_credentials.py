@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.action_types.http_post import FORBIDDEN_HEADERS
+from shared.action_types.http_message import FORBIDDEN_HEADERS
 from shared.credentials import KINDS, check, kind_name, kind_of, may_go, parse_meta
 from shared.crypto import SecretBox, new_key
 from shared.errors import Invalid

@@ -11,7 +11,11 @@ from uuid import UUID
 import pytest
 from structlog.testing import capture_logs
 
+from shared import action_types
 from shared.errors import Invalid
+from tests.made_kind import PURE
+from tests.prepared import prepare
+from tests.unit.worker.actions.test_http_post import context
 from worker import actions
 from worker.actions.contract import AttemptStamp, Outcome, Prepared
 from worker.doors import Doors
@@ -48,7 +52,7 @@ def kind(**functions: Any) -> Any:
     working = {
         "DOOR": Storage,
         "starts_at_claim": lambda _action: True,
-        "prepare": lambda _action, _context: "request",
+        "prepare": lambda _action, _config, _context: "request",
         "perform": perform,
         "classify": lambda _delivery: Outcome(success=True),
     }
@@ -57,8 +61,14 @@ def kind(**functions: Any) -> Any:
 
 def prepared(monkeypatch: pytest.MonkeyPatch, module: Any) -> Prepared | Outcome:
     monkeypatch.setitem(actions.KINDS, "MADE_UP", module)
+    monkeypatch.setitem(cast(Any, action_types.KINDS), "MADE_UP", PURE)
     with capture_logs():
-        return actions.prepare(ACTION, cast(Any, None))
+        return prepare(ACTION, context())
+
+
+def starts(action: ActionRecord) -> bool:
+    given = context()
+    return actions.starts_at_claim(action, given.trigger, given.callback)
 
 
 def attempt(monkeypatch: pytest.MonkeyPatch, module: Any) -> Outcome:
@@ -124,11 +134,11 @@ def test_what_cannot_be_prepared_is_not_tried_again(
 def test_a_kind_says_whether_a_claim_may_start_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """What cannot be prepared anyway starts, so that its failure is an attempt like any other."""
     monkeypatch.setitem(actions.KINDS, "MADE_UP", kind(starts_at_claim=lambda _action: False))
-    assert not actions.starts_at_claim(ACTION)
-    assert actions.starts_at_claim(replace(ACTION, flaw="cannot be read"))
-    assert actions.starts_at_claim(replace(ACTION, type="FROM_A_NEWER_VERSION"))
-    assert actions.starts_at_claim(replace(ACTION, type="HTTP_POST"))
-    assert actions.starts_at_claim(replace(ACTION, type="STORE"))
+    assert not starts(ACTION)
+    assert starts(replace(ACTION, flaw="cannot be read"))
+    assert starts(replace(ACTION, type="FROM_A_NEWER_VERSION"))
+    assert starts(replace(ACTION, type="HTTP_POST"))
+    assert starts(replace(ACTION, type="STORE"))
 
 
 def test_a_kind_that_cannot_say_whether_a_claim_may_start_it_is_left_to_its_run(
@@ -137,7 +147,7 @@ def test_a_kind_that_cannot_say_whether_a_claim_may_start_it_is_left_to_its_run(
     """There it is prepared before it spends an attempt. Fails when a claim breaks with it."""
     monkeypatch.setitem(actions.KINDS, "MADE_UP", kind(starts_at_claim=broken))
     with capture_logs() as logs:
-        assert not actions.starts_at_claim(ACTION)
+        assert not starts(ACTION)
     assert [entry["event"] for entry in logs] == ["starts_at_claim_broken"]
 
 
@@ -147,4 +157,4 @@ def test_a_kind_may_end_an_execution_when_it_prepares_it(
 ) -> None:
     """Fails when its outcome is taken for a request, and performed."""
     end = Outcome(success=success, code="skipped")
-    assert prepared(monkeypatch, kind(prepare=lambda _action, _context: end)) is end
+    assert prepared(monkeypatch, kind(prepare=lambda _action, _config, _context: end)) is end

@@ -13,11 +13,14 @@ from uuid import UUID
 
 import pytest
 
+from shared.action_types.http_post import seal
 from shared.credentials import KINDS, kind_of
 from shared.crypto import SecretBox, new_key
+from tests.prepared import prepare, request_of_kind
 from tests.unit.worker.actions.test_http_post import BOX, STAMP, answer, context
 from tests.unit.worker.engine.test_steps import new_action
-from worker.actions import perform, prepare
+from worker.actions import KINDS as KINDS_OF_ACTIONS
+from worker.actions import perform
 from worker.actions.contract import Outcome, Prepared
 from worker.actions.http_post import Post
 from worker.doors import Doors
@@ -88,6 +91,26 @@ def test_a_secret_goes_into_its_header(used: CredentialRecord, name: str, value:
         assert post.headers[name] == value
         assert [one for one in post.headers if one.lower() == name] == [name]
         assert (post.url, post.identity, post.access) == (URL, None, None)
+
+
+@pytest.mark.parametrize("kind", ["bearer", "basic", "oauth2"])
+@pytest.mark.parametrize("value", ["the caller's", "the caller\u00b4s"])
+def test_what_a_caller_sent_for_itself_does_not_go_beside_it(kind: str, value: str) -> None:
+    """Fails when a header that is forwarded is sent in the place of the credential, or twice."""
+    recorded = json.dumps([["authorization", value], ["x-other", value]])
+    given = action(credential(kind), forwardHeaders=["authorization", "x-other"])
+    post = request_of_kind(given, context(headers=recorded))
+    assert "authorization" not in post.opaque
+    assert "caller" not in post.headers.get("authorization", "")
+    assert "x-other" in {**post.headers, **post.opaque}
+
+
+def test_a_template_fills_the_url_of_an_action_with_a_credential() -> None:
+    config = seal({"url": "https://api.example.com/{{ body.a }}?x={{ trigger.method }}"}, BOX.encrypt)
+    made = prepare(replace(action(credential("bearer")), config=config), context())
+    assert isinstance(made, Prepared), made
+    assert made.request.url == "https://api.example.com/1?x=POST"
+    assert made.request.headers["authorization"] == f"Bearer {SECRET}"
 
 
 @pytest.mark.parametrize(
@@ -222,8 +245,8 @@ class Door:
 async def attempt(door: Door, used: CredentialRecord, timeout_ms: int = 5_000) -> Outcome:
     given = context()
     given = given._replace(callback=replace(given.callback, timeout_ms=timeout_ms))
-    made = prepare(action(used), given)
-    assert isinstance(made, Prepared)
+    given_action = action(used)
+    made = Prepared(KINDS_OF_ACTIONS["HTTP_POST"], given_action, request_of_kind(given_action, given))
     return await perform(made, STAMP, Doors({Egress: cast(Egress, door)}))
 
 

@@ -18,20 +18,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 from standardwebhooks import Webhook, WebhookVerificationError
 
-from shared.action_types.http_post import FORBIDDEN_HEADERS, seal
+from shared.action_types.http_message import FORBIDDEN_HEADERS
+from shared.action_types.http_post import seal
 from shared.crypto import SecretBox, new_key, new_signing_secret
 from shared.errors import Invalid
 from shared.ids import new_id
 from shared.seals import sealed_url
+from tests.prepared import prepare
+from tests.prepared import request_of_kind as prepare_post
 from tests.unit.worker.engine.test_steps import new_action
-from worker.actions import http_post, perform, prepare
+from worker.actions import perform
 from worker.actions.contract import AttemptStamp, ExecutionContext, Limits, Outcome, Prepared
-from worker.actions.http_post import Post, classify, stamped
+from worker.actions.http_post import Delivered, stamped
+from worker.actions.http_post import classify as classify_post
 from worker.doors import Doors
 from worker.egress.errors import EgressError
 from worker.egress.http import Egress
 from worker.egress.messages import HttpRequest, HttpResponse
-from worker.records import ActionRecord, CallbackRecord, TriggerRecord
+from worker.records import CallbackRecord, TriggerRecord
 
 BOX = SecretBox(new_key())
 BODY = b'{"a": 1}'
@@ -65,11 +69,9 @@ def context(
     )
 
 
-def prepare_post(action: ActionRecord, given: ExecutionContext) -> Post:
-    """What is made ready for an attempt of such an action."""
-    made = http_post.prepare(action, given)
-    assert isinstance(made, Post)
-    return made
+def classify(end: HttpResponse | EgressError) -> Outcome:
+    """How an attempt ends for which all of 2xx is success."""
+    return classify_post(end if isinstance(end, EgressError) else Delivered(end, None))
 
 
 def request_of(
@@ -167,7 +169,7 @@ def test_every_header_of_its_identity_is_forbidden_to_tenants() -> None:
 )
 def test_an_own_body_is_sent_instead(body: Any, sent: bytes | None, content_type: str) -> None:
     request = request_of({"url": "http://x/", "body": body})
-    assert request.body == (sent if sent is not None else json.dumps(body).encode())
+    assert request.body == (sent if sent is not None else json.dumps(body, separators=(",", ":")).encode())
     assert request.headers["content-type"] == content_type
 
 

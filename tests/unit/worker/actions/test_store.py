@@ -13,11 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.errors import Invalid, PointsmanError, Unavailable
+from tests.prepared import prepare
+from tests.prepared import request_of_kind as prepare_item
 from tests.unit.worker.actions.test_http_post import STAMP, context
 from tests.unit.worker.engine.test_steps import new_action
-from worker.actions import perform, prepare
+from worker.actions import perform
 from worker.actions.contract import ExecutionContext, Limits, Outcome
-from worker.actions.store import prepare as prepare_item
 from worker.doors import Doors
 from worker.doors.storage import NewItem, Storage
 from worker.records import ActionRecord

@@ -12,9 +12,11 @@ from uuid import UUID
 import pytest
 from structlog.testing import capture_logs
 
+from shared.action_types.steps import assign_steps
 from shared.errors import ClaimLost, RowRejected
 from shared.ids import new_id
 from tests.made_kind import MADE_TYPE, Megaphone
+from tests.prepared import preparing
 from tests.unit.worker.actions.test_http_post import BOX, context
 from tests.unit.worker.engine.test_steps import new_action
 from worker import actions
@@ -31,7 +33,6 @@ from worker.engine.room import Room
 from worker.engine.run import carry
 from worker.engine.services import RunServices
 from worker.engine.state import Execution, HeldRun, Status
-from worker.engine.steps import assign_steps
 from worker.records import ActionRecord
 
 ONCE = {"maxAttempts": 1}
@@ -97,8 +98,10 @@ class Story:
                 action_id=action.id,
                 type=action.type,
                 step=step,
-                status=Status.RUNNING if step == 0 and starts_at_claim(action) else Status.PENDING,
-                attempt=1 if step == 0 and starts_at_claim(action) else 0,
+                status=Status.RUNNING
+                if step == 0 and starts_at_claim(action, base.trigger, base.callback)
+                else Status.PENDING,
+                attempt=1 if step == 0 and starts_at_claim(action, base.trigger, base.callback) else 0,
                 action=action,
             )
             for action, step in assign_steps(actions)
@@ -111,6 +114,7 @@ class Story:
             journal=cast(Journal, self.journal),
             room=self.room,
             doors=Doors({Egress: cast(Egress, self.egress), Megaphone: self.megaphone}),
+            preparing=preparing(BOX),
             secrets=BOX,
             limits=base.limits,
             may_start=lambda: self.may_start,

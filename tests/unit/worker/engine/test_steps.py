@@ -13,9 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shared.action_types.steps import assign_steps
 from shared.ids import new_id
 from worker.engine.state import Execution, Status
-from worker.engine.steps import Attempt, Park, Settle, Stop, assign_steps, next_move
+from worker.engine.steps import Attempt, Park, Settle, Stop, next_move
 from worker.records import ActionRecord
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)

@@ -1,0 +1,124 @@
+"""What an HTTP message to a receiver may hold, whoever makes it.
+
+Invariant: nothing that passes here can forge a header that Pointsman sets, smuggle a second request
+through CR, LF or NUL, or carry credentials in a URL. Whether the address may be reached is decided
+when it is dialled, not here.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from fnmatch import fnmatchcase
+from functools import lru_cache
+
+from shared import via
+from shared.http_urls import MAX_URL_CHARS, read_url
+from shared.masks import CREDENTIAL_HEADERS, shortest_url
+from shared.seals import origin_of
+from shared.templates.template import is_template
+
+MAX_HEADERS = 50
+MAX_HEADER_VALUE_CHARS = 4_096
+
+# The message's own framing and routing, hop-by-hop headers (RFC 9110 §7.6.1), what asks for a
+# compressed response (a bomb), and what Pointsman itself signs and sets.
+FORBIDDEN_HEADERS = frozenset(
+    [
+        "host",
+        "content-length",
+        "transfer-encoding",
+        "connection",
+        "keep-alive",
+        "upgrade",
+        "te",
+        "trailer",
+        "expect",
+        "proxy-connection",
+        "proxy-authorization",
+        "proxy-authenticate",
+        "accept-encoding",
+        "webhook-id",
+        "webhook-timestamp",
+        "webhook-signature",
+        "pointsman-trigger-id",
+        "pointsman-action-id",
+        "pointsman-attempt",
+        via.HEADER,
+    ]
+)
+
+# Besides, what the body or the connection decides.
+NEVER_FORWARDED = FORBIDDEN_HEADERS | {"content-encoding", "content-language", "content-type", "forwarded"}
+MAX_FORWARDED = 50
+MAX_PATTERN_CHARS = 100
+
+_MARKUP = re.compile(r"\{\{.*?\}\}|\{%.*?%\}", re.DOTALL)
+_PATTERN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_HEADER_VALUE = re.compile(r"[\t\x20-\x7e]*")
+
+
+def check_url(url: str) -> str:
+    """Return a URL that can be sent to, as it is; raises ValueError saying what is wrong.
+
+    Its length is counted without its masks and its templates: what they stand for is counted when
+    it is known. Scheme, host and port are no templates: what is secret beside them goes nowhere
+    else.
+    """
+    if is_template(url):
+        if is_template(origin_of(url)) or not origin_of(url):
+            raise ValueError("scheme, host and port of a URL cannot be templates")
+        read_url(shortest_url(_MARKUP.sub("x", url)))
+    else:
+        read_url(url if len(url) <= MAX_URL_CHARS else shortest_url(url))
+    return url
+
+
+def check_headers(headers: dict[str, str], *, rendered: bool = False) -> dict[str, str]:
+    """Return headers that may be sent, or raise ValueError naming the one that may not.
+
+    rendered: what looks like a template is none any more.
+    """
+    if len(headers) > MAX_HEADERS:
+        raise ValueError(f"more than {MAX_HEADERS} headers")
+    for name, value in headers.items():
+        if not _HEADER_NAME.fullmatch(name):
+            raise ValueError(f"{name!r} is not a header name")
+        if name.lower() in FORBIDDEN_HEADERS:
+            raise ValueError(f"{name} is set by Pointsman and cannot be overridden")
+        literal = value if rendered else _MARKUP.sub("", value)
+        if len(value) > MAX_HEADER_VALUE_CHARS or not _HEADER_VALUE.fullmatch(literal):
+            raise ValueError(f"the value of {name} is too long or holds other than printable ASCII")
+    if len({name.lower() for name in headers}) < len(headers):
+        raise ValueError("the same header is given twice")
+    return headers
+
+
+def check_forwarded(patterns: Sequence[str]) -> tuple[str, ...]:
+    """The names and patterns of headers to be forwarded, in lower case; raises ValueError."""
+    if len(patterns) > MAX_FORWARDED:
+        raise ValueError(f"more than {MAX_FORWARDED} names")
+    for pattern in patterns:
+        if len(pattern) > MAX_PATTERN_CHARS or not _PATTERN.fullmatch(pattern):
+            raise ValueError(f"{pattern!r} is not the name of a header; a * stands for any characters")
+        if pattern.lower() in NEVER_FORWARDED:
+            raise ValueError(f"{pattern} is never forwarded")
+    return tuple(dict.fromkeys(pattern.lower() for pattern in patterns))
+
+
+def is_forwarded(name: str, patterns: Iterable[str]) -> bool:
+    """Whether a caller's header, its name in lower case, is among these.
+
+    Credentials are, if they are named in full.
+    """
+    if name in NEVER_FORWARDED:
+        return False
+    if name in CREDENTIAL_HEADERS:
+        return name in patterns
+    return any(_matches(name, pattern) for pattern in patterns)
+
+
+@lru_cache(1_024)
+def _matches(name: str, pattern: str) -> bool:
+    return fnmatchcase(name, pattern.replace("[", "[[]").replace("?", "[?]"))

@@ -1,0 +1,160 @@
+"""Templates and conditions that are parsed: what they need, and what they come to.
+
+Invariant: a look-up, which reads names and does nothing else but `default` and `json`, takes a time
+that its text and what it reads bound. Only such are for the process that carries runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+from liquid.ast import Node
+from liquid.builtin.content import ContentNode
+from liquid.builtin.expressions import FilteredExpression, Path
+from liquid.builtin.expressions.primitive import (
+    FalseLiteral,
+    FloatLiteral,
+    IntegerLiteral,
+    Nil,
+    StringLiteral,
+    TrueLiteral,
+)
+from liquid.builtin.output import OutputNode
+from liquid.context import RenderContext
+from liquid.exceptions import LiquidError
+from liquid.expression import Expression
+from liquid.output import LimitedStringIO
+
+from shared.templates import names
+from shared.templates.filters import MAX_CHARS
+from shared.templates.language import TemplateError, at, language, parse, parse_condition
+from shared.templates.targets import Target
+
+# So many outputs are looked up in place; a template with more is rendered apart.
+MAX_LOOK_UPS = 50
+LOOK_UP_FILTERS = {"default", "json"}
+
+# So many parsed texts are kept, of up to so many characters. About ten times as much memory.
+MAX_KEPT = 1_024
+MAX_KEPT_CHARS = 2_048
+
+_PLAIN = (Path, StringLiteral, IntegerLiteral, FloatLiteral, TrueLiteral, FalseLiteral, Nil)
+
+
+def is_template(text: str) -> bool:
+    """Whether a text has anything to render."""
+    return "{{" in text or "{%" in text
+
+
+class Template:
+    """A parsed template.
+
+    look_ups: how many outputs it has, None if it is more than look-ups. answers: the actions whose
+    answers it needs. is_json_value: it is one JSON value, and nothing around it.
+    """
+
+    __slots__ = ("_nodes", "answers", "is_json_value", "look_ups", "names", "target", "text")
+
+    def __init__(self, text: str, target: Target) -> None:
+        parsed = parse(text, target)
+        self.text = text
+        self.target = target
+        self.names = names.of_template(parsed)
+        self.answers = names.answers_in(self.names)
+        self.look_ups = _look_ups(parsed.nodes)
+        self.is_json_value = len(parsed.nodes) == 1 and _is_json(parsed.nodes[0])
+        self._nodes = parsed.nodes
+
+    def render(self, context: RenderContext, at_most: int = MAX_CHARS) -> str:
+        """The text that it comes to; raises TemplateError.
+
+        context: a new one, unless it is a look-up, which leaves it as it was. at_most: bytes.
+        """
+        buffer = LimitedStringIO(at_most, newline="")
+        try:
+            for node in self._nodes:
+                node.render(context, buffer)
+        except (LiquidError, ValueError, ArithmeticError, TypeError, RecursionError) as error:
+            raise _failed(error, self.text) from None
+        return buffer.getvalue()
+
+
+class Condition:
+    """A parsed condition. Each is a look-up."""
+
+    __slots__ = ("_parsed", "answers", "names", "text")
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self._parsed = parse_condition(text)
+        self.names = names.of_condition(self._parsed)
+        self.answers = names.answers_in(self.names)
+
+    def holds(self, context: RenderContext) -> bool:
+        """Whether it is true; raises TemplateError."""
+        try:
+            return self._parsed.evaluate(context)
+        except (LiquidError, ValueError, ArithmeticError, TypeError, RecursionError) as error:
+            raise _failed(error, self.text) from None
+
+
+def context_of(scope: Mapping[str, Any]) -> RenderContext:
+    """What templates and conditions are evaluated in."""
+    return RenderContext(_NOTHING, globals=scope)
+
+
+def template(text: str, target: Target) -> Template:
+    """The template of a text; raises TemplateError."""
+    return (_kept_template if len(text) <= MAX_KEPT_CHARS else Template)(text, target)
+
+
+@lru_cache(MAX_KEPT)
+def _kept_template(text: str, target: Target) -> Template:
+    return Template(text, target)
+
+
+@lru_cache(MAX_KEPT)
+def condition(text: str) -> Condition:
+    """The condition of a text; raises TemplateError."""
+    return Condition(text)
+
+
+_NOTHING = language(Target.TEXT).from_string("")
+
+
+def _failed(error: Exception, text: str) -> TemplateError:
+    token = error.token if isinstance(error, LiquidError) else None
+    index = token.start_index if token is not None and token.source == text else 0
+    message = str(error.message) if isinstance(error, LiquidError) else str(error) or type(error).__name__
+    return at(text, max(index, 0), message)
+
+
+def _look_ups(nodes: list[Node]) -> int | None:
+    count = 0
+    for node in nodes:
+        if isinstance(node, ContentNode):
+            continue
+        if not (isinstance(node, OutputNode) and _is_look_up(node.expression)):
+            return None
+        count += 1
+    return count if count <= MAX_LOOK_UPS else None
+
+
+def _is_look_up(expression: Expression) -> bool:
+    return (
+        isinstance(expression, FilteredExpression)
+        and isinstance(expression.left, _PLAIN)
+        and all(
+            one.name in LOOK_UP_FILTERS and all(isinstance(arg, _PLAIN) for arg in one.children())
+            for one in expression.filters or ()
+        )
+    )
+
+
+def _is_json(node: Node) -> bool:
+    if not isinstance(node, OutputNode) or not isinstance(node.expression, FilteredExpression):
+        return False
+    filters = node.expression.filters or []
+    return bool(filters) and filters[-1].name == "json"

@@ -1,0 +1,71 @@
+"""JSON whose numbers keep their text."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared.templates.values import MAX_DIGITS, read_json, to_json_text
+
+values = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(st.characters(exclude_categories=["Cs"]), max_size=8),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.text(st.characters(exclude_categories=["Cs"]), max_size=3), inner, max_size=3)
+    ),
+    max_leaves=8,
+)
+
+
+@given(values)
+def test_what_was_read_is_written_as_it_was(value: Any) -> None:
+    text = json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+    assert json.loads(to_json_text(read_json(text))) == value
+
+
+@pytest.mark.parametrize(
+    "number",
+    [
+        "10.00",
+        "25000000000000000000",
+        "-0",
+        "-0.0",
+        "1e5",
+        "1E+05",
+        "1e999",
+        "-12.50",
+        "9" * 18,
+        "9" * 19,
+        "9" * 5_000,
+    ],
+)
+def test_a_number_keeps_its_text(number: str) -> None:
+    """Fails when a number is written as a double, or as many digits break the reading."""
+    assert to_json_text(read_json(f'{{"n":[{number}]}}')) == f'{{"n":[{number}]}}'
+    assert str(read_json(number)) == number
+
+
+def test_numbers_calculate() -> None:
+    assert read_json("10.50") + 1 == 11.5
+    assert read_json("9" * MAX_DIGITS) + 1 == 10**MAX_DIGITS
+    assert to_json_text({"n": 10**40}) == '{"n":' + "1" + "0" * 40 + "}"
+
+
+@pytest.mark.parametrize("text", ["NaN", "[Infinity]", "-Infinity", "[" * 100_000, "{", "", b"\xff", "nul"])
+def test_what_is_no_json_says_so(text: str | bytes) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        read_json(text)
+
+
+@pytest.mark.parametrize("value", [float, "\ud800", {1, 2}])
+def test_what_has_no_json_text_says_so(value: Any) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        to_json_text(value)
