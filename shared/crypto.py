@@ -103,6 +103,12 @@ def is_sealed(text: str) -> bool:
     return text.startswith(SEALED)
 
 
+def sealed_by(text: str) -> str | None:
+    """The id of the key that opens a sealed text, None if it does not say."""
+    named, _, _ = text.removeprefix(SEALED).rpartition(":")
+    return named if named and is_sealed(text) else None
+
+
 def new_key() -> str:
     """A new encryption key for POINTSMAN_SECRET_KEYS."""
     return Fernet.generate_key().decode()

@@ -15,6 +15,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 from urllib.parse import unquote, urlsplit
 
 from shared.errors import Invalid
@@ -46,6 +47,8 @@ CREDENTIAL_HEADERS = frozenset(["authorization", "cookie"])
 
 # A text of these alone says where a value comes from, and none.
 _LOOK_UPS = re.compile(r"(?:\{\{[\w\s.\[\]|-]*\}\})+")
+Destination = tuple[str, str | None, int | None]
+"""Scheme, host and port. Of what nothing can be sent to: the text as it is."""
 
 # The path of a URL of which only the origin is known.
 UNKNOWN_PATH = f"/{MASK}"
@@ -129,7 +132,12 @@ def shortest_url(given: str) -> str:
 
 def is_same_destination(one: str, other: str) -> bool:
     """Whether two URLs, sealed or not, lead to the same scheme, host and port."""
-    return _destination(one) == _destination(other)
+    return destination(one) == destination(other)
+
+
+def destination(url: str) -> Destination:
+    """Where a URL, sealed or not, leads to, however that is spelled."""
+    return _destination_of(origin_of(url))
 
 
 def secret_needed_again(message: str, hint: str) -> Invalid:
@@ -196,8 +204,9 @@ def _numbered(parameters: list[tuple[str, str]]) -> Iterable[tuple[tuple[str, in
         seen[name] += 1
 
 
-def _destination(url: str) -> tuple[str, str | None, int | None]:
-    origin = origin_of(url)
+# An origin is no secret, and the few that credentials are bound to are asked for at each attempt.
+@lru_cache(1_024)
+def _destination_of(origin: str) -> Destination:
     try:
         found = read_url(origin).origin
     except ValueError:  # nothing is sent there

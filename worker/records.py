@@ -6,6 +6,7 @@ shows in the next record alone. This module imports no driver and no part of the
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -60,9 +61,27 @@ class SigningSecret(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
+class CredentialRecord:
+    """A credential of an action's owner. Two are equal when neither secret nor meta has changed.
+
+    secret: sealed. meta: JSON text, URLs in it sealed; "null" for none.
+    """
+
+    id: UUID
+    provider: str
+    secret: str
+    meta: str
+
+    @property
+    def version(self) -> str:
+        """Another one with each change of the secret or of the meta."""
+        return hashlib.sha256(f"{self.secret}\0{self.meta}".encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
 class ActionRecord:
     """An action. Two are equal when nothing of the action has changed between their readings, nor
-    the URL and the signing secrets of its callback.
+    the URL and the signing secrets of its callback, nor the credential that it uses.
 
     callback_url, config: sealed, as the rows have them. config_text: what the config was read from.
     condition: without which it runs always. reads: the names of the actions whose answers it needs.
@@ -88,6 +107,7 @@ class ActionRecord:
     reads: tuple[str, ...] = ()
     signing_secrets: tuple[SigningSecret, ...] = ()
     flaw: str | None = None
+    credential: CredentialRecord | None = None
     rank: int = field(default=0, compare=False)
 
     @property

@@ -1,7 +1,7 @@
-"""How actions look in the API's description: one schema for each type, told apart by `type`.
+"""How actions and credentials look in the API's description: an action has one schema for each
+type, told apart by `type`; the `meta` of a credential has one for each kind.
 
-The models themselves take any config, so that an error can name the field of its type's config and
-the fix.
+The models themselves take any config and any meta, so that an error can name the field and the fix.
 """
 
 from __future__ import annotations
@@ -15,8 +15,10 @@ from pydantic import BaseModel, Field, create_model
 from pydantic.alias_generators import to_pascal
 
 from api.resources.actions import ActionChange, ActionPage, NewAction, ShownAction
+from api.resources.credentials import CredentialChange, CredentialPage, NewCredential, ShownCredential
 from shared.action_types import KINDS
 from shared.action_types.retry_policy import RetryPolicy
+from shared.credentials import KINDS as CREDENTIAL_KINDS
 
 
 def _by_type(prefix: str, base: type[BaseModel]) -> Any:
@@ -44,7 +46,19 @@ def _example(base: type[BaseModel], kind: str, module: ModuleType) -> dict[str, 
     return {**found, "type": kind, "config": config, **summary}
 
 
+_META: Any = reduce(or_, dict.fromkeys(kind.meta for kind in CREDENTIAL_KINDS.values()))
+
+
+def _with_meta(base: type[BaseModel], default: Any = None) -> type[BaseModel]:
+    """This model with the meta of each kind."""
+    found: type[BaseModel] = create_model(
+        base.__name__, __base__=base, __doc__=base.__doc__, meta=(_META | None, default)
+    )
+    return found
+
+
 _SHOWN = _by_type("Shown", ShownAction)
+_SHOWN_CREDENTIAL = _with_meta(ShownCredential, ...)
 _CONFIG: Any = reduce(or_, (module.Config for module in KINDS.values()))
 _DESCRIBED: dict[type[BaseModel], Any] = {
     NewAction: _by_type("New", NewAction),
@@ -61,6 +75,15 @@ _DESCRIBED: dict[type[BaseModel], Any] = {
         __doc__=ActionChange.__doc__,
         config=(_CONFIG | None, None),
         retry=(RetryPolicy | None, None),
+    ),
+    NewCredential: _with_meta(NewCredential),
+    CredentialChange: _with_meta(CredentialChange),
+    ShownCredential: _SHOWN_CREDENTIAL,
+    CredentialPage: create_model(
+        "CredentialPage",
+        __base__=CredentialPage,
+        __doc__=CredentialPage.__doc__,
+        items=(list[_SHOWN_CREDENTIAL], ...),  # type: ignore[valid-type]
     ),
 }
 

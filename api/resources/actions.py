@@ -19,7 +19,7 @@ from sqlalchemy import func, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from api.resources import callbacks, secrecy
+from api.resources import bindings, callbacks, secrecy
 from api.resources.action_texts import (
     check_condition,
     check_order,
@@ -49,7 +49,7 @@ MAX_ACTIONS = 100
 MAX_ORDER = 1_000_000
 
 # What a change of these could mean to other actions is looked at under the callback's lock.
-LOCKING = frozenset({"config", "condition", "name", "order", "parallel"})
+LOCKING = frozenset({"config", "condition", "credential_id", "name", "order", "parallel"})
 
 # Of a config.
 MAX_DEPTH = 32
@@ -89,6 +89,7 @@ class NewAction(Given):
 
     name: by which later actions read what it is answered; unique in its callback. condition: a
     Liquid expression; where it does not hold, the action is skipped, which is a success.
+    credentialId: one of yours that fits the type, and whose origins hold that of the URL.
     """
 
     model_config = example(type="STORE", name="keep", config={"key": "last-order"}, onFailure="CONTINUE")
@@ -102,13 +103,14 @@ class NewAction(Given):
     on_failure: OnFailure = OnFailure.STOP
     retry: dict[str, JsonValue] | None = None
     condition: Condition | None = None
+    credential_id: UUID | None = None
 
 
 class ActionChange(Change):
     """Only what is given changes; it holds for every attempt that starts later."""
 
     model_config = example(enabled=False)
-    NULLABLE = frozenset({"name", "retry", "condition"})
+    NULLABLE = frozenset({"name", "retry", "condition", "credential_id"})
 
     name: Name | None = None
     config: ActionConfig | None = None
@@ -118,6 +120,7 @@ class ActionChange(Change):
     on_failure: OnFailure | None = None
     retry: dict[str, JsonValue] | None = None
     condition: Condition | None = None
+    credential_id: UUID | None = None
 
 
 class ShownAction(Shown):
@@ -139,6 +142,7 @@ class ShownAction(Shown):
         onFailure="CONTINUE",
         retry=None,
         condition=None,
+        credentialId=None,
         createdAt=EXAMPLE_TIME,
         updatedAt=EXAMPLE_TIME,
     )
@@ -155,6 +159,7 @@ class ShownAction(Shown):
     on_failure: OnFailure
     retry: dict[str, Any] | None
     condition: str | None
+    credential_id: UUID | None
     created_at: datetime
     updated_at: datetime
 
@@ -176,6 +181,7 @@ def create(work: Work, owner: UUID, callback_id: UUID, new: NewAction) -> ShownA
             code="too_many_actions",
             hint="Delete one, or use a second callback.",
         )
+    bindings.bind(work, owner, new.credential_id, new.type, config, callback)
     action = Action(
         **new.model_dump(exclude={"order", "config"}),
         config=config,
@@ -225,6 +231,10 @@ def change(work: Work, owner: UUID, action_id: UUID, given: ActionChange) -> Sho
             changes["config"] = secrecy.changed_config(work, action, callback, changes["config"])
         if "name" in changes and changes["name"] != action.name and action.name is not None:
             must_not_be_read(work.session, action)
+        if changes.keys() & {"config", "credential_id"}:
+            credential_id = changes.get("credential_id", action.credential_id)
+            config = changes.get("config", action.config)
+            bindings.bind(work, owner, credential_id, action.type, config, callback)
     for name, value in changes.items():
         setattr(action, name, value)
     with _unique_name():
@@ -318,6 +328,7 @@ def _show(work: Work, action: Action) -> ShownAction:
         on_failure=action.on_failure,
         retry=action.retry,
         condition=action.condition,
+        credential_id=action.credential_id,
         created_at=action.created_at,
         updated_at=action.updated_at,
     )

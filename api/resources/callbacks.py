@@ -20,7 +20,7 @@ from sqlalchemy import func, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from api.resources import secrecy, signing
+from api.resources import bindings, secrecy, signing
 from api.resources.paging import newest
 from api.resources.shapes import (
     EXAMPLE_ID,
@@ -204,6 +204,7 @@ def change(work: Work, owner: UUID, callback_id: UUID, given: CallbackChange) ->
     callback = own(work.session, owner, callback_id, for_update="callback_url" in changes)
     if "callback_url" in changes:
         changes["callback_url"] = secrecy.changed_url(work, callback, changes["callback_url"])
+        bindings.must_still_fit(work, callback, changes["callback_url"])
     for name, value in changes.items():
         setattr(callback, name, value)
     with _unique_path():

@@ -11,6 +11,7 @@ SEALED: dict[tuple[str, str], str] = {
     ("callbacks", "callback_url"): "everything beyond the origin",
     ("callbacks", "signing_secrets"): "each `secret`",
     ("kept_answers", "answer"): "all of it",
+    ("service_credentials", "meta"): "everything beyond the origin of a URL: `urls` in shared/credentials",
     ("service_credentials", "secret"): "all of it",
     ("triggers", "headers"): "credentials that an action forwards",
     ("users", "secret"): "all of it",

@@ -3,12 +3,14 @@
 Invariants:
 
 - `secret` is ciphertext and leaves only for the one call that needs it.
-- `meta` is masked on reads.
+- `meta` has the shape of its kind in `shared.credentials`; a URL in it is sealed beyond its origin.
+- `last_used_at` is about the last attempt that used it, to a minute; no attempt waits for it.
 """
 
 from __future__ import annotations
 
 import uuid
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import ForeignKey
@@ -29,3 +31,4 @@ class ServiceCredential(Timestamps, Base):
     provider: Mapped[ServiceProvider]
     secret: Mapped[str]
     meta: Mapped[dict[str, Any] | None]
+    last_used_at: Mapped[datetime | None]

@@ -5,6 +5,7 @@ line.
 from __future__ import annotations
 
 import inspect
+import re
 from pathlib import Path
 from types import ModuleType
 
@@ -16,8 +17,8 @@ from api import management, resources
 from api.management.face import Face
 from deploy import cli
 from deploy.cli.main import COMMANDS
-from shared import action_types, config
-from shared.models.enums import ActionType
+from shared import action_types, config, credentials
+from shared.models.enums import ActionType, ServiceProvider
 from worker import actions, maintenance
 from worker.actions.contract import Outcome
 from worker.app import make_sweeps
@@ -28,7 +29,7 @@ from worker.maintenance.due import Due
 CONFIG_SIDE = {"retry_policy", "http_message", "steps", "texts"}
 
 # What the I/O halves share; no action types.
-ENGINE_SIDE = {"contract", "http_answers", "http_request", "passed_on"}
+ENGINE_SIDE = {"contract", "http_answers", "http_request", "passed_on", "credentials", "oauth"}
 
 
 def parameters(function: object) -> list[str]:
@@ -105,10 +106,27 @@ RESOURCE_SIDE = {
     "action_texts",
     "subjects",
     "signing",
+    "bindings",
+    "credential_meta",
 }
 
 # Made by the start-up only.
 WITHOUT_A_ROUTE = {"api_keys"}
+
+
+# What kinds of credentials share.
+CREDENTIAL_SIDE = {"kind", "fields"}
+
+
+def test_every_kind_of_credential_is_registered_under_its_name() -> None:
+    homes = {name: re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower() for name in credentials.KINDS}
+    assert set(homes.values()) == files_in(credentials, *CREDENTIAL_SIDE)
+    for name, kind in credentials.KINDS.items():
+        assert getattr(credentials, homes[name]).KIND is kind
+        assert kind.provider in {provider.value for provider in ServiceProvider}
+        assert kind.action_types <= {one.value for one in ActionType}
+        for name_of_rule in ("extra", "frozen", "hide_input_in_errors"):
+            assert kind.meta.model_config.get(name_of_rule), "a field that nobody reads is a mistake"
 
 
 def test_every_face_is_served() -> None:

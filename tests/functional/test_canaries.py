@@ -7,6 +7,8 @@ column of every table, everything that Redis was told, the whole log and every a
 
 from __future__ import annotations
 
+import base64
+import json
 import threading
 import uuid
 from collections.abc import Iterator
@@ -23,6 +25,8 @@ from psycopg2 import sql
 from deploy.local.state import DataFolder
 from shared.crypto import SecretBox
 from shared.models.sealed import SEALED
+from tests.certificates import Authority
+from tests.peers.oauth_server import SCOPE, Client, OAuthServer
 from tests.peers.receiver import Receiver
 from tests.running import Running, eventually
 
@@ -34,7 +38,7 @@ WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p') AND NO
 """
 
 # What its owner set and is shown again: no masks stand for these.
-SHOWN = ("callback path", "redirected path", "harmless header")
+SHOWN = ("callback path", "redirected path", "redirected token", "harmless header")
 
 
 @dataclass
@@ -67,8 +71,14 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Done]:
     canaries = Canaries()
     environment = {"POINTSMAN_LOG_LEVEL": "debug", "POINTSMAN_LOG_FORMAT": "json"}
     folder = tmp_path_factory.mktemp("canaries")
-    with Running(folder, environment) as pointsman, Receiver() as receiver, Monitor(pointsman) as monitor:
+    with (
+        Running(folder, environment) as pointsman,
+        Receiver() as receiver,
+        OAuthServer() as oauth,
+        Monitor(pointsman) as monitor,
+    ):
         pointsman.api.event_hooks["response"] = [lambda answer: canaries.said.append(answer.read().decode())]
+        use_credentials(pointsman, receiver, oauth, canaries)
         do_everything(pointsman, receiver, canaries)
         yield Done(pointsman, canaries, receiver, monitor.heard)
 
@@ -193,6 +203,126 @@ def fire(pointsman: Running, callback: dict[str, Any], canaries: Canaries) -> No
         pointsman.ended(answer.json()["triggerId"])
 
 
+def use_credentials(pointsman: Running, receiver: Receiver, oauth: OAuthServer, canaries: Canaries) -> None:
+    """Credentials of each kind, at receivers that take them and at some that fail, and what is
+    refused of them.
+    """
+    made = [
+        (credential(pointsman, canaries, kind, [receiver.url("")], **meta), receiver.url(path))
+        for path in ("/ok", "/status/401", "/close")
+        for kind, meta in (
+            ("bearer", {}),
+            ("basic", {"username": "me"}),
+            ("header", {"header": "X-Key"}),
+            ("query", {"parameter": "key"}),
+        )
+    ]
+    made += with_tokens(pointsman, receiver, oauth, canaries)
+    made.append(with_certificate(pointsman, receiver, canaries))
+    once = {"maxAttempts": 1}
+    actions = [
+        {
+            "type": "HTTP_POST",
+            "config": {"url": url},
+            "retry": once,
+            "credentialId": used,
+            "onFailure": "CONTINUE",
+        }
+        for used, url in made
+    ]
+    callback = pointsman.callback(receiver.url("/ok"), actions, timeoutDuration=2_000)
+    for _ in range(2):
+        pointsman.ended(pointsman.fire(callback, content=b"x"), 30)
+    canaries.by_place |= {f"access token {number}": one for number, one in enumerate(oauth.tokens)}
+    for used, _ in made:
+        change_credential(pointsman, used, canaries)
+    action_id = callback["actions"][0]["id"]
+    elsewhere = {"config": {"url": f"http://127.0.0.1:9/?a={canaries.new('refused action')}"}}
+    assert pointsman.api.patch(f"/api/v1/actions/{action_id}", json=elsewhere).status_code == 422
+    pointsman.query(
+        "UPDATE actions SET config = %s WHERE id = %s RETURNING 1",
+        json.dumps({"url": "http://127.0.0.1:9/"}),
+        action_id,
+    )
+    pointsman.ended(pointsman.fire(callback, content=b"x"), 30)
+    read_all(pointsman, callback)
+
+
+def credential(
+    pointsman: Running,
+    canaries: Canaries,
+    kind: str,
+    origins: list[str],
+    secret: str | None = None,
+    **meta: Any,
+) -> str:
+    """The id of a new credential whose secret is a canary."""
+    given = {"kind": kind, "origins": origins, **meta}
+    number = sum(place.startswith("credential ") for place in canaries.by_place)
+    new = {"name": kind, "provider": "GENERIC", "meta": given}
+    new["secret"] = secret or canaries.new(f"credential {kind} {number}")
+    answer = pointsman.api.post("/api/v1/credentials", json=new)
+    assert answer.status_code == 201, answer.text
+    return str(answer.json()["id"])
+
+
+def with_tokens(
+    pointsman: Running, receiver: Receiver, oauth: OAuthServer, canaries: Canaries
+) -> list[tuple[str, str]]:
+    """Credentials at a token server that takes them, at some that do not, and the secret's echo."""
+    known = {
+        "clientId": "known",
+        "scope": SCOPE,
+        "tokenUrl": oauth.url(f"/token?p={canaries.new('token url')}"),
+    }
+    origins = [oauth.url("")]
+    secret = canaries.new("credential oauth2")
+    oauth.clients["known"] = Client("known", secret)
+    return [
+        (credential(pointsman, canaries, "oauth2", origins, secret=secret, **known), oauth.url()),
+        *(
+            (credential(pointsman, canaries, "oauth2", origins, **{**known, **wrong}), oauth.url())
+            for wrong in (
+                {},
+                {"authentication": "body"},
+                {"tokenUrl": receiver.url(f"/status/302/{canaries.new('redirected token')}")},
+                {"tokenUrl": "http://10.1.2.3/blocked"},
+                {"tokenUrl": receiver.url("/close")},
+            )
+        ),
+    ]
+
+
+def with_certificate(pointsman: Running, receiver: Receiver, canaries: Canaries) -> tuple[str, str]:
+    """A credential with a private key, at a server that speaks no TLS."""
+    signed = Authority("canaries").sign("canary")
+    canaries.by_place["private key"] = signed.key.splitlines()[2]
+    origin = f"https://127.0.0.1:{receiver.port}"
+    used = credential(
+        pointsman,
+        canaries,
+        "clientCertificate",
+        [origin],
+        secret=signed.key,
+        certificate=signed.certificate,
+    )
+    return used, f"{origin}/ok"
+
+
+def change_credential(pointsman: Running, credential_id: str, canaries: Canaries) -> None:
+    """What is refused of a change says nothing back."""
+    path = f"/api/v1/credentials/{credential_id}"
+    meta = pointsman.api.get(path).json()["meta"]
+    for given in (
+        {"secret": canaries.new(f"refused secret {credential_id}") + "\n"},
+        {"secret": canaries.new(f"refused with {credential_id}"), "meta": {**meta, "surprise": 1}},
+        {"meta": {**meta, "origins": ["https://elsewhere.example"]}},
+        {"meta": {**meta, "kind": canaries.new(f"refused kind {credential_id}")}},
+    ):
+        assert pointsman.api.patch(path, json=given).status_code == 422
+    assert pointsman.api.delete(path).status_code == 409
+
+
 def refuse(pointsman: Running, callback: dict[str, Any], canaries: Canaries) -> None:
     """What is refused says nothing back."""
     new = canaries.new
@@ -217,6 +347,7 @@ def read_all(pointsman: Running, callback: dict[str, Any]) -> None:
     callback_id = callback["id"]
     for path in (
         *("callbacks", "triggers", "executions", "stored-items", "replays", "users/me", "openapi.json"),
+        "credentials",
         *(f"callbacks/{callback_id}", f"callbacks/{callback_id}/actions", f"callbacks/{callback_id}/logs"),
     ):
         assert pointsman.api.get(f"/api/v1/{path}").is_success
@@ -233,6 +364,12 @@ def test_what_is_secret_was_used(done: Done) -> None:
     for place in ("query", "second value", "header"):
         for url in (receiver.url("/ok"), receiver.url("/status/500")):
             assert any(canaries[f"{place} {url}"] in one for one in received), place
+    credentials = [place for place in canaries if place.startswith("credential ")]
+    sent = [place for place in credentials if any(canaries[place] in one for one in received)]
+    assert {place.split()[1] for place in sent} == {"bearer", "header", "query"}
+    basic = base64.b64encode(f"me:{canaries['credential basic 1']}".encode()).decode()
+    assert any(basic in one for one in received)
+    assert any(place.startswith("access token") for place in canaries)
 
 
 def test_a_recorded_call_shows_that_its_caller_had_credentials_and_not_which(done: Done) -> None:
@@ -277,6 +414,8 @@ def test_every_sealed_column_is_there_and_what_is_written_to_it_is_sealed(done: 
         ("callbacks", "signing_secrets"),
         ("actions", "config"),
         ("kept_answers", "answer"),
+        ("service_credentials", "meta"),
+        ("service_credentials", "secret"),
     }
     assert written <= SEALED.keys()
     for table, column in SEALED:
@@ -304,7 +443,8 @@ def test_nothing_is_in_an_answer_but_what_is_shown_once(done: Done) -> None:
     assert set().union(*found) - once - set(SHOWN) == set(), [text for text in said if "canary" in text][:3]
     for place in once:
         assert sum(place in places for places in found) == 1
-    assert any("connect_failed" in text for text in said)
+    for code in ("connect_failed", "oauth_failed", "credential_origin", "http_401", "secret_needed_again"):
+        assert any(code in text for text in said), code
 
 
 def test_no_file_of_the_installation_but_its_keys_holds_a_key(done: Done) -> None:

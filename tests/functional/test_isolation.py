@@ -44,6 +44,12 @@ PUBLIC = {
 
 BODY = b'{"of": "the owner"}'
 NEW_CALLBACK = {"name": "a stranger's", "callbackUrl": "http://127.0.0.1:9/"}
+NEW_CREDENTIAL = {
+    "name": "a credential",
+    "provider": "GENERIC",
+    "secret": "s3cret",
+    "meta": {"kind": "bearer", "origins": ["http://127.0.0.1:9"]},
+}
 CALLS: dict[str, tuple[str, Any]] = {
     "log_out": ("own", None),
     "get_me": ("own", None),
@@ -60,6 +66,11 @@ CALLS: dict[str, tuple[str, Any]] = {
     "change_action": ("action", {"enabled": False}),
     "delete_action": ("action", None),
     "try_condition": ("body", {"callbackId": "callback", "condition": "body.of"}),
+    "list_credentials": ("list", None),
+    "create_credential": ("own", NEW_CREDENTIAL),
+    "get_credential": ("credential", None),
+    "change_credential": ("credential", {"name": "taken", "secret": "taken"}),
+    "delete_credential": ("credential", None),
     "list_triggers": ("list", {"callbackId": "callback"}),
     "get_trigger": ("trigger", None),
     "get_trigger_body": ("trigger", None),
@@ -124,6 +135,7 @@ def owned(pointsman: Running) -> Iterator[Owned]:
         trigger = pointsman.fire(callback, content=BODY)
         pointsman.ended(trigger)
         items = pointsman.api.get("/api/v1/stored-items", params={"callbackId": callback["id"]}).json()
+        credential = pointsman.api.post("/api/v1/credentials", json=NEW_CREDENTIAL).json()
         job = pointsman.api.post("/api/v1/replays", json={"callbackId": callback["id"]}).json()
         yield Owned(
             {
@@ -133,6 +145,7 @@ def owned(pointsman: Running) -> Iterator[Owned]:
                 "item": items["items"][0]["id"],
                 "execution": pointsman.trigger(trigger)["executions"][0]["id"],
                 "job": job["id"],
+                "credential": credential["id"],
             }
         )
 

@@ -4,7 +4,7 @@ The path, without its query, says how it behaves: /ok, /status/<code>, /delay/<m
 /drip, /json (its path), /nul (a body with NUL bytes), /big (1 MiB), /flaky/<n> (503 up to attempt
 n, 200 from the next). Everything else answers 200. A redirect leads to the URL that was called.
 `before_answer` is called with each path. Speaks raw HTTP/1.1 with keep-alive, so that it keeps up
-with thousands of deliveries.
+with thousands of deliveries; under TLS if it has a context for that.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import ssl
 import threading
 import time
 from collections.abc import Callable
@@ -26,6 +27,7 @@ class Receipt:
     """One request that came in whole.
 
     at, answered_at: by the receiver's clock; None: it was not answered. path: with its query.
+    client: whom the caller's certificate names. connection: on which of all it came.
     """
 
     at: float
@@ -34,6 +36,8 @@ class Receipt:
     body: bytes
     answered_at: float | None = None
     method: str = "POST"
+    client: str | None = None
+    connection: int = 0
 
     @property
     def webhook_id(self) -> str:
@@ -54,11 +58,13 @@ class Receipt:
 
 @dataclass
 class Receiver:
-    """The receiver. receipts: what came, in the order in which it came."""
+    """The receiver. receipts: what came, in the order in which it came. tls: None: plain HTTP."""
 
     receipts: list[Receipt] = field(default_factory=list)
     port: int = 0
     before_answer: Callable[[str], None] = lambda _path: None
+    tls: ssl.SSLContext | None = None
+    connections: int = 0
 
     def __enter__(self) -> Receiver:
         self._ready = threading.Event()
@@ -74,7 +80,7 @@ class Receiver:
         self._thread.join(10)
 
     def url(self, path: str = "/ok") -> str:
-        return f"http://127.0.0.1:{self.port}{path}"
+        return f"{'https' if self.tls else 'http'}://127.0.0.1:{self.port}{path}"
 
     def got(self, path: str) -> list[Receipt]:
         return [receipt for receipt in self.receipts if receipt.path == path]
@@ -87,7 +93,9 @@ class Receiver:
         self._loop = asyncio.get_running_loop()
         self._stop = asyncio.Event()
         self._open: set[asyncio.Task[None]] = set()
-        server = await asyncio.start_server(self._answer_all, "127.0.0.1", 0, limit=4 * 1024 * 1024)
+        server = await asyncio.start_server(
+            self._answer_all, "127.0.0.1", 0, limit=4 * 1024 * 1024, ssl=self.tls
+        )
         self.port = server.sockets[0].getsockname()[1]
         self._ready.set()
         await self._stop.wait()
@@ -100,8 +108,10 @@ class Receiver:
         task = asyncio.current_task()
         assert task is not None
         self._open.add(task)
+        self.connections += 1
+        number = self.connections
         try:
-            while await self._answer(reader, writer):
+            while await self._answer(reader, writer, number):
                 pass
         except (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
             pass
@@ -111,14 +121,16 @@ class Receiver:
             with contextlib.suppress(ConnectionError, asyncio.CancelledError):
                 await writer.wait_closed()
 
-    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, number: int) -> bool:
         head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
         first, *lines = head.strip().split("\r\n")
         headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
         body = await reader.readexactly(int(headers.get("content-length", "0")))
         method, path, *_ = first.split(" ")
         self.before_answer(path)
-        receipt = Receipt(time.monotonic(), path, headers, body, method=method)
+        receipt = Receipt(
+            time.monotonic(), path, headers, body, method=method, client=_client(writer), connection=number
+        )
         self.receipts.append(receipt)
         return await self._behave(receipt, writer)
 
@@ -156,6 +168,13 @@ class Receiver:
         _write(writer, status, body, self.url(receipt.path) if 300 <= status < 400 else None)
         await writer.drain()
         return True
+
+
+def _client(writer: asyncio.StreamWriter) -> str | None:
+    """The common name of the caller's certificate."""
+    shown: dict[str, tuple[tuple[tuple[str, str], ...], ...]] = writer.get_extra_info("peercert") or {}
+    names = dict(part for parts in shown.get("subject", ()) for part in parts)
+    return names.get("commonName")
 
 
 async def _drip(writer: asyncio.StreamWriter) -> None:

@@ -91,8 +91,8 @@ class Outcome:
     retryable: whether another attempt could succeed; the action's `retry` has the last word on an
     answer's status. retry_after_seconds: the receiver's floor.
     gone: the receiver asks never to be called again. unsent: no connection came about, or a kept
-    one had been closed, so that trying at once makes sense. response: what is kept of the answer
-    (JSON).
+    one had been closed, so that trying at once makes sense. mended: what it was refused for is
+    mended, so that trying at once makes sense, too. response: what is kept of the answer (JSON).
     """
 
     success: bool
@@ -103,6 +103,7 @@ class Outcome:
     retry_after_seconds: float | None = None
     gone: bool = False
     unsent: bool = False
+    mended: bool = False
     response: dict[str, Any] | None = None
 
     @property

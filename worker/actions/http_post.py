@@ -21,6 +21,13 @@ from shared.action_types.http_post import Config
 from shared.seals import opened_url
 from shared.signatures import SigningKey, sign, signing_key
 from worker.actions.contract import AttemptStamp, ExecutionContext, Outcome
+from worker.actions.credentials import (
+    Access,
+    Sending,
+    outcome_without_token,
+    send,
+    with_credential,
+)
 from worker.actions.http_answers import (
     UNSAID,
     kept_response,
@@ -32,7 +39,8 @@ from worker.actions.http_request import body_of, url_with_query
 from worker.actions.passed_on import forwarded
 from worker.egress.errors import EgressError
 from worker.egress.http import Egress
-from worker.egress.messages import HttpRequest, HttpResponse
+from worker.egress.messages import ClientIdentity, HttpRequest, HttpResponse
+from worker.egress.tokens import NoToken
 from worker.records import ActionRecord, SigningSecret
 
 DOOR = Egress
@@ -41,6 +49,7 @@ USER_AGENT = "Pointsman/0.1"
 GONE = 410
 LOOP = 508
 CODES = {LOOP: "loop"}
+REFUSED = " The token that it was sent is used no more."
 
 
 class Post(NamedTuple):
@@ -48,7 +57,7 @@ class Post(NamedTuple):
 
     headers: all that are the same on each attempt; opaque: those of other bytes than ASCII.
     signers: each secret with its key, newest first. successes: the statuses that are success, None
-    for all of 2xx.
+    for all of 2xx. identity, access: what its credential shows beside them.
     """
 
     method: str
@@ -62,16 +71,21 @@ class Post(NamedTuple):
     webhook_id: str
     signers: tuple[tuple[SigningSecret, SigningKey], ...]
     successes: tuple[int, ...] | None
+    identity: ClientIdentity | None = None
+    access: Access | None = None
 
     def __repr__(self) -> str:
         return f"Post(webhook_id={self.webhook_id})"
 
 
 class Delivered(NamedTuple):
-    """What came back, and which statuses were to be success."""
+    """What came back, and which statuses were to be success. is_token_refused: it was sent with a
+    token, which is dropped now.
+    """
 
     response: HttpResponse
     successes: tuple[int, ...] | None
+    is_token_refused: bool = False
 
 
 def starts_at_claim(action: ActionRecord) -> bool:  # noqa: ARG001
@@ -79,7 +93,7 @@ def starts_at_claim(action: ActionRecord) -> bool:  # noqa: ARG001
     return True
 
 
-def prepare(action: ActionRecord, config: Config, context: ExecutionContext) -> Post:
+def prepare(action: ActionRecord, config: Config, context: ExecutionContext) -> Post | Outcome:
     """Build what is sent. Raises Invalid for a secret that cannot be used."""
     decrypt = context.secrets.decrypt
     trigger = context.trigger
@@ -95,19 +109,25 @@ def prepare(action: ActionRecord, config: Config, context: ExecutionContext) -> 
     headers["pointsman-trigger-id"] = str(trigger.id)
     headers["pointsman-action-id"] = str(action.id)
     headers[via.HEADER] = via.of_delivery(trigger.headers, action.callback_id)
-    url = config.url or opened_url(action.callback_url, decrypt)
+    url = url_with_query(config.url or opened_url(action.callback_url, decrypt), config, trigger)
+    tenant = str(context.callback.user_id)
+    sending = with_credential(action, Sending(url, headers, opaque), tenant, decrypt)
+    if isinstance(sending, Outcome):
+        return sending
     return Post(
         method=config.method,
-        url=url_with_query(url, config, trigger),
-        headers=headers,
-        opaque=opaque,
+        url=sending.url,
+        headers=sending.headers,
+        opaque=sending.opaque,
         body=body,
         timeout_ms=context.callback.timeout_ms,
         max_response_bytes=context.limits.max_response_bytes,
-        tenant=str(context.callback.user_id),
+        tenant=tenant,
         webhook_id=webhook_id,
         signers=tuple([(one, signing_key(decrypt(one.sealed))) for one in action.signing_secrets]),
         successes=config.successStatuses,
+        identity=sending.identity,
+        access=sending.access,
     )
 
 
@@ -128,20 +148,27 @@ def stamped(post: Post, stamp: AttemptStamp) -> HttpRequest:
         max_response_bytes=post.max_response_bytes,
         tenant=post.tenant,
         opaque=post.opaque,
+        identity=post.identity,
     )
 
 
-async def perform(request: Post, stamp: AttemptStamp, door: Egress) -> Delivered | EgressError:
+Delivery = Delivered | NoToken | EgressError
+
+
+async def perform(request: Post, stamp: AttemptStamp, door: Egress) -> Delivery:
     """Send the request once."""
     try:
-        return Delivered(await door.request(stamped(request, stamp)), request.successes)
+        answer = await send(stamped(request, stamp), request.access, door)
     except EgressError as error:
         if error.code == "timeout":
             error.message += f" The callback's timeoutDuration is {request.timeout_ms} ms."
         return error
+    if isinstance(answer, NoToken):
+        return answer
+    return Delivered(answer.response, request.successes, answer.is_token_refused)
 
 
-def classify(delivery: Delivered | EgressError) -> Outcome:
+def classify(delivery: Delivery) -> Outcome:
     """Say how the attempt ended.
 
     2xx succeeds, or what of it the action names. 410 asks never to be called again. Everything else
@@ -150,18 +177,21 @@ def classify(delivery: Delivered | EgressError) -> Outcome:
     """
     if isinstance(delivery, EgressError):
         return outcome_of_error(delivery)
-    response, successes = delivery
+    if isinstance(delivery, NoToken):
+        return outcome_without_token(delivery)
+    response, successes, is_token_refused = delivery
     status = response.status
     is_success = 200 <= status < 300 and (successes is None or status in successes)
     is_gone = status == GONE
     return Outcome(
         success=is_success,
         code="ok" if is_success else CODES.get(status, f"http_{status}"),
-        error=None if is_success else _explain(response),
+        error=None if is_success else _explain(response) + REFUSED * is_token_refused,
         retryable=not is_success and not is_gone,
         status_code=status,
         retry_after_seconds=retry_after_seconds(response),
         gone=is_gone,
+        mended=is_token_refused,
         response=kept_response(response),
     )
 

@@ -218,6 +218,12 @@ class GuardedConnector(aiohttp.TCPConnector):
         """aiohttp bounds only connections in use; many hosts would exhaust the file descriptors."""
         return len(self.open) - len(self._acquired) > self._limit
 
+    def let_go(self, context: ssl.SSLContext) -> None:
+        """End the idle connections that were made with a context, which they keep in memory."""
+        for key in [key for key in self._conns if key.ssl is context]:
+            for connection, _ in self._conns.pop(key):
+                connection.abort()
+
     def abort_all(self) -> None:
         for connection in tuple(self.open):
             connection.abort()

@@ -9,8 +9,9 @@ Invariants:
 - A connection that is given up is aborted: a peer that does not read holds no memory of ours.
 - Whatever fails is raised as EgressError.
 
-A few names of aiohttp that are not public carry this (_factory, _acquired, _limit, _loop, _payload,
-_parser, _skip_payload, _drain_helper); tests/security fails if an upgrade changes what they do.
+A few names of aiohttp that are not public carry this (_factory, _acquired, _conns, _limit, _loop,
+_payload, _parser, _skip_payload, _drain_helper); tests/security fails if an upgrade changes what
+they do.
 """
 
 from __future__ import annotations
@@ -29,8 +30,10 @@ from shared.http_urls import HttpUrl, read_url
 from worker.egress.addresses import AddressGuard, BlockedAddress
 from worker.egress.connection import GuardedConnector, Progress, current
 from worker.egress.errors import EgressError, bad_request
-from worker.egress.messages import HttpRequest, HttpResponse, WireResponse
+from worker.egress.identities import Identities
+from worker.egress.messages import ClientIdentity, HttpRequest, HttpResponse, WireResponse
 from worker.egress.resolver import CACHE_SECONDS, GetAddrInfo, GuardedResolver, acting_tenant
+from worker.egress.tokens import Tokens
 from worker.egress.translate import translate
 from worker.egress.wire import Destination, exchange
 
@@ -71,7 +74,8 @@ _CONTROL_BUT_TAB = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f]")
 class Egress:
     """The door of all HTTP action types: the guarded client of a process. Lives in one event loop.
 
-    connection_limit: connections in use at once; as many again may be kept alive.
+    connection_limit: connections in use at once; as many again may be kept alive. tokens: of the
+    credentials with which action types ask through it.
     """
 
     def __init__(
@@ -96,6 +100,8 @@ class Egress:
         self._ssl_context = ssl_context
         self._resolver: GuardedResolver | None = None
         self._connector: GuardedConnector | None = None
+        self._identities = Identities(self._let_go)
+        self.tokens = Tokens()
         self._destination: Callable[[str], Destination]
 
     @classmethod
@@ -122,6 +128,8 @@ class Egress:
         """Abort what is under way and give everything back."""
         if self._connector is None or self._resolver is None:
             return
+        self.tokens.close()
+        self._identities.close()
         self._connector.abort_all()
         await self._connector.close()
         await self._resolver.close()
@@ -144,6 +152,8 @@ class Egress:
             named = destination.name
             _check_message(request)
             async with asyncio.timeout(request.timeout_ms / 1000):
+                if request.identity is not None:
+                    destination = await self._of_identity(request.url, request.identity)
                 return await self._exchange(destination, request, progress)
         except EgressError:
             raise
@@ -163,6 +173,15 @@ class Egress:
                 phase=progress.phase,
                 reused_and_silent=progress.reused_and_silent,
             ) from None
+
+    async def _of_identity(self, url: str, identity: ClientIdentity) -> Destination:
+        """Not kept, since it would keep its context, which is large."""
+        context = await self._identities.context(identity)
+        return Destination(_read_url(url), asyncio.get_running_loop(), context)
+
+    def _let_go(self, context: ssl.SSLContext) -> None:
+        if self._connector is not None:
+            self._connector.let_go(context)
 
     async def _exchange(
         self, destination: Destination, request: HttpRequest, progress: Progress

@@ -9,10 +9,27 @@ from typing import NamedTuple
 _NONE: Mapping[str, bytes] = MappingProxyType({})
 
 
+class ClientIdentity(NamedTuple):
+    """What is shown to a server in TLS that asks who is calling. It shows nothing of its key.
+
+    name: another one for each change of the rest. certificate, private_key, ca: in PEM; ca: who may
+    have signed the server's certificate, None for the usual authorities.
+    """
+
+    name: str
+    certificate: str
+    private_key: str
+    ca: str | None = None
+
+    def __repr__(self) -> str:
+        return f"ClientIdentity(name={self.name!r})"
+
+
 class HttpRequest(NamedTuple):
     """One request. headers are sent as they are; tenant is whom the look-up is charged to.
 
-    opaque: further headers, whose values may hold any bytes but controls.
+    opaque: further headers, whose values may hold any bytes but controls. identity: who is calling,
+    None: nobody in particular.
     """
 
     method: str
@@ -23,6 +40,7 @@ class HttpRequest(NamedTuple):
     max_response_bytes: int
     tenant: str
     opaque: Mapping[str, bytes] = _NONE
+    identity: ClientIdentity | None = None
 
 
 class HttpResponse(NamedTuple):

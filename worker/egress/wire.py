@@ -17,6 +17,7 @@ which costs three times what its connector and its parser do (docs/decisions/000
 from __future__ import annotations
 
 import asyncio
+import ssl
 from contextlib import suppress
 
 import aiohttp
@@ -42,11 +43,15 @@ _WITHOUT_BODY = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 class Destination(aiohttp.ClientRequest):
     """Where the requests to one URL go: what the connector asks of a request, made once.
 
-    It is never sent itself: aiohttp would write the target in a spelling of its own.
+    context: of the identity that is shown there, None for none. It is part of the key by which the
+    connector keeps connections. It is never sent itself: aiohttp would write the target in a
+    spelling of its own.
     """
 
-    def __init__(self, url: HttpUrl, loop: asyncio.AbstractEventLoop) -> None:
-        super().__init__(hdrs.METH_POST, url.origin, loop=loop)
+    def __init__(
+        self, url: HttpUrl, loop: asyncio.AbstractEventLoop, context: ssl.SSLContext | None = None
+    ) -> None:
+        super().__init__(hdrs.METH_POST, url.origin, loop=loop, ssl=True if context is None else context)
         self._key = super().connection_key
         self.name = f"{url.origin.host_subcomponent}:{url.origin.port}"
         host = self.headers[hdrs.HOST]

@@ -134,6 +134,8 @@ async def _attempt(run: HeldRun, execution: Execution, services: RunServices) ->
     if isinstance(prepared, Outcome):
         execution.finish(prepared, _ms_since(started))
     else:
+        if execution.action.credential is not None:
+            services.uses.note(execution.action.credential.id)
         stamp = AttemptStamp(execution.attempt, database_clock.now_ms() // 1000)
         outcome = await perform(prepared, stamp, services.doors)
         if outcome.response_bytes > SMALL_RESPONSE_BYTES:

@@ -37,6 +37,7 @@ from worker.engine.room import Room
 from worker.engine.run import carry, fail, release
 from worker.engine.services import RunServices
 from worker.engine.state import HeldRun
+from worker.engine.uses import CredentialUses
 from worker.rendering.renderer import Renderer
 
 TICK_SECONDS = 0.25
@@ -78,6 +79,7 @@ class Engine:
         self._draining = False
         self._journal = Journal(settings.postgres)
         self._doors = Doors.make((kind.DOOR for kind in KINDS.values()), settings)
+        uses = CredentialUses()
         self._heartbeat = Heartbeat(
             settings,
             settings.postgres,
@@ -87,6 +89,7 @@ class Engine:
             self._dead_thread,
             worker_id,
             secrets,
+            uses,
         )
         self._intake = Intake(
             Claimer(settings.postgres, self._room),
@@ -108,6 +111,7 @@ class Engine:
             limits=Limits.of(settings),
             may_start=self._heartbeat.holds_lease,
             tell=self._announcer.tell,
+            uses=uses,
         )
         self._watched = [
             self._loop_thread,

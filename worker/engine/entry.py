@@ -131,7 +131,7 @@ def _changed_row(run: HeldRun, execution: Execution) -> ExecutionRow:
                 "outcome": outcome.code,
                 "statusCode": outcome.status_code,
                 "error": error,
-                **({"immediate": True} if execution.immediate and execution.tries.made == 1 else {}),
+                **({"immediate": True} if execution.is_due_at_once else {}),
             }
         )
     return _row(

@@ -39,6 +39,8 @@ from shared.process import end_misconfigured
 from shared.runs import give_back
 from shared.threads import EX_SOFTWARE, OwnedThread
 from worker.engine.room import Room
+from worker.engine.uses import CredentialUses
+from worker.engine.uses import write as write_uses
 
 # The reconcile goes on with its walk through `runs` for this share of the time between heartbeats.
 RECONCILE_SHARE = 0.02
@@ -68,6 +70,7 @@ class Heartbeat:
     the lease has run out or the worker was declared dead; it must let go of all runs. dead_thread:
     the name of a thread of the engine that has ended although nobody stopped it: then the process
     ends, since nothing can fix it. secrets: what the worker opens secrets with, if it opens any.
+    uses: of credentials, which it writes down with a beat.
     """
 
     def __init__(
@@ -80,6 +83,7 @@ class Heartbeat:
         dead_thread: Callable[[], str | None] = lambda: None,
         worker_id: UUID | None = None,
         secrets: SecretBox | None = None,
+        uses: CredentialUses | None = None,
     ) -> None:
         self._settings = settings
         self._room = room
@@ -89,6 +93,7 @@ class Heartbeat:
         self._connection = OwnedConnection(database_url, "heartbeat", call_seconds=settings.lease_seconds / 2)
         self._worker_id = worker_id or new_id()
         self._secrets = secrets
+        self._uses = uses or CredentialUses()
         self._registered = False
         self._lease_until = 0.0
         self._held = False
@@ -147,6 +152,7 @@ class Heartbeat:
                 self._lease_until = started + self._settings.lease_seconds
                 self._held = True
                 self._reconcile()
+                self._write_uses()
         except ConfigError as error:
             end_misconfigured(error)
         except psycopg2.Error as error:
@@ -209,6 +215,14 @@ class Heartbeat:
         except psycopg2.errors.QueryCanceled:
             log.warning("reconcile_slow", rows=self._portion_rows)
             self._portion_rows = max(self._portion_rows // 2, LEAST_PORTION_ROWS)
+
+    def _write_uses(self) -> None:
+        """Also in a transaction of its own, after all that matters."""
+        if due := self._uses.due():
+            with self._connection.transaction() as cursor:
+                self._bound(cursor)
+                cursor.execute("SET LOCAL synchronous_commit = off")
+                write_uses(cursor, due)
 
     def _release(self, stranded: list[tuple[UUID, int]]) -> None:
         with self._connection.transaction() as cursor:

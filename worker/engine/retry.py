@@ -54,8 +54,9 @@ def next_attempt(
 ) -> Again | None:
     """When the next attempt comes, None when there is none. Raises Invalid for a broken `retry`.
 
-    The first retry of a connection that failed quickly, before the receiver can have seen the
-    request, comes at once and takes no place of the schedule: its first delay follows.
+    One retry of an execution comes at once and takes no place of the schedule, which goes on behind
+    it: the first one of a connection that failed quickly, before the receiver can have seen the
+    request, or that of an attempt whose cause of failure is mended.
     """
     if outcome.success or not outcome.retryable:
         return None
@@ -63,11 +64,18 @@ def next_attempt(
     scheduled = tries.made - tries.immediate
     if scheduled >= policy.maxAttempts or outcome.status_code in policy.permanentStatuses:
         return None
-    if tries.made == 1 and outcome.unsent and duration_ms < IMMEDIATE_WITHIN_MS:
+    if _comes_at_once(tries, outcome, duration_ms):
         return Again(0.0, immediate=True)
     delay = _scheduled(policy, scheduled) * (1 + JITTER * rand())
     floor = min(outcome.retry_after_seconds or 0.0, MAX_RETRY_AFTER_SECONDS)
     return Again(max(delay, floor))
+
+
+def _comes_at_once(tries: Tries, outcome: Outcome, duration_ms: int) -> bool:
+    if tries.immediate:
+        return False
+    was_unsent = outcome.unsent and tries.made == 1 and duration_ms < IMMEDIATE_WITHIN_MS
+    return was_unsent or outcome.mended
 
 
 def _scheduled(policy: RetryPolicy, attempt: int) -> float:

@@ -17,10 +17,13 @@ from shared.clock import database_clock
 from shared.postgres.arrays import array
 from shared.postgres.statements import Statement, Transaction
 from worker.engine.state import Execution, Status
-from worker.records import ActionRecord, CallbackRecord, SigningSecret
+from worker.records import ActionRecord, CallbackRecord, CredentialRecord, SigningSecret
 
 # So many configs are kept as they were read. Most have less than 1 KiB.
 MAX_KEPT_TEXTS = 1_024
+
+# So many credentials are kept as they were read, so that runs that use one have one copy of it.
+MAX_KEPT_CREDENTIALS = 256
 
 # A longer config, of up to 256 KiB, is read anew each time.
 MAX_KEPT_TEXT_CHARS = 4_096
@@ -29,20 +32,25 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 _ACTION = """
 SELECT a.id, a.callback_id, c.callback_url, a.type, a.name, a."order", a.parallel, a.enabled, a.on_failure,
-  a.config::text, a.retry::text, a.condition, a.reads, c.signing_secrets::text"""
+  a.config::text, a.retry::text, a.condition, a.reads, c.signing_secrets::text,
+  a.credential_id, s.id, s.provider, s.secret, coalesce(s.meta::text, 'null')"""
+# OFFSET 0 keeps it one look-up by its key for each action, and none where there is no credential.
+_CREDENTIAL = """
+LEFT JOIN LATERAL (SELECT * FROM service_credentials s WHERE s.id = a.credential_id AND s.user_id = a.user_id OFFSET 0) s
+  ON true"""
 # The rank counts marked actions too: deleting one changes no id of the others' executions.
 ACTIONS_OF_CALLBACKS = Statement(
     "actions_of_callbacks",
     "uuid[]",
     f"""{_ACTION}, a.rank FROM (
   SELECT *, row_number() OVER (PARTITION BY callback_id ORDER BY id) - 1 AS rank FROM actions
-  WHERE callback_id = ANY($1)) a JOIN callbacks c ON c.id = a.callback_id
+  WHERE callback_id = ANY($1)) a JOIN callbacks c ON c.id = a.callback_id{_CREDENTIAL}
 WHERE a.deleted_at IS NULL""",  # noqa: S608 - fixed texts
 )
 ACTIONS_BY_ID = Statement(
     "actions_by_id",
     "uuid[]",
-    f"""{_ACTION}, 0 FROM actions a JOIN callbacks c ON c.id = a.callback_id
+    f"""{_ACTION}, 0 FROM actions a JOIN callbacks c ON c.id = a.callback_id{_CREDENTIAL}
 WHERE a.deleted_at IS NULL AND a.id = ANY($1)""",
 )
 _CALLBACKS = Statement(
@@ -117,12 +125,17 @@ def _settings(
     return config, retry, None
 
 
+_credential = lru_cache(MAX_KEPT_CREDENTIALS)(CredentialRecord)
+
+
 def _action(row: Sequence[Any], now: float) -> ActionRecord:
     is_short = len(row[9]) <= MAX_KEPT_TEXT_CHARS
     config, retry, flaw = (_settings if is_short else _settings.__wrapped__)(row[9], row[10])
     secrets = _signing_secrets(row[13])
     if not all(secret.signs_at(now) for secret in secrets):  # one that has ended is not even opened
         secrets = tuple(secret for secret in secrets if secret.signs_at(now))
+    if row[14] is not None and row[15] is None:
+        flaw = "The action's credential is not there any more. Give it another, or none."
     return ActionRecord(
         id=row[0],
         callback_id=row[1],
@@ -140,7 +153,8 @@ def _action(row: Sequence[Any], now: float) -> ActionRecord:
         reads=tuple(row[12]),
         signing_secrets=secrets,
         flaw=flaw,
-        rank=row[14],
+        credential=None if row[15] is None else _credential(*row[15:19]),
+        rank=row[19],
     )
 
 

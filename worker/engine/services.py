@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from uuid import UUID
 
 from shared.crypto import SecretBox
@@ -12,6 +12,7 @@ from worker.doors import Doors
 from worker.engine.journal import Journal
 from worker.engine.preparing import Preparing
 from worker.engine.room import Room
+from worker.engine.uses import CredentialUses
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +20,7 @@ class RunServices:
     """The journal, the room, the doors, what makes executions ready, and what is asked of the
     worker.
 
-    may_start: whether the local lease is held.
+    uses: of credentials. may_start: whether the local lease is held.
     tell: says, without waiting, that an awaited run has settled.
     """
 
@@ -31,3 +32,4 @@ class RunServices:
     limits: Limits
     may_start: Callable[[], bool]
     tell: Callable[[UUID], None] = lambda _trigger_id: None
+    uses: CredentialUses = field(default_factory=CredentialUses)

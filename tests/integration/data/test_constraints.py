@@ -115,7 +115,12 @@ FILLED_IN: dict[str, dict[str, Any]] = {
         "created_at": ANY,
         "updated_at": ANY,
     },
-    "service_credentials": {"meta": None, "created_at": ANY, "updated_at": ANY},
+    "service_credentials": {
+        "meta": None,
+        "last_used_at": None,
+        "created_at": ANY,
+        "updated_at": ANY,
+    },
     "triggers": {
         "query": "",
         "content_type": None,

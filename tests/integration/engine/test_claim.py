@@ -18,6 +18,7 @@ from worker.engine.claim import Claimer
 from worker.engine.room import Room
 from worker.engine.state import Status
 from worker.engine.waiting import Wanted
+from worker.records import CredentialRecord
 
 
 def test_the_first_claim_makes_all_executions_and_starts_the_first_step(
@@ -65,6 +66,33 @@ def test_a_first_claim_that_was_lost_gives_the_same_ids_again(world: World, clai
 
     assert {e.action_id: e.id for e in run.executions} == {one: first[one] for one in others}
     assert len(set(first.values())) == 3
+
+
+def test_an_action_comes_with_its_credential_and_with_nobody_elses(
+    world: World, stranger: World, claimer: Claimer
+) -> None:
+    """Fails when another tenant's credential is read, or an action goes on without the one it
+    names.
+    """
+    mine = world.rows.insert("service_credentials", user_id=world.user_id, secret="sealed:1", meta='{"a": 1}')
+    theirs = stranger.rows.insert("service_credentials", user_id=stranger.user_id)
+    without = world.action(0)
+    with_mine, with_theirs = (world.action(1, credential_id=one["id"]) for one in (mine, theirs))
+    of_stranger = stranger.action(0, credential_id=theirs["id"])
+
+    runs = claimer.claim(new_id(), [world.trigger(), stranger.trigger()])
+
+    actions = {e.action_id: e.action for run in runs for e in run.executions if e.action is not None}
+    assert actions[without].credential is None
+    assert actions[without].flaw is None
+    assert actions[with_mine].credential == CredentialRecord(
+        UUID(mine["id"]), "TWILIO", "sealed:1", '{"a": 1}'
+    )
+    assert actions[with_theirs].credential is None
+    assert "credential is not there" in str(actions[with_theirs].flaw)
+    found = actions[of_stranger].credential
+    assert found is not None
+    assert (found.id, found.meta) == (UUID(theirs["id"]), "null")
 
 
 def test_what_is_not_pending_or_not_due_is_left_alone(world: World, claimer: Claimer) -> None:

@@ -23,6 +23,7 @@ from tests.running import eventually
 from tests.world import World
 from worker.engine.heartbeat import Heartbeat
 from worker.engine.room import Room
+from worker.engine.uses import CredentialUses
 
 SETTINGS = Settings(heartbeat_seconds=0.1, lease_seconds=1.0, stale_seconds=2.0)
 
@@ -96,6 +97,34 @@ def test_a_worker_that_was_declared_dead_goes_on_under_a_new_id(
     assert heartbeat.worker_id != old
     assert lost == ["declared_dead"]
     eventually(heartbeat.holds_lease, 5, "the lease again")
+
+
+def test_the_use_of_a_credential_is_written_past_those_that_somebody_holds(
+    world: World, loop: Loop, lost: list[str], room: Room, connect: Callable[..., Any]
+) -> None:
+    """Fails when a beat waits for a row: the lease would run out."""
+    used, _unused, held = (UUID(world.rows.insert("service_credentials")["id"]) for _ in range(3))
+    holder = connect(autocommit=False).cursor()
+    holder.execute("SELECT 1 FROM service_credentials WHERE id = %s FOR UPDATE", (str(held),))
+    uses = CredentialUses()
+    for one in (used, held):
+        uses.note(one)
+    heartbeat = Heartbeat(SETTINGS, world.database_url, room, loop.ticked_at, lost.append, uses=uses)
+    heartbeat.start()
+
+    def written() -> set[UUID]:
+        rows = world.ask("SELECT id FROM service_credentials WHERE last_used_at > now() - interval '1 min'")
+        return {row[0] for row in rows}
+
+    try:
+        eventually(lambda: written() == {used}, 5, "the use that is written")
+        first = beat_at(world)
+        eventually(lambda: beat_at(world) > first, 5, "another heartbeat")
+        assert written() == {used}
+        assert lost == []
+    finally:
+        heartbeat.stop()
+    assert world.ask("SELECT updated_at = created_at FROM service_credentials") == [(True,)] * 3
 
 
 def test_a_claim_that_memory_does_not_know_is_released_after_two_heartbeats(

@@ -171,6 +171,31 @@ def test_an_immediate_retry_and_lost_attempts_are_known_to_the_next_claim(
     assert again.executions[0].tries == Tries(made=2, immediate=True)
 
 
+def test_a_retry_at_once_counts_as_such_behind_whichever_attempt_it_comes(
+    world: World, journal: Journal, claim: Callable[..., list[HeldRun]]
+) -> None:
+    """Fails when only one behind the first attempt is remembered: another would come at once."""
+    world.action()
+    (run,) = claim()
+    (execution,) = run.executions
+    failed = Outcome(success=False, code="http_503", error="no", retryable=True, status_code=503)
+    refused = Outcome(
+        success=False, code="http_401", error="no", retryable=True, status_code=401, mended=True
+    )
+    for outcome, again in ((failed, Again(5.0)), (refused, Again(0.0, immediate=True)), (failed, Again(5.0))):
+        execution.retry(outcome, 7, again, run.trigger.received_at)
+        later(journal.write, Entry(run, changed=(execution,))).result(5)
+        later(journal.write, Entry(run, starting=(execution,))).result(5)
+        execution.begin()
+    later(journal.write, Entry(run, end=Released("released"))).result(5)
+
+    (again_claimed,) = claim(ids=[run.id])
+
+    assert again_claimed.executions[0].tries == Tries(made=4, immediate=True)
+    (row,) = world.executions(run.id)
+    assert [past.get("immediate") for past in row["history"]] == [None, True, None, None]
+
+
 def test_a_receiver_that_is_gone_switches_its_action_off_and_says_so(
     world: World, journal: Journal, claim: Callable[..., list[HeldRun]]
 ) -> None:

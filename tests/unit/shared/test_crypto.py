@@ -10,8 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared import crypto
-from shared.crypto import SecretBox, is_sealed, key_id, new_key, new_token, token_hash
+from shared.crypto import SecretBox, is_sealed, key_id, new_key, new_token, sealed_by, token_hash
 from shared.errors import ConfigError, Invalid
+
+
+def test_a_sealed_text_says_which_key_opens_it() -> None:
+    key = new_key()
+    assert sealed_by(SecretBox(key).encrypt("hidden")) == key_id(key)
+    for text in ("gAAAAABm", "plain:text", "sealed:", ""):
+        assert sealed_by(text) is None
 
 
 def test_keys_rotate_by_putting_a_new_one_in_front() -> None:

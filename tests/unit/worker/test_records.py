@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 from typing import Any
+from uuid import UUID
 
 import pytest
 
 from tests.unit.worker.engine.test_steps import new_action
+from worker.records import CredentialRecord
 
 
 @pytest.mark.parametrize(
@@ -34,3 +36,19 @@ def test_an_action_that_nobody_changed_is_equal_however_it_was_read() -> None:
     assert replace(action, rank=3) == action
     assert replace(action, config={"url": "http://other/"}) != action
     assert replace(action, enabled=False) != action
+
+
+def test_an_action_whose_credential_was_changed_is_another() -> None:
+    """Fails when what was prepared with the old secret is sent."""
+    used = CredentialRecord(UUID(int=1), "GENERIC", "sealed:1", "{}")
+    action = replace(new_action(), credential=used)
+    assert replace(action, credential=replace(used)) == action
+    for changed in (replace(used, secret="sealed:2"), replace(used, meta='{"a": 1}'), None):
+        assert replace(action, credential=changed) != action
+
+
+def test_a_credentials_version_changes_with_its_secret_and_its_meta_alone() -> None:
+    used = CredentialRecord(UUID(int=1), "GENERIC", "sealed:1", "{}")
+    assert replace(used, id=UUID(int=2)).version == used.version
+    changed = {replace(used, secret="sealed:2").version, replace(used, meta='{"a": 1}').version, used.version}
+    assert len(changed) == 3

@@ -16,6 +16,7 @@ from api.management.openapi import ERRORS, Problem, describe
 from api.problems import problem
 from api.resources.shapes import SHOWN_ONCE
 from shared.action_types import KINDS
+from shared.credentials import KINDS as CREDENTIAL_KINDS
 
 DESCRIPTION = describe(FACES, "https://hooks.example.com")
 COMPONENTS = DESCRIPTION["components"]["schemas"]
@@ -141,7 +142,11 @@ def test_what_is_shown_once_stands_on_the_first_level_of_an_answer() -> None:
 
 @pytest.mark.parametrize(
     ("change", "nullable"),
-    [("CallbackChange", {"customPath"}), ("ActionChange", {"name", "retry", "condition"})],
+    [
+        ("CallbackChange", {"customPath"}),
+        ("ActionChange", {"name", "retry", "condition", "credentialId"}),
+        ("CredentialChange", {"meta"}),
+    ],
 )
 def test_only_what_may_be_taken_away_may_be_null(change: str, nullable: set[str]) -> None:
     """Fails when a generated client is told to send null for what it leaves as it is."""
@@ -163,6 +168,20 @@ def test_configs_are_told_apart_by_type(kind: str) -> None:
     assert config["title"] == KINDS[kind].Config.__name__
 
 
+@pytest.mark.parametrize("model", ["NewCredential", "CredentialChange", "Credential"])
+def test_a_credentials_meta_has_the_shape_of_one_of_the_kinds(model: str) -> None:
+    forms = COMPONENTS[model]["properties"]["meta"]["anyOf"]
+    named = {form["$ref"].rsplit("/", 1)[1] for form in forms if "$ref" in form}
+    assert named == {kind.meta.__name__ for kind in CREDENTIAL_KINDS.values()}
+    assert {"tokenUrl", "clientId"} <= set(COMPONENTS["OAuth2Meta"]["properties"])
+
+
+def test_no_answer_speaks_of_a_secret() -> None:
+    """Fails when a credential that is shown has a field for it."""
+    assert "secret" not in COMPONENTS["Credential"]["properties"]
+    assert COMPONENTS["NewCredential"]["properties"]["secret"]["writeOnly"]
+
+
 def test_a_problem_is_what_errors_look_like() -> None:
     _, _, body = problem(404, "not_found", "No.", "Look.", "r1")
     assert Problem.model_validate(orjson.loads(body)).request_id == "r1"
@@ -174,6 +193,7 @@ def test_keys_are_for_posts_of_somebody_who_is_told_something() -> None:
         "createCallback",
         "createAction",
         "tryCondition",
+        "createCredential",
         "replayTrigger",
         "retryExecution",
         "cancelTrigger",

@@ -71,6 +71,27 @@ def test_an_immediate_retry_takes_no_place_of_the_schedule() -> None:
     assert again(Tries(3, immediate=True), attempts=2) is None
 
 
+REFUSED = replace(FAILED, code="http_401", status_code=401, mended=True)
+
+
+def test_an_attempt_whose_cause_of_failure_is_mended_is_followed_at_once_and_only_once() -> None:
+    """At whichever attempt that was, however long it took, and the schedule goes on behind it.
+
+    Fails when a receiver that refuses every token is called again and again without a pause.
+    """
+    assert again(Tries(1), REFUSED, 5_000) == Again(0.0, immediate=True)
+    assert again(Tries(2), REFUSED, 5_000) == Again(0.0, immediate=True)
+    assert again(Tries(2, immediate=True), REFUSED) == Again(5)
+    assert again(Tries(3, immediate=True), REFUSED) == Again(30)
+    assert again(Tries(2, immediate=True), UNSENT) == Again(5), "one at once, for whatever reason"
+
+
+def test_what_the_policy_ends_is_ended_all_the_same() -> None:
+    action = replace(new_action(), retry={"permanentStatuses": [401]})
+    assert next_attempt(action, Tries(1), REFUSED, 3) is None
+    assert again(Tries(1), REFUSED, attempts=1) is None
+
+
 def test_an_exponential_schedule_is_capped() -> None:
     retry = {"maxAttempts": 9, "initialSeconds": 2, "factor": 3, "capSeconds": 20}
     assert [delay(retry, n) for n in range(1, 5)] == [2, 6, 18, 20]

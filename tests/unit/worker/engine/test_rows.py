@@ -23,7 +23,8 @@ def secret(name: str, expires_at: str | None = None) -> dict[str, Any]:
 def read(secrets: list[dict[str, Any]], now: float) -> ActionRecord:
     url = "http://callback.example/"
     head = (UUID(int=1), UUID(int=2), url, "STORE", None, 0, False, True, "STOP")
-    return _action((*head, "{}", None, None, [], json.dumps(secrets), 0), now)
+    credential = (None, None, None, None, "null")
+    return _action((*head, "{}", None, None, [], json.dumps(secrets), *credential, 0), now)
 
 
 def test_each_secret_is_read_with_its_end() -> None:
