@@ -153,7 +153,7 @@ def test_a_hint_is_sent_once_to_its_lane_and_never_repeated_by_celery() -> None:
     sender = HintSender(cast(Celery, app), "memory://")
     assert sender.send(RETRY, ids)
     (call,) = app.calls
-    assert (call["name"], call["queue"], call["args"]) == (HINT_TASK, RETRY, [[str(i) for i in ids]])
+    assert (call["name"], call["queue"], call["args"]) == (HINT_TASK, RETRY, ([str(i) for i in ids],))
     assert call["retry"] is False
     sender.close()
 
