@@ -57,6 +57,8 @@ CALLS: dict[str, tuple[str, Any]] = {
     "get_action": ("action", None),
     "change_action": ("action", {"enabled": False}),
     "delete_action": ("action", None),
+    "test_action": ("action", {}),
+    "get_probe": ("probe", None),
     "list_triggers": ("list", {"callbackId": "callback"}),
     "get_trigger": ("trigger", None),
     "get_trigger_body": ("trigger", None),
@@ -121,6 +123,8 @@ def owned(pointsman: Running) -> Iterator[Owned]:
         trigger = pointsman.fire(callback, content=BODY)
         pointsman.ended(trigger)
         items = pointsman.api.get("/api/v1/stored-items", params={"callbackId": callback["id"]}).json()
+        primary = pointsman.primary(callback, enabled=True)["id"]
+        probe = pointsman.api.post(f"/api/v1/actions/{primary}/test", json={}, timeout=40).json()
         job = pointsman.api.post("/api/v1/replays", json={"callbackId": callback["id"]}).json()
         yield Owned(
             {
@@ -130,6 +134,7 @@ def owned(pointsman: Running) -> Iterator[Owned]:
                 "item": items["items"][0]["id"],
                 "execution": pointsman.trigger(trigger)["executions"][0]["id"],
                 "job": job["id"],
+                "probe": probe["id"],
             }
         )
 

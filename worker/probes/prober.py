@@ -188,7 +188,9 @@ class Prober:
         except Exception as error:  # noqa: BLE001 - of whatever kind, it ends this probe and no other
             self._refuse(claimed, error)
             return
-        if action is None or callback is None or callback.user_id != claimed.user_id:
+        if callback is None or callback.user_id != claimed.user_id:
+            action = None
+        if action is None or callback is None or action.callback_id != callback.id:
             self._conclude(claimed.id, GONE, Watched(), "", 0)
             return
         call = partial(self._try, claimed.id, action, self._context(claimed.id, probe, callback))
