@@ -58,9 +58,13 @@ def problem(
 
 def of_error(error: PointsmanError, request_id: str | None) -> tuple[int, list[tuple[str, str]], bytes]:
     """The problem of one of our own errors."""
-    retry_after = error.retry_after_seconds if isinstance(error, Unavailable) else None
     return problem(
-        error.status, error.code, error.message, error.hint, request_id, retry_after_seconds=retry_after
+        error.status,
+        error.code,
+        error.message,
+        error.hint,
+        request_id,
+        retry_after_seconds=error.retry_after_seconds,
     )
 
 

@@ -298,7 +298,7 @@ async def _leave(server: Server, serving: asyncio.Task[None], shell: Shell, serv
         log.info("api_leaves")
         await let_clients_go(port)
     # who waits for an end would keep the server from its own
-    await asyncio.to_thread(services.ingress.outcomes.stop)
+    await asyncio.to_thread(services.let_waiters_go)
     if not serving.done():
         await answer_the_last(port, shell.in_hand)
         await let_stalled_go(port)

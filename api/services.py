@@ -13,6 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from api.auth import passwords
 from api.deadlines import Deadlines
+from api.endings import Endings
 from api.ingress.loops import Loops
 from api.ingress.outcomes import Outcomes
 from api.ingress.parts import IngressParts
@@ -53,6 +54,7 @@ class Services:
     ingress: IngressParts
     publisher: HintPublisher
     listener: Listener
+    endings: Endings
 
     def start(self) -> None:
         self._measure_clock()
@@ -71,6 +73,11 @@ class Services:
         )
         return first_dead(part.thread for part in parts)
 
+    def let_waiters_go(self) -> None:
+        """Nobody waits for the end of anything any longer."""
+        self.endings.stop()
+        self.ingress.outcomes.stop()
+
     def _measure_clock(self) -> None:
         """Learn PostgreSQL's time before the first key is made.
 
@@ -86,6 +93,7 @@ class Services:
         """Let waiting callers go, commit what is queued, send its hints, close."""
         passwords.stop()
         self.listener.stop()
+        self.endings.stop()
         self.ingress.stop()
         self.publisher.stop()
         self.ingress.close()
@@ -110,8 +118,23 @@ def make_services(settings: Settings) -> Services:
     def hint(trigger_ids: Iterable[UUID]) -> None:
         publisher.offer(FRESH, list(trigger_ids))
 
+    endings = Endings()
+
+    def settled(ids: Iterable[UUID]) -> None:
+        told = list(ids)
+        outcomes.settled(told)
+        endings.settled(told)
+
     secrets = SecretBox(settings.keys)
-    workshop = Workshop(database, settings, secrets, hint=hint, tell_settled=outcomes.settled)
+    workshop = Workshop(
+        database,
+        settings,
+        secrets,
+        hint=hint,
+        hint_probe=publisher.offer_probe,
+        endings=endings,
+        tell_settled=outcomes.settled,
+    )
     threads = Threads("ingress", INGRESS_THREADS, MAX_INGRESS_CALLS)
     return Services(
         settings=settings,
@@ -133,5 +156,6 @@ def make_services(settings: Settings) -> Services:
             threads=threads,
         ),
         publisher=publisher,
-        listener=Listener(settings.redis, outcomes.settled),
+        listener=Listener(settings.redis, settled),
+        endings=endings,
     )

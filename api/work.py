@@ -24,6 +24,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
+from api.endings import Endings
 from api.patience import Patience, outcome_unknown
 from api.urls import Urls
 from shared.config import Settings
@@ -119,6 +120,10 @@ class Work:
         ids = list(trigger_ids)
         self.after_commit(lambda: self.shop.hint(ids))
 
+    def hint_probe(self) -> None:
+        """Tell workers that a probe waits, once it is committed."""
+        self.after_commit(self.shop.hint_probe)
+
     def tell_settled(self, trigger_ids: Iterable[UUID]) -> None:
         """Tell callers that wait for these triggers, once their end is committed."""
         ids = list(trigger_ids)
@@ -151,14 +156,15 @@ class Work:
                 log.warning("follow_up_failed", error=type(error).__name__)
 
 
-def _nobody(_trigger_ids: Iterable[UUID]) -> None:
+def _nobody(_trigger_ids: Iterable[UUID] = ()) -> None:
     """Where no worker and no caller listens, as at the start: the sweep finds what is new."""
 
 
 class Workshop:
     """Opens work in one process.
 
-    secrets: None where no work seals any. hint, tell_settled: whom a commit is told to.
+    secrets: None where no work seals any. hint, hint_probe, tell_settled: whom a commit is told to.
+    endings: who waits for what a call has begun; None where nobody can.
     """
 
     def __init__(
@@ -168,6 +174,8 @@ class Workshop:
         secrets: SecretBox | None = None,
         *,
         hint: Tell = _nobody,
+        hint_probe: Callable[[], None] = _nobody,
+        endings: Endings | None = None,
         tell_settled: Tell = _nobody,
     ) -> None:
         self._database = database
@@ -175,6 +183,8 @@ class Workshop:
         self.settings = settings
         self.urls = Urls(settings.base_url)
         self.hint = hint
+        self.hint_probe = hint_probe
+        self.endings = endings
         self.tell_settled = tell_settled
 
     @property

@@ -5,7 +5,7 @@
     │   └── OutcomeUnknown     a commit was under way: it may have happened
     ├── Refused                the caller did something wrong (4xx)
     │   ├── NotFound · Forbidden · Unauthorized · Conflict
-    │   └── Invalid · TooLarge · TooSlow · Incomplete
+    │   └── Invalid · TooLarge · TooSlow · Incomplete · TooMany
     ├── Loop                   a call has come back to where it came through (508)
     ├── RowRejected            PostgreSQL refuses this one row, whatever its neighbours (422)
     ├── ClaimLost              the run's row no longer matches (worker_id, claim): drop the result
@@ -27,6 +27,7 @@ class PointsmanError(Exception):
     code = "internal_error"
     hint = "This is a fault of Pointsman. The log has the details under this request's id."
     retryable = False
+    retry_after_seconds: int | None = None
 
     def __init__(self, message: str, *, code: str | None = None, hint: str | None = None) -> None:
         super().__init__(message)
@@ -125,6 +126,16 @@ class TooSlow(Refused):
     status = 408
     code = "body_too_slow"
     hint = "Send the whole body without pauses."
+
+
+class TooMany(Refused):
+    """The caller has asked for too much of this lately."""
+
+    status = 429
+    code = "too_many"
+    hint = "Nothing was done. Ask again after the seconds in Retry-After."
+    retryable = True
+    retry_after_seconds: int | None = 1
 
 
 class Loop(PointsmanError):

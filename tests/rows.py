@@ -155,6 +155,7 @@ REQUIRED: dict[str, dict[str, Callable[[Rows], Any]]] = {
         "start": _first("failed"),
         "received_to": _soon,
     },
+    "probes": {"id": _id, "user_id": _parent("users")},
     "kept_answers": {
         "user_id": _parent("users"),
         "method": _word,

@@ -18,7 +18,7 @@ from celery import Celery, bootsteps
 from shared.config import Settings
 from shared.crypto import SecretBox
 from shared.redis.hints import HintSender
-from shared.redis.queues import HINT_TASK, MAX_HINT_IDS, make_celery
+from shared.redis.queues import HINT_TASK, MAX_HINT_IDS, PROBE_TASK, make_celery
 from worker.engine.engine import Engine
 from worker.hint_request import HintRequest
 from worker.maintenance.dead_workers import DeadWorkers
@@ -26,9 +26,11 @@ from worker.maintenance.due import Due
 from worker.maintenance.duty import Duty
 from worker.maintenance.expired import Expired
 from worker.maintenance.partitions import Partitions
+from worker.maintenance.probes import Probes
 from worker.maintenance.purge import Purge
 from worker.maintenance.replays import Replays
 from worker.maintenance.sweep import Sweep, stop_together
+from worker.probes.prober import Prober
 from worker.suspects.apart import SuspectsApart
 
 # So many hints may wait for room at once; each then holds one message un-acknowledged.
@@ -53,7 +55,10 @@ def make_worker_app(settings: Settings) -> Celery:
     """The Celery application of one worker process, with its engine and its sweep."""
     app = make_celery(settings.redis, settings.lanes)
     suspects = SuspectsApart(settings, lambda ids: _offer(engine, ids))
-    engine = Engine(settings, SecretBox(settings.keys), suspected=suspects.found)
+    secrets = SecretBox(settings.keys)
+    engine = Engine(settings, secrets, suspected=suspects.found)
+    prober = Prober(settings.postgres, secrets, engine)
+    engine.also_end(prober.stop)
     sender = HintSender(app, settings.redis)
     due = Due(
         sender,
@@ -63,8 +68,9 @@ def make_worker_app(settings: Settings) -> Celery:
         engine.crowded,
         lambda: engine.appetite,
     )
-    sweeps = make_sweeps(settings, due, lambda ids: _offer(engine, ids))
-    for thread in (*(sweep.thread for sweep in sweeps), *suspects.threads):
+    probes = Probes(settings.sweep_seconds, prober.look, engine.services.tell)
+    sweeps = make_sweeps(settings, due, lambda ids: _offer(engine, ids), probes)
+    for thread in (*(sweep.thread for sweep in sweeps), *suspects.threads, prober.thread):
         engine.also_watch(thread)
 
     class EngineStep(bootsteps.StartStopStep):  # type: ignore[misc,unused-ignore]
@@ -74,6 +80,7 @@ def make_worker_app(settings: Settings) -> Celery:
 
         def start(self, parent: Any) -> None:  # noqa: ARG002
             engine.start()
+            prober.start()
             suspects.start()
             for sweep in sweeps:
                 sweep.start()
@@ -81,6 +88,7 @@ def make_worker_app(settings: Settings) -> Celery:
         def stop(self, parent: Any) -> None:  # noqa: ARG002
             stop_together(sweeps)
             suspects.begin_to_stop()
+            prober.begin_to_stop()
             deadline = time.monotonic() + settings.drain_seconds + SUSPECTS_SECONDS
             engine.stop()
             suspects.stop(max(deadline - time.monotonic(), 0.0))
@@ -93,6 +101,11 @@ def make_worker_app(settings: Settings) -> Celery:
         if not engine.offer([UUID(trigger_id) for trigger_id in ids[:MAX_HINT_IDS]], ROOM_WAIT_SECONDS):
             log.info("hint_given_up", ids=len(ids))
 
+    @app.task(name=PROBE_TASK, ignore_result=True, Request=HintRequest)  # type: ignore[untyped-decorator,unused-ignore]
+    def probe() -> None:
+        """Look whether probes wait."""
+        prober.look()
+
     return app
 
 
@@ -104,7 +117,10 @@ def _offer(engine: Engine, ids: Sequence[UUID]) -> None:
 
 
 def make_sweeps(
-    settings: Settings, due: Due, lost: Callable[[Sequence[UUID]], None] = lambda _ids: None
+    settings: Settings,
+    due: Due,
+    lost: Callable[[Sequence[UUID]], None] = lambda _ids: None,
+    probes: Probes | None = None,
 ) -> list[Sweep]:
     """The maintenance duties of one worker process.
 
@@ -122,6 +138,7 @@ def make_sweeps(
         Replays(),
         Expired(),
         Partitions(),
+        probes or Probes(settings.sweep_seconds),
     ]
     return [
         Sweep("sweep", settings.postgres, duties),

@@ -31,12 +31,14 @@ from pydantic import BaseModel, ValidationError
 from api import environ
 from api.auth import actors
 from api.auth.policies import READ, WRITE, Policy, admit
+from api.awaited import Answer, awaited
+from api.caller import Caller
 from api.idempotency import REPLAYED, check_key
 from api.problems import of_validation
 from api.resources.content import Content
 from api.resources.kept_answers import KeyedCall
-from api.resources.shapes import Shown
-from api.work import Work, Workshop
+from api.resources.shapes import Begun, Shown
+from api.work import Actor, Work, Workshop
 from shared.errors import Invalid
 from shared.json_text import first_changed
 
@@ -46,6 +48,10 @@ EXTENSION = "pointsman.workshop"
 View = Callable[..., Shown | Content | None]
 Rendered = tuple[int, bytes]
 """Status and body."""
+Again = Callable[[Work, UUID, UUID], Shown]
+"""A resource's function that shows its owner's thing by its id."""
+
+NOT_YET = 202
 Method = Literal["GET", "POST", "PATCH", "PUT", "DELETE"]
 NOT_IDS = frozenset({"work", "body", "query", "return"})
 
@@ -65,7 +71,8 @@ class Endpoint:
 
     rule: the whole path, as Flask writes it. errors: statuses that only it may answer. shown: the
     model of its answer, None where that is a file or nothing. needs_body: a call without one is
-    refused; else it is as good as an empty object.
+    refused; else it is as good as an empty object. until_done: shows what it has begun once more,
+    where the answer waits until that is done (api/endings.py).
     """
 
     face: Face
@@ -80,6 +87,7 @@ class Endpoint:
     body: type[BaseModel] | None
     query: type[BaseModel] | None
     needs_body: bool = True
+    until_done: Again | None = None
 
     @property
     def name(self) -> str:
@@ -93,9 +101,10 @@ class Endpoint:
     @property
     def takes_key(self) -> bool:
         """Whether it takes an Idempotency-Key: where somebody asks for something to be made, and is
-        told what.
+        told what. What is answered later is no answer to keep: it would be the one without an end.
         """
-        return self.method == "POST" and not self.policy.is_anonymous and self.shown is not None
+        is_asking = self.method == "POST" and not self.policy.is_anonymous and self.shown is not None
+        return is_asking and self.until_done is None
 
 
 @dataclass
@@ -118,11 +127,13 @@ class Face:
         status: int | None = None,
         errors: tuple[int, ...] = (),
         needs_body: bool = True,
+        until_done: Again | None = None,
     ) -> Callable[[View], View]:
         """Register a view.
 
         By default GET needs `read`, everything else `write`; the status is 200, or 204 without an
-        answer.
+        answer. until_done: the answer waits until what the view has begun is done; before that it
+        is 202.
         """
 
         def register(view: View) -> View:
@@ -142,6 +153,7 @@ class Face:
                 body=hints.get("body"),
                 query=hints.get("query"),
                 needs_body=needs_body,
+                until_done=until_done,
             )
             if endpoint.ids != [name for name in hints if name not in NOT_IDS] or "<" in rule.replace(
                 "<uuid:", ""
@@ -168,11 +180,51 @@ def _serve(endpoint: Endpoint, **ids: UUID) -> Response:
         is_anonymous = endpoint.policy.is_anonymous
         work.actor = actors.nobody(asked) if is_anonymous else actors.identify(work.session, asked)
         admit(endpoint.policy, work.actor)
-        (status, body), headers = _answer(endpoint, work, ids)
+        if endpoint.until_done is not None:
+            begun = endpoint.view(work, **ids, **_inputs(endpoint))
+        else:
+            (status, body), headers = _answer(endpoint, work, ids)
+    if endpoint.until_done is not None:
+        return _later(endpoint, shop, work.actor, cast(Begun, begun))
     content_type = FILE_TYPE if endpoint.gives_file else "application/json" if body else None
     response = Response(body, status=status, content_type=content_type)
     response.headers.extend(headers)
     return response
+
+
+def _later(endpoint: Endpoint, shop: Workshop, actor: Actor, begun: Begun) -> Response:
+    """Answer when it is done what the current request has begun, without a thread. Under plain WSGI
+    nobody waits.
+    """
+    if shop.endings is None or environ.AWAITED not in request.environ:
+        status, body = _so_far(endpoint, begun)
+        return Response(body, status=status, content_type="application/json")
+    caller = request.environ.get(environ.CALLER)
+    if caller is not None:
+        caller.let_go_of_body()
+    request_id = request.environ.get(environ.REQUEST_ID, "")
+    return awaited(_until_done(endpoint, shop, actor, begun, caller, request_id))
+
+
+async def _until_done(
+    endpoint: Endpoint, shop: Workshop, actor: Actor, begun: Begun, caller: Caller | None, request_id: str
+) -> Answer:
+    again = cast(Again, endpoint.until_done)
+
+    def look() -> Begun:
+        assert actor.user_id is not None
+        with shop.open(actor=actor, one_moment=True) as work:
+            return cast(Begun, again(work, actor.user_id, begun.id))
+
+    assert shop.endings is not None
+    shown = await shop.endings.wait(begun, look, caller)
+    status, body = _so_far(endpoint, shown)
+    return status, [("content-type", "application/json"), ("x-request-id", request_id)], body
+
+
+def _so_far(endpoint: Endpoint, begun: Begun) -> Rendered:
+    status, body = _rendered(endpoint, begun)
+    return status if begun.is_done else NOT_YET, body
 
 
 def _answer(

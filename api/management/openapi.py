@@ -17,7 +17,7 @@ from pydantic.alias_generators import to_camel
 
 from api.idempotency import MAX_KEY_CHARS
 from api.management.described import described
-from api.management.face import FILE_HEADERS, FILE_TYPE, Endpoint, Face
+from api.management.face import FILE_HEADERS, FILE_TYPE, NOT_YET, Endpoint, Face
 from api.problems import CONTENT_TYPE, problem
 from api.resources.shapes import Page
 from shared import VERSION
@@ -29,6 +29,7 @@ from shared.errors import (
     PointsmanError,
     Refused,
     TooLarge,
+    TooMany,
     TooSlow,
     Unauthorized,
     Unavailable,
@@ -57,6 +58,7 @@ ERRORS: dict[int, tuple[str, type[PointsmanError]]] = {
     ),
     413: ("The body is too large.", TooLarge),
     422: ("A field has a value that cannot be used.", Invalid),
+    429: ("You have asked for too much of this lately.", TooMany),
     503: ("A server that Pointsman needs is away or full; nothing was changed.", Unavailable),
 }
 """What each error status means, and the error that is its example."""
@@ -200,6 +202,7 @@ def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def _responses(endpoint: Endpoint, schemas: Schemas) -> dict[str, Any]:
+    later: dict[str, Any] = {}
     done: dict[str, Any] = {"description": HTTPStatus(endpoint.status).phrase}
     if endpoint.gives_file:
         done["content"] = {FILE_TYPE: {}}
@@ -216,6 +219,8 @@ def _responses(endpoint: Endpoint, schemas: Schemas) -> dict[str, Any]:
                 "description": "The answer was given before, to a call with the same Idempotency-Key.",
             }
         }
+    if endpoint.until_done is not None:
+        later = {str(NOT_YET): {**done, "description": "It is not done yet."}}
     statuses = {400, 408, 413, 503, *endpoint.errors}  # a body may come, and be bad, with any method
     if not endpoint.policy.is_anonymous:
         statuses |= {401, 403}
@@ -226,14 +231,14 @@ def _responses(endpoint: Endpoint, schemas: Schemas) -> dict[str, Any]:
     if endpoint.body is not None or endpoint.query is not None:
         statuses.add(422)
     errors = {str(status): {"$ref": f"#/components/responses/{status}"} for status in sorted(statuses)}
-    return {str(endpoint.status): done, **errors}
+    return {str(endpoint.status): done, **later, **errors}
 
 
 def _error(status: int, text: str, kind: type[PointsmanError]) -> dict[str, Any]:
     _, _, example = problem(status, kind.code, text, kind.hint, "8c6f2f2d6d8f4f0f9a3f0a1b2c3d4e5f")
     content = {"schema": {"$ref": f"{SCHEMAS}Problem"}, "example": orjson.loads(example)}
     response: dict[str, Any] = {"description": text, "content": {CONTENT_TYPE: content}}
-    if kind is Unavailable:
+    if kind.retry_after_seconds is not None:
         seconds = {"schema": {"type": "integer"}, "description": "Seconds after which to try again."}
         response["headers"] = {"Retry-After": seconds}
     return response

@@ -90,6 +90,17 @@ class Shown(BaseModel):
         return self.model_dump(by_alias=True, exclude=left_out, warnings=False)
 
 
+class Begun(Shown):
+    """What the API shows of something that takes its time."""
+
+    id: UUID
+
+    @property
+    def is_done(self) -> bool:
+        """Whether it will not change any more."""
+        raise NotImplementedError
+
+
 class PageQuery(BaseModel):
     """Which part of a list: at most `limit` items after `cursor`, newest first."""
 

@@ -9,6 +9,7 @@ from shared.models.enums import (
     ActionType,
     ExecutionStatus,
     OnFailure,
+    ProbeState,
     ReplayStart,
     ReplayState,
     RunStatus,
@@ -20,6 +21,7 @@ from shared.models.idempotency_keys import IdempotencyKey
 from shared.models.kept_answers import KeptAnswer
 from shared.models.key_checks import KeyCheck
 from shared.models.logs import Log
+from shared.models.probes import Probe
 from shared.models.rate_limit_logs import RateLimitLog
 from shared.models.rate_limits import RateLimit
 from shared.models.replay_jobs import ReplayJob
@@ -47,6 +49,8 @@ __all__ = [
     "KeyCheck",
     "Log",
     "OnFailure",
+    "Probe",
+    "ProbeState",
     "RateLimit",
     "RateLimitLog",
     "ReplayJob",

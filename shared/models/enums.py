@@ -73,6 +73,14 @@ class ServiceProvider(StrEnum):
     GENERIC = "GENERIC"
 
 
+class ProbeState(StrEnum):
+    """Where a probe stands; DONE is never left again."""
+
+    PENDING = "PENDING"
+    RUNNING = "RUNNING"
+    DONE = "DONE"
+
+
 class ReplayState(StrEnum):
     """Where a replay job stands; only RUNNING is ever left."""
 
@@ -97,6 +105,7 @@ ENUMS: dict[type[StrEnum], Enum] = {
     RunStatus: Enum(RunStatus, name="run_status"),
     OnFailure: Enum(OnFailure, name="on_failure"),
     ServiceProvider: Enum(ServiceProvider, name="service_provider"),
+    ProbeState: Enum(ProbeState, name="probe_state"),
     ReplayState: Enum(ReplayState, name="replay_state"),
     ReplayStart: Enum(ReplayStart, name="replay_start"),
 }

@@ -11,6 +11,8 @@ SEALED: dict[tuple[str, str], str] = {
     ("callbacks", "callback_url"): "everything beyond the origin",
     ("callbacks", "signing_secrets"): "each `secret`",
     ("kept_answers", "answer"): "all of it",
+    ("probes", "request"): "all of it",
+    ("probes", "result"): "all of it",
     ("service_credentials", "meta"): "everything beyond the origin of a URL: `urls` in shared/credentials",
     ("service_credentials", "secret"): "all of it",
     ("triggers", "headers"): "credentials that an action forwards",

@@ -22,7 +22,7 @@ from celery import Celery
 from kombu import Producer
 
 from shared import metrics
-from shared.redis.queues import FRESH, HINT_TASK, MAX_HINT_IDS, open_broker
+from shared.redis.queues import FRESH, HINT_TASK, MAX_HINT_IDS, PROBE_TASK, open_broker
 from shared.threads import OwnedThread
 
 MAX_QUEUED_IDS = 50_000
@@ -63,19 +63,27 @@ class HintSender:
 
         Nothing is raised.
         """
+        return self._publish(lane, HINT_TASK, [str(trigger_id) for trigger_id in ids])
+
+    def send_probe(self) -> bool:
+        """Publish that a probe waits. The same otherwise."""
+        return self._publish(FRESH, PROBE_TASK)
+
+    def _publish(self, lane: str, task: str, *lists: list[str]) -> bool:
         if time.monotonic() < self._closed_until:
             return False
         try:
             if self._is_full(lane):
                 return False
             self._app.send_task(
-                HINT_TASK,
-                args=[[str(trigger_id) for trigger_id in ids]],
+                task,
+                args=lists,
                 queue=lane,
                 producer=self._open(),
                 retry=False,
                 ignore_result=True,
-                argsrepr=f"({len(ids)} ids)",  # what Celery would write out at length, for nobody
+                # what Celery would write out at length, for nobody
+                argsrepr=f"({sum(map(len, lists))} ids)",
                 kwargsrepr="{}",
             )
         except Exception as error:  # noqa: BLE001 - fail open whatever kombu, redis-py or the socket raise
@@ -166,6 +174,7 @@ class HintPublisher:
         self._sender = sender
         self._wake = threading.Condition()
         self._queue: deque[tuple[str, UUID]] = deque()
+        self._probe_waits = False
         self._stopping = False
         self.thread = OwnedThread("hints", self._run)
 
@@ -189,17 +198,26 @@ class HintPublisher:
             self._queue.extend((lane, trigger_id) for trigger_id in ids[: max(room, 0)])
             self._wake.notify()
 
+    def offer_probe(self) -> None:
+        """Say soon that a probe waits, if Redis takes that. Never waits."""
+        with self._wake:
+            self._probe_waits = True
+            self._wake.notify()
+
     def _run(self) -> None:
         self._sender.send(FRESH, [])  # names nothing; opens the connection before the first trigger needs it
         while True:
             with self._wake:
-                while not self._queue and not self._stopping:
+                while not (self._queue or self._probe_waits or self._stopping):
                     self._wake.wait()
-                if not self._queue:
+                probe_waits, self._probe_waits = self._probe_waits, False
+                if not (self._queue or probe_waits):
                     self._sender.close()
                     return
-                lane, ids = self._take()
-            if not self._sender.send(lane, ids):
+                lane, ids = self._take() if self._queue else (FRESH, [])
+            if probe_waits:
+                self._sender.send_probe()  # if it is lost, the workers look all the same
+            if ids and not self._sender.send(lane, ids):
                 metrics.hints_dropped.inc(len(ids))
             if len(ids) < MAX_HINT_IDS:
                 time.sleep(LEAST_DISTANCE_SECONDS)

@@ -1,7 +1,8 @@
 """The Celery application and its lanes, as the API and the workers both see them.
 
 A message is a hint, «look at these triggers»: a list of at most MAX_HINT_IDS trigger ids and
-nothing else. It may arrive never, once or many times; PostgreSQL holds the truth.
+nothing else. It may arrive never, once or many times; PostgreSQL holds the truth. Beside it there
+is «look whether probes wait», which names nothing at all.
 
 Redis keys, all under KEY_PREFIX: `fresh`, `retry` and other lanes (list of Celery messages, no
 TTL); `unacked`, `unacked_index`, `unacked_mutex` (kombu's own, for messages in hand);
@@ -19,6 +20,7 @@ from shared.redis.urls import broker_of
 FRESH = "fresh"
 RETRY = "retry"
 HINT_TASK = "pointsman.hint"
+PROBE_TASK = "pointsman.probe"
 MAX_HINT_IDS = 100
 CONSUMER_SOCKET_SECONDS = 10.0
 KEY_PREFIX = "pointsman:"

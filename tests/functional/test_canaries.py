@@ -22,6 +22,7 @@ import pytest
 import redis
 from psycopg2 import sql
 
+from api.resources.probes import MOST_A_MINUTE
 from deploy.local.state import DataFolder
 from shared.crypto import SecretBox
 from shared.models.sealed import SEALED
@@ -140,6 +141,23 @@ def do_everything(pointsman: Running, receiver: Receiver, canaries: Canaries) ->
         ]
     )
     pointsman.api.post("/api/v1/replays", json={"callbackId": callback["id"], "status": "FAILED"})
+    try_out(pointsman, callback, canaries, replayed[0]["id"])
+
+
+def try_out(pointsman: Running, callback: dict[str, Any], canaries: Canaries, trigger: str) -> None:
+    """Each action by its test button, with a call that bears credentials, and with a past one."""
+    listed = pointsman.api.get(f"/api/v1/callbacks/{callback['id']}/actions").json()["items"]
+    call = {"headers": {"Authorization": canaries.new("probed authorization")}}
+    made = [
+        (action["id"], given)
+        for action in listed
+        if action["type"] != "STORE"
+        for given in (call, {"triggerId": trigger})
+    ]
+    for action, given in made[:MOST_A_MINUTE]:
+        answer = pointsman.api.post(f"/api/v1/actions/{action}/test", json=given, timeout=40)
+        assert answer.status_code == 200, answer.text
+        assert pointsman.api.get(f"/api/v1/probes/{answer.json()['id']}").json() == answer.json()
 
 
 def config(url: str, canaries: Canaries) -> dict[str, Any]:
@@ -416,6 +434,7 @@ def test_every_sealed_column_is_there_and_what_is_written_to_it_is_sealed(done: 
         ("kept_answers", "answer"),
         ("service_credentials", "meta"),
         ("service_credentials", "secret"),
+        ("probes", "result"),
     }
     assert written <= SEALED.keys()
     for table, column in SEALED:

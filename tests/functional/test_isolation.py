@@ -72,6 +72,8 @@ CALLS: dict[str, tuple[str, Any]] = {
     "get_credential": ("credential", None),
     "change_credential": ("credential", {"name": "taken", "secret": "taken"}),
     "delete_credential": ("credential", None),
+    "test_action": ("action", {}),
+    "get_probe": ("probe", None),
     "list_triggers": ("list", {"callbackId": "callback"}),
     "get_trigger": ("trigger", None),
     "get_trigger_body": ("trigger", None),
@@ -137,6 +139,8 @@ def owned(pointsman: Running) -> Iterator[Owned]:
         pointsman.ended(trigger)
         items = pointsman.api.get("/api/v1/stored-items", params={"callbackId": callback["id"]}).json()
         credential = pointsman.api.post("/api/v1/credentials", json=NEW_CREDENTIAL).json()
+        primary = pointsman.primary(callback, enabled=True)["id"]
+        probe = pointsman.api.post(f"/api/v1/actions/{primary}/test", json={}, timeout=40).json()
         job = pointsman.api.post("/api/v1/replays", json={"callbackId": callback["id"]}).json()
         yield Owned(
             {
@@ -147,6 +151,7 @@ def owned(pointsman: Running) -> Iterator[Owned]:
                 "execution": pointsman.trigger(trigger)["executions"][0]["id"],
                 "job": job["id"],
                 "credential": credential["id"],
+                "probe": probe["id"],
             }
         )
 

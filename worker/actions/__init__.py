@@ -13,7 +13,7 @@ from shared.templates.jobs import Job, is_for_here
 from shared.templates.language import TemplateError
 from worker.actions import http_post, store
 from worker.actions.contract import AttemptStamp, Kind, Outcome, Prepared, subject_of
-from worker.doors import Doors
+from worker.doors import Ways
 from worker.records import ActionRecord, CallbackRecord, TriggerRecord
 
 log = structlog.get_logger("actions")
@@ -47,7 +47,7 @@ def starts_at_claim(action: ActionRecord, trigger: TriggerRecord, callback: Call
         return False
 
 
-async def perform(prepared: Prepared, stamp: AttemptStamp, doors: Doors) -> Outcome:
+async def perform(prepared: Prepared, stamp: AttemptStamp, doors: Ways) -> Outcome:
     """Make one attempt, which is committed as RUNNING under this stamp, and say how it ended."""
     kind, action, request = prepared
     try:

@@ -48,6 +48,14 @@ class Door(Protocol):
         ...
 
 
+class Ways(Protocol):
+    """What gives the door of a class to whoever performs an attempt."""
+
+    def of(self, door_class: type[Door]) -> Door:
+        """The door of a class."""
+        ...
+
+
 class Doors:
     """One door of each class. They are opened and closed together."""
 

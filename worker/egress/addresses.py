@@ -71,11 +71,15 @@ class BlockedAddress(OSError):
     """The address is not one that deliveries may be sent to.
 
     address: for the operator, with the setting that helps. leads_to: for its tenant, a phrase.
+    alone: the address and nothing else, None if it cannot be read.
     """
 
-    def __init__(self, address: str, leads_to: str = "an address that cannot be read") -> None:
+    def __init__(
+        self, address: str, leads_to: str = "an address that cannot be read", alone: str | None = None
+    ) -> None:
         super().__init__(address)
         self.leads_to = leads_to
+        self.alone = alone
 
 
 class AddressGuard:
@@ -130,7 +134,7 @@ class AddressGuard:
     def _blocked(self, parsed: IPv4Address | IPv6Address, kind: str, setting: str) -> BlockedAddress:
         leads_to = f"a network {kind}" if kind == BLOCKED_BY_OPERATOR else f"a {kind} address"
         shown = f" ({parsed}; {setting})" if self._show else ""
-        return BlockedAddress(f"{parsed}: {leads_to}; {setting}", leads_to + shown)
+        return BlockedAddress(f"{parsed}: {leads_to}; {setting}", leads_to + shown, str(parsed))
 
 
 def _is_synthesized(address: str) -> bool:

@@ -27,7 +27,7 @@ from worker.egress.addresses import AddressGuard
 from worker.egress.errors import Phase
 from worker.egress.forgiving import ForgivingParser
 from worker.egress.heads import INTERIM
-from worker.egress.messages import WireResponse
+from worker.egress.messages import Dialled, WireResponse
 from worker.egress.resolver import GuardedResolver
 
 READ_BUFFER_BYTES = 64 * 1024
@@ -54,12 +54,14 @@ NO_TIMEOUT = aiohttp.ClientTimeout(total=None, connect=None, sock_read=None, soc
 class Progress:
     """How far one request has got. The connector and whoever sends it write it.
 
-    answer: a response that counts although its body was cut off.
+    answer: a response that counts although its body was cut off. told: where what was dialled is to
+    be noted, if anybody wants to know.
     """
 
-    __slots__ = ("answer", "connection", "dialled", "phase", "transport")
+    __slots__ = ("answer", "connection", "dialled", "phase", "told", "transport")
 
-    def __init__(self) -> None:
+    def __init__(self, told: Dialled | None = None) -> None:
+        self.told = told
         self.answer: WireResponse | None = None
         self.phase: Phase = "resolve"
         self.dialled = False
@@ -70,6 +72,8 @@ class Progress:
         self.connection = connection
         self.transport = connection.transport
         self.phase = "send" if has_body else "receive"
+        if self.told is not None and self.transport is not None:
+            self.told.address = self.transport.get_extra_info("peername", (None,))[0]
 
     @property
     def reused_and_silent(self) -> bool:
@@ -239,6 +243,8 @@ def _open_socket(guard: AddressGuard, info: tuple[Any, ...]) -> socket.socket:
     if progress is not None:
         progress.dialled = True
         progress.phase = "connect"
+        if progress.told is not None:
+            progress.told.address = address[0]
     guard.check(address[0])
     opened = socket.socket(family, kind, protocol)
     opened.setblocking(False)

@@ -31,7 +31,7 @@ from worker.egress.addresses import AddressGuard, BlockedAddress
 from worker.egress.connection import GuardedConnector, Progress, current
 from worker.egress.errors import EgressError, bad_request
 from worker.egress.identities import Identities
-from worker.egress.messages import ClientIdentity, HttpRequest, HttpResponse, WireResponse
+from worker.egress.messages import ClientIdentity, Dialled, HttpRequest, HttpResponse, WireResponse
 from worker.egress.resolver import CACHE_SECONDS, GetAddrInfo, GuardedResolver, acting_tenant
 from worker.egress.tokens import Tokens
 from worker.egress.translate import translate
@@ -139,17 +139,21 @@ class Egress:
         """None: the only threads look names up, and each is made anew when it is needed."""
         return None
 
-    async def request(self, request: HttpRequest) -> HttpResponse:
+    async def request(self, request: HttpRequest, dialled: Dialled | None = None) -> HttpResponse:
         """Send one request and return the response, whatever its status.
+
+        dialled: where what was dialled is to be noted, for a caller that wants to know.
 
         Raises EgressError, and CancelledError when the caller is cancelled; nothing else.
         """
         if self._connector is None:
             raise EgressError("connect_failed", _STOPPED)
-        progress, named = Progress(), "the URL"
+        progress, named = Progress(dialled), "the URL"
         try:
             destination = self._destination(request.url)
             named = destination.name
+            if dialled is not None:
+                dialled.named = named
             _check_message(request)
             async with asyncio.timeout(request.timeout_ms / 1000):
                 if request.identity is not None:
@@ -165,7 +169,7 @@ class Egress:
         except Exception as error:  # noqa: BLE001 - none is swallowed: each becomes an EgressError
             if progress.answer is not None:
                 return _read(progress.answer)
-            _note_blocked(error, named, request.tenant)
+            _note_blocked(error, named, request.tenant, dialled)
             # from None: the text of a foreign exception may hold the URL, which may be a credential
             raise translate(
                 error,
@@ -203,12 +207,16 @@ def _read(found: WireResponse) -> HttpResponse:
     return HttpResponse(found.status, headers, found.body, found.truncated, found.remark)
 
 
-def _note_blocked(error: BaseException | None, destination: str, tenant: str) -> None:
+def _note_blocked(
+    error: BaseException | None, destination: str, tenant: str, dialled: Dialled | None
+) -> None:
     """Tell the operator what the tenant is not told: which address it was, and which setting."""
     while error is not None and not isinstance(error, BlockedAddress):
         error = error.__cause__
     if error is not None:
         log.info("address_blocked", destination=destination, tenant=tenant, address=str(error))
+        if dialled is not None:
+            dialled.address = error.alone
 
 
 def _is_being_cancelled() -> bool:

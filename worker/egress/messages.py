@@ -57,6 +57,20 @@ class HttpResponse(NamedTuple):
     remark: str | None = None
 
 
+class Dialled:
+    """What was dialled for one request, for whoever wants to know: written as it happens.
+
+    named: host and port as the URL names them. address: of the last socket that was made for it, or
+    of the connection that it went over, or that which was refused.
+    """
+
+    __slots__ = ("address", "named")
+
+    def __init__(self) -> None:
+        self.named: str | None = None
+        self.address: str | None = None
+
+
 class WireResponse(NamedTuple):
     """What came back, before anything of it is read as text.
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -100,6 +100,7 @@ class Engine:
             max_losses=max_losses,
             suspected=suspected,
         )
+        self._besides: list[Callable[[float], None]] = []
         self._announcer = Announcer(settings.redis)
         self._renderer = Renderer()
         self._services = RunServices(
@@ -124,6 +125,24 @@ class Engine:
     def also_watch(self, thread: OwnedThread) -> None:
         """End the process when this one dies, as when one of the engine's does."""
         self._watched.append(thread)
+
+    def also_end(self, end: Callable[[float], None]) -> None:
+        """Call this when it stops, with the rest of the grace time: end what uses its loop."""
+        self._besides.append(end)
+
+    def begin(self, coroutine: Coroutine[Any, Any, None]) -> Callable[[], object]:
+        """Run a coroutine on the loop, beside the runs; returns what cancels it."""
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).cancel
+
+    @property
+    def services(self) -> RunServices:
+        """What its runs use."""
+        return self._services
+
+    @property
+    def worker_id(self) -> UUID:
+        """As whom it claims now."""
+        return self._heartbeat.worker_id
 
     @property
     def in_flight(self) -> int:
@@ -177,6 +196,8 @@ class Engine:
         log.info("draining", runs=self.in_flight, grace_seconds=self._settings.drain_seconds)
         self._intake.stop()
         self._wait_until_empty(self._settings.drain_seconds)
+        for end in self._besides:
+            end(max(started + self._settings.drain_seconds - time.monotonic(), 0.0))
         self._call_at_last(self._cancel_all(), RELEASE_SECONDS)
         self._wait_until_empty(RELEASE_SECONDS)
         self._journal.stop(RELEASE_SECONDS)

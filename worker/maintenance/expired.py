@@ -1,4 +1,5 @@
-"""Removes rows whose time is over: idempotency keys, kept answers, sessions and retired tokens.
+"""Removes rows whose time is over: idempotency keys, kept answers, sessions, retired tokens and
+probes.
 
 All are checked against the clock wherever they are used, so this only frees room. It does so in
 small portions, and never in the way of a key that is being taken at the moment.
@@ -38,6 +39,11 @@ WHERE s.id = old.id
 DELETE FROM retired_tokens t USING (
   SELECT token FROM retired_tokens WHERE expires_at <= now() ORDER BY expires_at LIMIT %s FOR UPDATE SKIP LOCKED) old
 WHERE t.token = old.token
+""",
+    """
+DELETE FROM probes p USING (
+  SELECT id FROM probes WHERE expires_at <= now() ORDER BY expires_at LIMIT %s FOR UPDATE SKIP LOCKED) old
+WHERE p.id = old.id
 """,
 )
 

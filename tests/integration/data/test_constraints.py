@@ -158,6 +158,17 @@ FILLED_IN: dict[str, dict[str, Any]] = {
     "key_checks": {"created_at": ANY},
     "sessions": {"created_at": ANY, "last_used_at": None},
     "retired_tokens": {"created_at": ANY},
+    "probes": {
+        "request": None,
+        "state": "PENDING",
+        "worker_id": None,
+        "claimed_at": None,
+        "result": None,
+        "failure": None,
+        "created_at": ANY,
+        "finished_at": None,
+        "expires_at": ANY,
+    },
     "replay_jobs": {
         "received_from": None,
         "state": "RUNNING",
@@ -192,6 +203,7 @@ DEMANDED: dict[str, tuple[str, ...]] = {
     "key_checks": ("key_id", "sealed"),
     "sessions": ("id", "user_id", "token_hash", "expires_at"),
     "retired_tokens": ("token", "callback_id", "expires_at"),
+    "probes": ("id", "user_id"),
     "replay_jobs": ("id", "user_id", "callback_id", "status", "start", "received_to"),
 }
 
@@ -223,6 +235,7 @@ ENUMS = {
     "service_provider": ("SENDGRID", "TWILIO", "SLACK", "DISCORD", "GENERIC"),
     "run_status": ("PENDING", "RUNNING"),
     "on_failure": ("STOP", "CONTINUE"),
+    "probe_state": ("PENDING", "RUNNING", "DONE"),
     "replay_state": ("RUNNING", "DONE", "CANCELLED", "FAILED"),
     "replay_start": ("failed", "start"),
 }
@@ -234,6 +247,7 @@ ENUM_COLUMNS = {
     ("actions", "on_failure"): "on_failure",
     ("action_executions", "type"): "action_type",
     ("action_executions", "status"): "execution_status",
+    ("probes", "state"): "probe_state",
     ("replay_jobs", "status"): "execution_status",
     ("replay_jobs", "state"): "replay_state",
     ("replay_jobs", "start"): "replay_start",
@@ -256,6 +270,7 @@ CASCADES = {
     ("stored_items", "callback_id", "callbacks"),
     ("sessions", "user_id", "users"),
     ("replay_jobs", "user_id", "users"),
+    ("probes", "user_id", "users"),
     ("replay_jobs", "callback_id", "callbacks"),
     ("kept_answers", "user_id", "users"),
     ("retired_tokens", "callback_id", "callbacks"),

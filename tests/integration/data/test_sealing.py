@@ -154,7 +154,7 @@ def test_a_try_that_was_cut_off_is_repeated(empty_database_url: str, cursor: Any
     assert sum(one["url"] == "http://x/canary-half" for one in configs) == 300
     before = everything(cursor)
     cursor.execute("UPDATE alembic_version SET version_num = '0009'")
-    cursor.execute("DROP TABLE retired_tokens")
+    cursor.execute("DROP TABLE retired_tokens, probes; DROP TYPE probe_state")
     upgrade(empty_database_url)
     assert everything(cursor) == before, "what is sealed needs no keys, and is not sealed again"
 

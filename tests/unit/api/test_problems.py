@@ -18,7 +18,7 @@ from werkzeug.test import TestResponse
 
 from api import environ, problems
 from shared import errors
-from shared.errors import Invalid, NotFound, PointsmanError, Refused, Unavailable
+from shared.errors import Invalid, NotFound, PointsmanError, Refused, TooMany, Unavailable
 
 CANARY = "canary-hunter2"
 MEMBERS = {"type", "title", "status", "detail", "code", "hint", "requestId"}
@@ -43,7 +43,7 @@ def test_each_of_our_errors_is_a_whole_problem(kind: type[PointsmanError]) -> No
     named = dict(headers)
     assert (named["content-type"], named["cache-control"]) == ("application/problem+json", "no-store")
     assert named["x-request-id"] == "r1"
-    assert ("retry-after" in named) == issubclass(kind, Unavailable), "503 says when to come back"
+    assert ("retry-after" in named) == issubclass(kind, Unavailable | TooMany), "it says when to come back"
 
 
 def test_no_two_kinds_of_error_share_a_code() -> None:

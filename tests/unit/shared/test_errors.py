@@ -8,7 +8,7 @@ from http import HTTPStatus
 import pytest
 
 from shared import errors
-from shared.errors import OutcomeUnknown, PointsmanError, Refused, Unavailable
+from shared.errors import OutcomeUnknown, PointsmanError, Refused, TooMany, Unavailable
 
 CLASSES = [
     value for value in vars(errors).values() if isinstance(value, type) and issubclass(value, PointsmanError)
@@ -63,7 +63,7 @@ def test_the_drawing_shows_whose_child_each_is() -> None:
 
 
 def test_only_what_may_succeed_later_is_retryable() -> None:
-    assert {error for error in CLASSES if error.retryable} == {Unavailable, OutcomeUnknown}
+    assert {error for error in CLASSES if error.retryable} == {Unavailable, OutcomeUnknown, TooMany}
     assert Unavailable.status == HTTPStatus.SERVICE_UNAVAILABLE
     assert (Unavailable.retry_after_seconds or 0) > 0
 

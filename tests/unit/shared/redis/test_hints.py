@@ -19,7 +19,7 @@ from structlog.testing import capture_logs
 from shared.ids import new_id
 from shared.redis import hints
 from shared.redis.hints import MAX_QUEUED_IDS, SOCKET_SECONDS, HintPublisher, HintSender
-from shared.redis.queues import FRESH, HINT_TASK, MAX_HINT_IDS, RETRY, make_celery
+from shared.redis.queues import FRESH, HINT_TASK, MAX_HINT_IDS, PROBE_TASK, RETRY, make_celery
 from tests.running import eventually
 
 
@@ -153,7 +153,7 @@ def test_a_hint_is_sent_once_to_its_lane_and_never_repeated_by_celery() -> None:
     sender = HintSender(cast(Celery, app), "memory://")
     assert sender.send(RETRY, ids)
     (call,) = app.calls
-    assert (call["name"], call["queue"], call["args"]) == (HINT_TASK, RETRY, [[str(i) for i in ids]])
+    assert (call["name"], call["queue"], call["args"]) == (HINT_TASK, RETRY, ([str(i) for i in ids],))
     assert call["retry"] is False
     sender.close()
 
@@ -199,3 +199,17 @@ def test_a_redis_that_cannot_be_reached_is_no_error_and_costs_no_time(ask: str) 
         assert not (sender.length(FRESH) if ask == "length" else sender.send(FRESH, [new_id()]))
         assert time.monotonic() - started < 2 * SOCKET_SECONDS
         sender.close()
+
+
+def test_that_a_probe_waits_is_said_beside_the_hints_and_names_nothing() -> None:
+    app = FakeCelery()
+    publisher = HintPublisher(HintSender(cast(Celery, app), "memory://"))
+    publisher.offer_probe()
+    publisher.start()
+    eventually(lambda: len(app.calls) == 2, 5, "the first, empty hint, and that of the probe")
+    publisher.offer(FRESH, [new_id()])
+    publisher.offer_probe()
+    eventually(lambda: len(app.calls) == 4, 5, "both")
+    publisher.stop()
+    said = [(call["name"], call["args"]) for call in app.calls if call["name"] == PROBE_TASK]
+    assert said == [(PROBE_TASK, ())] * 2

@@ -1,0 +1,212 @@
+"""The test button: one request, sent by a worker as a delivery would be, and what came back."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.peers.receiver import Receiver
+from tests.running import Running, eventually
+from tests.tenants import Tenant
+
+SECRET = "canary-of-a-probe"
+SAMPLE = {"order": {"id": 42, "who": "Eve"}}
+
+
+@pytest.fixture
+def tenant(pointsman: Running) -> Iterator[Tenant]:
+    """A new user for each test: probes are counted by user."""
+    with Tenant(pointsman, f"probes-{time.monotonic_ns()}@example.com") as tenant:
+        tenant.api.timeout = 60
+        yield tenant
+
+
+def action_of(tenant: Tenant, url: str, **callback: Any) -> str:
+    """The primary action of a new callback."""
+    made = tenant._running.callback(url, api=tenant.api, **callback)
+    return str(tenant.api.get(f"/api/v1/callbacks/{made['id']}/actions").json()["items"][0]["id"])
+
+
+def try_out(tenant: Tenant, action: str, **given: Any) -> httpx.Response:
+    return tenant.api.post(f"/api/v1/actions/{action}/test", json=given)
+
+
+def done(answer: httpx.Response) -> dict[str, Any]:
+    assert answer.status_code == 200, answer.text
+    probe: dict[str, Any] = answer.json()
+    assert (probe["state"], bool(probe["finishedAt"])) == ("DONE", True)
+    return probe
+
+
+def templated(tenant: Tenant, receiver: Receiver) -> str:
+    action = action_of(tenant, receiver.url(f"/ok?key={SECRET}"))
+    config = {
+        "target": "callback_url",
+        "headers": {"X-Who": "{{ body.order.who }}", "Authorization": f"Bearer {SECRET}"},
+        "body": {"id": "{{ body.order.id }}", "kind": "{{ headers.x-kind }}"},
+    }
+    assert tenant.api.patch(f"/api/v1/actions/{action}", json={"config": config}).is_success
+    return action
+
+
+def test_an_action_is_sent_once_and_what_came_back_is_shown(tenant: Tenant, receiver: Receiver) -> None:
+    action = templated(tenant, receiver)
+
+    probe = done(try_out(tenant, action, body=SAMPLE, headers={"X-Kind": "test"}))
+
+    (receipt,) = receiver.receipts
+    assert receipt.webhook_id == probe["id"]
+    assert (receipt.headers["x-who"], receipt.attempt, receipt.action_id) == ("Eve", 1, action)
+    assert receipt.headers["authorization"] == f"Bearer {SECRET}"
+    assert json.loads(receipt.body) == {"id": "42", "kind": "test"}
+    result = probe["result"]
+    assert (result["outcome"], result["code"], result["statusCode"]) == ("success", "ok", 200)
+    assert result["dialled"] == f"127.0.0.1:{receiver.port}"
+    assert result["address"] is None, "for an ADMIN alone"
+    assert result["response"]["body"] == '{"ok": true}'
+    assert result["response"]["headers"] == {"content-type": "text/plain"}
+    assert result["request"]["url"] == receiver.url("/ok?key=***")
+    assert result["request"]["headers"]["authorization"] == "***"
+    assert result["request"]["bodyBytes"] == len(receipt.body)
+    assert tenant.api.get(f"/api/v1/probes/{probe['id']}").json() == probe
+
+
+def test_an_action_is_tried_with_a_past_trigger(tenant: Tenant, receiver: Receiver) -> None:
+    """Its recorded call, without the credentials that it came with, and what earlier actions were
+    answered.
+    """
+    running = tenant._running
+    callback = tenant.callback(receiver.url("/ok"))
+    primary = tenant.api.get(f"/api/v1/callbacks/{callback['id']}/actions").json()["items"][0]["id"]
+    assert tenant.api.patch(f"/api/v1/actions/{primary}", json={"name": "first"}).is_success
+    config = {
+        "url": receiver.url("/second"),
+        "body": {"who": "{{ body.order.who }}", "ok": "{{ actions.first.response.json.ok }}"},
+        "forwardHeaders": ["authorization", "x-*"],
+    }
+    made = tenant.api.post(
+        f"/api/v1/callbacks/{callback['id']}/actions", json={"type": "HTTP_POST", "config": config}
+    ).json()
+    trigger = running.fire(callback, json=SAMPLE, headers={"authorization": SECRET, "x-kind": "past"})
+    eventually(lambda: receiver.got("/second"), 10, "the delivery")
+
+    probe = done(try_out(tenant, made["id"], triggerId=trigger))
+
+    sent, tried = receiver.got("/second")
+    assert json.loads(tried.body) == json.loads(sent.body) == {"who": "Eve", "ok": "true"}
+    assert (tried.trigger_id, tried.webhook_id) == (trigger, probe["id"])
+    assert (sent.headers["authorization"], tried.headers.get("authorization")) == (SECRET, None)
+    assert tried.headers["x-kind"] == "past"
+
+
+def test_what_a_probe_is_told_is_bounded(tenant: Tenant, receiver: Receiver) -> None:
+    result = done(try_out(tenant, action_of(tenant, receiver.url("/big"))))["result"]
+    assert result["response"]["body"] == "x" * 4_096
+    assert (result["response"]["truncated"], result["outcome"]) == (True, "success")
+
+
+def test_a_receiver_that_repeats_a_secret_shows_none(tenant: Tenant, receiver: Receiver) -> None:
+    probe = try_out(tenant, action_of(tenant, receiver.url(f"/json/x?key={SECRET}"))).text
+    assert receiver.receipts[0].path.endswith(SECRET)
+    assert SECRET not in probe
+
+
+def test_a_410_switches_nothing_off(tenant: Tenant, receiver: Receiver) -> None:
+    action = action_of(tenant, receiver.url("/status/410"))
+    result = done(try_out(tenant, action))["result"]
+    assert (result["outcome"], result["code"], result["statusCode"]) == ("failure", "http_410", 410)
+    assert tenant.api.get(f"/api/v1/actions/{action}").json()["enabled"]
+
+
+def test_a_condition_that_does_not_hold_sends_nothing(tenant: Tenant, receiver: Receiver) -> None:
+    action = action_of(tenant, receiver.url("/ok"))
+    assert tenant.api.patch(f"/api/v1/actions/{action}", json={"condition": "body.order.id == 43"}).is_success
+    result = done(try_out(tenant, action, body=SAMPLE))["result"]
+    assert (result["outcome"], result["dialled"], receiver.receipts) == ("skipped", None, [])
+
+
+def test_a_store_action_cannot_be_tested(tenant: Tenant, receiver: Receiver) -> None:
+    callback = tenant.callback(receiver.url("/ok"), [{"type": "STORE", "config": {}}])
+    answer = try_out(tenant, callback["actions"][0]["id"])
+    assert (answer.status_code, answer.json()["code"]) == (422, "not_testable")
+
+
+def test_a_hanging_receiver_ends_with_the_callbacks_time_and_disturbs_nobody(
+    pointsman: Running, tenant: Tenant, receiver: Receiver
+) -> None:
+    action = action_of(tenant, receiver.url("/hang"), timeoutDuration=1_500)
+    quick = pointsman.callback(receiver.url("/quick"))
+    with httpx.Client(base_url=pointsman.url, headers=tenant.api.headers, trust_env=False) as client:
+        client.timeout = httpx.Timeout(0.3)
+        with pytest.raises(httpx.ReadTimeout):
+            client.post(f"/api/v1/actions/{action}/test", json={})
+    eventually(lambda: receiver.got("/hang"), 5, "the probe")
+    second = try_out(tenant, action)
+    assert (second.status_code, second.json()["code"]) == (429, "too_many_probes")
+    assert int(second.headers["retry-after"]) >= 1
+    started = time.monotonic()
+    pointsman.ended(pointsman.fire(quick))
+    assert time.monotonic() - started < 1.5
+    answer = eventually(
+        lambda: (found := try_out(tenant, action)).status_code == 200 and found, 10, "a free place"
+    )
+    result = answer.json()["result"]
+    assert (result["outcome"], result["code"]) == ("failure", "timeout")
+    assert 1_500 <= result["durationMs"] < 4_000
+
+
+def test_ten_a_minute(tenant: Tenant, receiver: Receiver) -> None:
+    action = action_of(tenant, receiver.url("/ok"))
+    for _ in range(10):
+        done(try_out(tenant, action))
+    refused = try_out(tenant, action)
+    assert (refused.status_code, refused.json()["code"]) == (429, "too_many_probes")
+    assert 1 <= int(refused.headers["retry-after"]) <= 61
+    assert len(receiver.receipts) == 10
+
+
+def test_another_tenant_finds_neither_the_action_nor_the_probe(
+    pointsman: Running, tenant: Tenant, receiver: Receiver
+) -> None:
+    action = action_of(tenant, receiver.url("/ok"))
+    probe = done(try_out(tenant, action))
+    trigger = pointsman.fire(pointsman.callback(receiver.url("/ok")), json={})
+    assert pointsman.api.post(f"/api/v1/actions/{action}/test", json={}).status_code == 404
+    assert pointsman.api.get(f"/api/v1/probes/{probe['id']}").status_code == 404
+    assert try_out(tenant, action, triggerId=trigger).status_code == 404
+
+
+def test_an_admin_is_shown_the_address(pointsman: Running, receiver: Receiver) -> None:
+    callback = pointsman.callback(receiver.url("/ok").replace("127.0.0.1", "localhost"))
+    action = pointsman.primary(callback, enabled=True)["id"]
+    for _ in range(2):  # the second goes over the same connection
+        result = pointsman.api.post(f"/api/v1/actions/{action}/test", json={}, timeout=40).json()["result"]
+        assert (result["dialled"], result["address"]) == (f"localhost:{receiver.port}", "127.0.0.1")
+
+
+def test_without_a_worker_nothing_is_recorded(tmp_path: Path, receiver: Receiver) -> None:
+    with Running(tmp_path) as running:
+        running.signal("worker", "SIGSTOP")
+        callback = running.callback(receiver.url("/ok"))
+        action = running.primary(callback, enabled=True)["id"]
+
+        def refused() -> httpx.Response | None:
+            answer = running.api.post(f"/api/v1/actions/{action}/test", json={}, timeout=1)
+            return answer if answer.status_code == 503 else None
+
+        eventually(
+            lambda: running.query("SELECT 1 FROM workers WHERE heartbeat_at < now() - interval '5 s'"),
+            15,
+            "a stale heartbeat",
+        )
+        answer = eventually(refused, 5, "a refusal")
+        assert answer.json()["code"] == "no_worker"
+        assert running.query("SELECT count(*) FROM probes") == [(0,)]
+        assert receiver.receipts == []
+        running.signal("worker", "SIGCONT")

@@ -1,0 +1,206 @@
+"""Who may have a probe, and what of it is shown, on a real PostgreSQL."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+from uuid import UUID
+
+import pytest
+from pydantic import SecretStr
+
+from api.app import make_app
+from api.resources import probes
+from api.resources.probes import MOST_A_MINUTE, NewProbe, ShownProbe
+from api.services import make_services
+from api.work import Actor, Workshop
+from shared.config import Settings
+from shared.crypto import token_hash
+from shared.errors import NotFound, TooMany, Unavailable
+from shared.models import UserRole
+from shared.postgres.connections import open_database
+from shared.probes.request import opened_request
+from tests.probing import BOX, KEY, row_of
+from tests.world import World
+
+SECRET = "canary-of-a-call"
+
+
+@pytest.fixture
+def hinted() -> list[int]:
+    return []
+
+
+@pytest.fixture
+def settings(world: World) -> Settings:
+    return Settings(
+        database_url=SecretStr(world.database_url),
+        redis_url=SecretStr("redis://127.0.0.1:1/0"),
+        secret_keys=SecretStr(KEY),
+    )
+
+
+@pytest.fixture
+def shop(world: World, settings: Settings, hinted: list[int]) -> Iterator[Workshop]:
+    database = open_database(world.database_url, "test", pool_size=10)
+    world.rows.insert("workers")
+    yield Workshop(database, settings, BOX, hint_probe=lambda: hinted.append(world.rows.count("probes")))
+    database.dispose()
+
+
+def actor(world: World, *, admin: bool = False) -> Actor:
+    granted = {"read", "write"} | ({"admin"} if admin else set())
+    return Actor("session", world.user_id, UserRole.ADMIN if admin else UserRole.FREE, frozenset(granted))
+
+
+def begin(shop: Workshop, world: World, action_id: UUID, **given: Any) -> ShownProbe:
+    with shop.open(actor=actor(world)) as work:
+        return probes.of_action(work, world.user_id, action_id, NewProbe(**given))
+
+
+def find(shop: Workshop, world: World, probe_id: UUID, *, admin: bool = False) -> ShownProbe:
+    with shop.open(actor=actor(world, admin=admin)) as work:
+        return probes.find(work, world.user_id, probe_id)
+
+
+def test_a_probe_is_sealed_committed_and_then_hinted(shop: Workshop, world: World, hinted: list[int]) -> None:
+    probe = begin(shop, world, world.action(), body={"a": SECRET}, headers={"Authorization": SECRET})
+    assert hinted == [1], "its row was there when it was hinted"
+    request = row_of(world, probe.id)["request"]
+    assert request.startswith("sealed:")
+    call = opened_request(request, BOX).call
+    assert json.loads(call.body) == {"a": SECRET}
+    headers = dict(call.headers)
+    assert headers["content-type"] == call.content_type == "application/json"
+    assert BOX.decrypt(headers["authorization"]) == SECRET, "as a recorded call has it"
+
+
+def test_of_calls_at_once_one_passes(shop: Workshop, world: World, stranger: World) -> None:
+    """Fails without the lock: each sees that the others are not there yet."""
+    action = world.action()
+    barrier, ends = threading.Barrier(8), []
+
+    def ask() -> None:
+        barrier.wait(10)
+        try:
+            begin(shop, world, action)
+        except TooMany as error:
+            ends.append((error.code, error.retry_after_seconds or 0))
+        else:
+            ends.append(("made", 0))
+
+    threads = [threading.Thread(target=ask) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    codes = sorted(code for code, _ in ends)
+    assert codes == ["made"] + ["too_many_probes"] * 7
+    assert all(seconds >= 1 for code, seconds in ends if code != "made")
+    assert begin(shop, stranger, stranger.action()).state == "PENDING", "another user has one, too"
+
+
+def test_ten_in_any_minute(shop: Workshop, world: World) -> None:
+    """The eleventh waits until the first is a minute old, and no longer."""
+    action = world.action()
+    for age in range(MOST_A_MINUTE):
+        probe = begin(shop, world, action)
+        world.do(
+            "UPDATE probes SET state = 'DONE', created_at = now() - make_interval(secs => %s) WHERE id = %s",
+            50 - age,
+            probe.id,
+        )
+    with pytest.raises(TooMany) as refused:
+        begin(shop, world, action)
+    assert 8 <= (refused.value.retry_after_seconds or 0) <= 11
+    world.do("UPDATE probes SET created_at = created_at - interval '11 s'")
+    assert begin(shop, world, action).state == "PENDING"
+
+
+@pytest.mark.parametrize("why", ["none", "stale", "suspects"])
+def test_without_a_worker_nothing_is_recorded(
+    shop: Workshop, world: World, hinted: list[int], why: str
+) -> None:
+    """A process of suspects takes no probes."""
+    changes = {
+        "none": "DELETE FROM workers",
+        "stale": "UPDATE workers SET heartbeat_at = now() - interval '1 day'",
+        "suspects": "UPDATE workers SET lanes = '{}'",
+    }
+    world.do(changes[why])
+    with pytest.raises(Unavailable) as refused:
+        begin(shop, world, world.action())
+    assert (refused.value.code, refused.value.status) == ("no_worker", 503)
+    assert (world.rows.count("probes"), hinted) == (0, [])
+
+
+def test_what_is_not_the_owners_is_not_there(shop: Workshop, world: World, stranger: World) -> None:
+    theirs = begin(shop, stranger, stranger.action())
+    trigger = stranger.trigger()
+    with pytest.raises(NotFound):
+        begin(shop, world, stranger.action())
+    with pytest.raises(NotFound):
+        find(shop, world, theirs.id)
+    with pytest.raises(NotFound):
+        begin(shop, world, world.action(), trigger_id=trigger)
+    world.do("UPDATE probes SET expires_at = now() WHERE id = %s", theirs.id)
+    with pytest.raises(NotFound):
+        find(shop, stranger, theirs.id)
+
+
+def test_a_trigger_of_another_callback_is_not_this_ones(shop: Workshop, world: World) -> None:
+    other = world.rows.insert("callbacks", user_id=world.user_id)["id"]
+    foreign = world.action(callback_id=other)
+    with pytest.raises(NotFound):
+        begin(shop, world, foreign, trigger_id=world.trigger())
+
+
+def test_a_recorded_credential_is_not_sent_again(shop: Workshop, world: World) -> None:
+    """Not even one that an action forwards, for which it is kept, sealed."""
+    trigger = world.trigger()
+    recorded = [["authorization", BOX.encrypt(SECRET)], ["x-plain", "kept"]]
+    world.do("UPDATE triggers SET headers = %s, body = %s", json.dumps(recorded), b"\x00\xff")
+    probe = begin(shop, world, world.action(), trigger_id=trigger)
+    call = opened_request(row_of(world, probe.id)["request"], BOX).call
+    assert call.headers == [("authorization", "***"), ("x-plain", "kept")]
+    assert (call.body, call.trigger_id, call.path) == (b"\x00\xff", trigger, "/t/x")
+
+
+def test_an_address_is_shown_to_an_admin_alone(shop: Workshop, world: World) -> None:
+    probe = begin(shop, world, world.action())
+    told = {"outcome": "failure", "code": "blocked_address", "error": "refused", "address": "10.1.2.3"}
+    world.do(
+        "UPDATE probes SET state = 'DONE', result = %s WHERE id = %s",
+        BOX.encrypt(json.dumps(told)),
+        probe.id,
+    )
+    for admin, shown in ((False, None), (True, "10.1.2.3")):
+        result = find(shop, world, probe.id, admin=admin).result
+        assert result is not None
+        assert result.address == shown
+
+
+@pytest.mark.parametrize("failure", ["worker_lost", "no_worker"])
+def test_why_there_is_no_result_is_said(shop: Workshop, world: World, failure: str) -> None:
+    probe = begin(shop, world, world.action())
+    world.do("UPDATE probes SET state = 'DONE', failure = %s, request = NULL", failure)
+    result = find(shop, world, probe.id).result
+    assert result is not None
+    assert (result.outcome, result.code) == ("failure", failure)
+    assert result.error
+    assert result.error.endswith(".")
+
+
+def test_under_plain_wsgi_nobody_waits(world: World, settings: Settings, connect: Callable[..., Any]) -> None:
+    world.rows.insert("workers")
+    world.rows.insert(
+        "api_keys", user_id=world.user_id, key=token_hash("pm_live_x"), permissions=["read", "write"]
+    )
+    services = make_services(settings)
+    client = make_app(services).test_client()
+    given = {"headers": {"authorization": "Bearer pm_live_x"}, "json": {}}
+    answer = client.post(f"/api/v1/actions/{world.action()}/test", **given)
+    assert (answer.status_code, answer.get_json()["state"]) == (202, "PENDING")
+    services.database.dispose()
