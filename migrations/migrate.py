@@ -17,6 +17,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 from shared.errors import ConfigError, Unavailable
+from shared.keyring import checks
 from shared.postgres.connections import connect, open_unbounded
 from shared.postgres.fitness import explained
 from shared.postgres.partitions import ensure_partitions, missing_partitions
@@ -28,14 +29,19 @@ PARTITION_WAIT_SECONDS = 30.0
 def upgrade(database_url: str, secret_keys: str | None = None) -> None:
     """Run the migrations that are missing, then make the partitions that are.
 
-    secret_keys: as in POINTSMAN_SECRET_KEYS. ConfigError if rows are to be sealed without them, or
-    if a newer version has migrated the database. Unavailable if another process migrates for
-    minutes, or if a partition cannot be attached. ServerRefuses if the role lacks a right.
+    secret_keys: as in POINTSMAN_SECRET_KEYS. ConfigError if they do not fit the database, if rows
+    are to be sealed without them, or if a newer version has migrated the database. Unavailable if
+    another process migrates for minutes, or if a partition cannot be attached. ServerRefuses if the
+    role lacks a right.
     """
     with explained(database_url):
         _refuse_unknown(database_url)
+        if secret_keys is not None:  # before a migration seals anything with them
+            checks.refuse_misfit(database_url, secret_keys)
         command.upgrade(_config(database_url, secret_keys), "head")
         _make_partitions(database_url)
+        if secret_keys is not None:
+            checks.examine(database_url, secret_keys)
 
 
 def _refuse_unknown(database_url: str) -> None:

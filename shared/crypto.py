@@ -1,25 +1,20 @@
-"""Encryption of secrets at rest, and the signature of outgoing webhooks.
+"""Encryption of secrets at rest, and bearer tokens.
 
-Secrets are encrypted with MultiFernet: the newest key encrypts, every listed key decrypts, so a key
-is rotated by putting a new one in front. A sealed text names its key by an id: a fingerprint, from
-which nobody learns the key. A plain secret exists only in memory.
-Source of the signature: the Standard Webhooks specification 1.0.0.
+Secrets are encrypted with Fernet: the newest key encrypts, every listed key decrypts, so a key is
+rotated by putting a new one in front (docs/keys.md). A sealed text names its key by an id: a
+fingerprint, from which nobody learns the key. A plain secret exists only in memory.
 """
 
 from __future__ import annotations
 
-import base64
 import binascii
+import contextlib
 import hashlib
-import hmac
 import secrets as random
 
-from cryptography.fernet import Fernet, InvalidToken, MultiFernet
+from cryptography.fernet import Fernet, InvalidToken
 
 from shared.errors import ConfigError, Invalid
-
-# The specification asks for 24 to 64.
-SIGNING_SECRET_BYTES = 32
 
 # What is remembered of decrypted secrets; a header may have 4,096 characters.
 CACHE_ENTRIES = 10_000
@@ -38,26 +33,31 @@ def key_id(key: str) -> str:
 class SecretBox:
     """Seals short secrets and opens them again.
 
-    Remembers what it decrypted, since each delivery asks again.
+    key_ids: of its keys, as they are listed; newest: of the one that seals. Remembers what it
+    decrypted, since each delivery asks again.
     """
 
     def __init__(self, keys: str) -> None:
         listed = [key.strip() for key in keys.split(",")]
         try:
             self._by_id = {key_id(key): Fernet(key) for key in listed}
-            self._all = MultiFernet(list(self._by_id.values()))
         except (ValueError, binascii.Error):
             raise ConfigError(
                 "POINTSMAN_SECRET_KEYS holds something that is not a key.",
                 hint="Make keys with `pointsman keys new`; put commas between them, the newest first.",
             ) from None
-        self._sealing = f"{SEALED}{key_id(listed[0])}:"
+        self.key_ids = tuple(self._by_id)
+        self.newest = self.key_ids[0]
         self._decrypted: dict[str, str] = {}
         self._remembered_chars = 0
 
     def encrypt(self, plain: str) -> str:
         """The secret as a sealed text."""
-        return self._sealing + self._all.encrypt(plain.encode()).decode()
+        return self.encrypt_with(self.newest, plain)
+
+    def encrypt_with(self, key: str, plain: str) -> str:
+        """The same under one of the listed keys, by its id."""
+        return f"{SEALED}{key}:{self._by_id[key].encrypt(plain.encode()).decode()}"
 
     def decrypt(self, sealed: str, *, remember: bool = True) -> str:
         """Return the plain secret; raises Invalid when no key opens it.
@@ -68,21 +68,27 @@ class SecretBox:
         known = self._decrypted.get(sealed)
         if known is not None:
             return known
-        named, _, token = sealed.removeprefix(SEALED).rpartition(":")
-        opener = self._by_id.get(named) if named else self._all
-        try:
-            if opener is None:
-                raise InvalidToken
-            plain = opener.decrypt(token.encode()).decode()
-        except (InvalidToken, ValueError):
+        found = self.open(sealed)
+        if found is None:
             raise Invalid(
                 "A stored secret cannot be decrypted with the keys of this installation.",
                 code="secret_unreadable",
                 hint="Set the secret again, or put the key that encrypted it back into POINTSMAN_SECRET_KEYS.",
-            ) from None
+            )
+        _, plain = found
         if remember:
             self._remember(sealed, plain)
         return plain
+
+    def open(self, sealed: str) -> tuple[str, str] | None:
+        """The id of the key that opens a sealed text, and the plain one; None when no key does."""
+        named, _, token = sealed.removeprefix(SEALED).rpartition(":")
+        for key in (named,) if named else self.key_ids:
+            opener = self._by_id.get(key)
+            with contextlib.suppress(InvalidToken, ValueError):
+                if opener is not None:
+                    return key, opener.decrypt(token.encode()).decode()
+        return None
 
     def _remember(self, sealed: str, plain: str) -> None:
         self._remembered_chars += len(sealed) + len(plain)
@@ -108,11 +114,6 @@ def new_key() -> str:
     return Fernet.generate_key().decode()
 
 
-def new_signing_secret() -> str:
-    """A new symmetric secret of Standard Webhooks: `whsec_` and 32 random bytes in base64."""
-    return "whsec_" + base64.b64encode(random.token_bytes(SIGNING_SECRET_BYTES)).decode()
-
-
 def new_token(prefix: str) -> str:
     """A bearer token with 256 random bits, told apart by its prefix."""
     return prefix + random.token_urlsafe(32)
@@ -123,18 +124,3 @@ def token_hash(token: str) -> str:
     enough).
     """
     return hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest()
-
-
-def signing_key(secret: str) -> bytes:
-    """The key in a symmetric secret of Standard Webhooks; raises ValueError for what is none."""
-    return base64.b64decode(secret.removeprefix("whsec_"))
-
-
-def sign(key: bytes, message_id: str, timestamp: int, body: bytes) -> str:
-    """The value of `webhook-signature` for one key.
-
-    It is `v1,` and the HMAC-SHA256 of `id.timestamp.body` in base64. timestamp: unix seconds of the
-    attempt.
-    """
-    signed = b"%s.%d.%s" % (message_id.encode(), timestamp, body)
-    return "v1," + base64.b64encode(hmac.digest(key, signed, "sha256")).decode()

@@ -2,14 +2,17 @@
 
 A configuration that cannot be used ends the process with exit code 78 (EX_CONFIG), which tells the
 supervisor that starting it again is of no use. A server that is away, or lets nobody in, does not:
-the process says so and goes on, since it heals by itself once the server is back.
+the process says so and goes on, since it heals by itself once the server is back. If PostgreSQL
+then says that the encryption keys do not fit, the process ends after all.
 """
 
 from __future__ import annotations
 
 import gc
+import os
 import resource
 import sys
+import threading
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -43,13 +46,30 @@ def begin(make: Callable[[Settings], Made]) -> tuple[Settings, Made]:
         logs.configure(settings.log_level, settings.log_format)
         _raise_limit_of_files()
         sys.setswitchinterval(SWITCH_SECONDS)
-        startup.examine(settings)
+        knows_its_keys = startup.examine(settings)
         made = make(settings)
+        if not knows_its_keys:
+            threading.Thread(target=_examine_keys, args=(settings,), name="keys", daemon=True).start()
         _collect_less_garbage()
         return settings, made
     except ConfigError as error:
         sys.stderr.write(f"{error.message} {error.hint}\n")
         sys.exit(EX_CONFIG)
+
+
+def _examine_keys(settings: Settings) -> None:
+    """End the process as soon as PostgreSQL says that its keys do not fit."""
+    try:
+        startup.examine_keys_later(settings)
+    except ConfigError as error:
+        end_misconfigured(error)
+
+
+def end_misconfigured(error: ConfigError) -> None:
+    """End the process from any of its threads, for a configuration that cannot be used."""
+    sys.stderr.write(f"{error.message} {error.hint}\n")
+    sys.stderr.flush()
+    os._exit(EX_CONFIG)
 
 
 def _collect_less_garbage() -> None:

@@ -7,6 +7,7 @@ Invariants:
   it may be gone at any moment.
 - examine() never waits and never ends a process for what may pass: in a restart amid an outage the
   API must answer 503 rather than not at all.
+- Whoever starts without PostgreSQL learns later whether its encryption keys fit.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_aft
 
 from shared.config import Settings
 from shared.errors import PointsmanError, ServerRefuses, StartupError, Unavailable
+from shared.keyring import checks
 from shared.postgres import fitness as postgres
 from shared.redis import fitness as redis
 
@@ -56,21 +58,41 @@ def wait_for_redis(url: str, seconds: float, say: Say, pause: Pause = time.sleep
         say(f"{error.message} Going on without it, slower, until it is there. {error.hint}")
 
 
-def examine(settings: Settings) -> None:
-    """Refuse servers that can never do, and log what is wrong with others.
+def examine(settings: Settings) -> bool:
+    """Refuse servers that can never do, and keys that do not fit; log what is wrong with others.
 
-    For a process that somebody starts again when it ends.
+    For a process that somebody starts again when it ends. False: PostgreSQL said nothing of the
+    keys yet.
     """
-    examine_one("PostgreSQL", partial(postgres.examine, settings.postgres))
+    has_said = examine_one("PostgreSQL", partial(_examine_postgres, settings))
     examine_one("Redis", partial(redis.examine, settings.redis))
+    return has_said
 
 
-def examine_one(name: str, examine_it: Callable[[], None]) -> None:
-    """Examine one server; what is raised is of no use to anybody."""
+def examine_keys_later(settings: Settings, pause: Pause = time.sleep) -> None:
+    """Wait until PostgreSQL can say whether the keys fit; ConfigError if they do not."""
+    while True:
+        pause(PAUSE_SECONDS)
+        try:
+            checks.examine(settings.postgres, settings.keys)
+        except (ServerRefuses, Unavailable):
+            continue
+        return
+
+
+def examine_one(name: str, examine_it: Callable[[], None]) -> bool:
+    """Examine one server, and say whether it is fit; what is raised is of no use to anybody."""
     try:
         examine_it()
     except (ServerRefuses, Unavailable) as error:
         log.warning("server_not_ready", server=name, reason=error.message, hint=error.hint)
+        return False
+    return True
+
+
+def _examine_postgres(settings: Settings) -> None:
+    postgres.examine(settings.postgres)
+    checks.examine(settings.postgres, settings.keys)
 
 
 def wait_for(name: str, examine: Callable[[], None], seconds: float, say: Say, pause: Pause) -> None:

@@ -165,6 +165,8 @@ REQUIRED: dict[str, dict[str, Callable[[Rows], Any]]] = {
         "answer": _word,
         "expires_at": _soon,
     },
+    "key_checks": {"key_id": _word, "sealed": _word},
     "sessions": {"id": _id, "user_id": _parent("users"), "token_hash": _word, "expires_at": _soon},
+    "retired_tokens": {"token": _word, "callback_id": _parent("callbacks"), "expires_at": _soon},
 }
 """What each table demands: the columns without a default that cannot be NULL."""

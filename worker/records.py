@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from shared.action_types import is_primary
@@ -35,16 +35,29 @@ class TriggerRecord:
 class CallbackRecord:
     """What an attempt needs of its callback.
 
-    signing_secrets: ciphertexts that are in force, newest first. active: neither it nor its user is
-    switched off. Its URL is with its actions, since a secret may go there from one moment on.
+    active: neither it nor its user is switched off. Its URL and its signing secrets are with its
+    actions: these are read anew before each attempt, and both may hold from one moment on.
     """
 
     id: UUID
     user_id: UUID
     name: str
     timeout_ms: int
-    signing_secrets: tuple[str, ...]
     active: bool = True
+
+
+class SigningSecret(NamedTuple):
+    """A secret that signs until it ends.
+
+    sealed: ciphertext. ends_at: unix seconds, PostgreSQL's time; None: it has no end.
+    """
+
+    sealed: str
+    ends_at: float | None = None
+
+    def signs_at(self, moment: float) -> bool:
+        """Whether it is in force then."""
+        return self.ends_at is None or moment < self.ends_at
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +81,11 @@ class CredentialRecord:
 @dataclass(frozen=True, slots=True)
 class ActionRecord:
     """An action. Two are equal when nothing of the action has changed between their readings, nor
-    the URL of its callback, nor the credential that it uses.
+    the URL and the signing secrets of its callback, nor the credential that it uses.
 
     callback_url, config: sealed, as the rows have them. config_text: what the config was read from.
     condition: without which it runs always. reads: the names of the actions whose answers it needs.
+    signing_secrets: of its callback, newest first, those left out that had ended when it was read.
     flaw: why its row cannot be used, if so.
     rank: its place among the actions of its callback by their ids, deleted ones included, where the
     action was read for a first claim; else 0. It says nothing of the action itself.
@@ -91,6 +105,7 @@ class ActionRecord:
     config_text: str = field(default="", compare=False)
     condition: str | None = None
     reads: tuple[str, ...] = ()
+    signing_secrets: tuple[SigningSecret, ...] = ()
     flaw: str | None = None
     credential: CredentialRecord | None = None
     rank: int = field(default=0, compare=False)

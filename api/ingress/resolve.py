@@ -3,7 +3,7 @@
 Invariants:
 
 - A change of a callback (switched off, deleted, token rotated) holds for every call that arrives
-  TTL_SECONDS later.
+  TTL_SECONDS later. So does the end of a retired token, which leads to its callback until then.
 - A snapshot serves while it is refreshed, which begins at half of that time.
 - One look-up at a time for each address: whoever wants it meanwhile waits for the same answer.
 - Addresses that are not known to be a callback's have threads of their own, so that a stranger who
@@ -49,11 +49,15 @@ _FORWARDS = """ARRAY(SELECT DISTINCT lower(h) FROM actions a CROSS JOIN LATERAL 
 _FIND = f"""
 SELECT c.id, c.user_id, c.active_status AND u.is_active AND u.deleted_at IS NULL, c.timeout_duration, c.cache_period,
   {_FORWARDS}
-FROM callbacks c JOIN users u ON u.id = c.user_id
-WHERE c.deleted_at IS NULL AND c.{{column}} = :name
+FROM ({{named}}) named JOIN callbacks c ON c.id = named.id JOIN users u ON u.id = c.user_id
+WHERE c.deleted_at IS NULL
 """  # noqa: S608 - fixed texts
-_BY_TOKEN = text(_FIND.format(column="trigger_token"))
-_BY_PATH = text(_FIND.format(column="custom_path"))
+# A token is in force or retired, never both: so one row comes, by one index or the other.
+_KNOWN_BY = """
+  SELECT id FROM callbacks WHERE trigger_token = :name UNION ALL
+  SELECT callback_id FROM retired_tokens WHERE token = :name AND expires_at > now()"""
+_BY_TOKEN = text(_FIND.format(named=_KNOWN_BY))
+_BY_PATH = text(_FIND.format(named="SELECT id FROM callbacks WHERE custom_path = :name"))
 
 
 @dataclass(frozen=True, slots=True)

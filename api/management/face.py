@@ -64,7 +64,8 @@ class Endpoint:
     """One method of one path.
 
     rule: the whole path, as Flask writes it. errors: statuses that only it may answer. shown: the
-    model of its answer, None where that is a file or nothing.
+    model of its answer, None where that is a file or nothing. needs_body: a call without one is
+    refused; else it is as good as an empty object.
     """
 
     face: Face
@@ -78,6 +79,7 @@ class Endpoint:
     gives_file: bool
     body: type[BaseModel] | None
     query: type[BaseModel] | None
+    needs_body: bool = True
 
     @property
     def name(self) -> str:
@@ -115,6 +117,7 @@ class Face:
         *,
         status: int | None = None,
         errors: tuple[int, ...] = (),
+        needs_body: bool = True,
     ) -> Callable[[View], View]:
         """Register a view.
 
@@ -138,6 +141,7 @@ class Face:
                 gives_file=given is Content,
                 body=hints.get("body"),
                 query=hints.get("query"),
+                needs_body=needs_body,
             )
             if endpoint.ids != [name for name in hints if name not in NOT_IDS] or "<" in rule.replace(
                 "<uuid:", ""
@@ -221,7 +225,8 @@ def _inputs(endpoint: Endpoint) -> dict[str, BaseModel]:
         if endpoint.query is not None:
             inputs["query"] = endpoint.query.model_validate(request.args.to_dict())
         if endpoint.body is not None:
-            inputs["body"] = endpoint.body.model_validate(_json_body())
+            is_left_out = not endpoint.needs_body and not request.get_data()
+            inputs["body"] = endpoint.body.model_validate({} if is_left_out else _json_body())
     except ValidationError as error:
         raise of_validation(error) from None
     return inputs

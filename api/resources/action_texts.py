@@ -50,13 +50,23 @@ def reads_of(
             raise error.at(slot.where) from None
         found |= slot.template.answers
     if condition_text is not None:
-        try:
-            parsed = condition(condition_text)
-            names.check(parsed.names, condition_text, earlier)
-        except TemplateError as error:
-            raise error.at("condition") from None
-        found |= parsed.answers
+        found |= reads_of_condition(condition_text, earlier)
     return sorted(found)
+
+
+def reads_of_condition(text: str, earlier: Collection[str]) -> frozenset[str]:
+    """The names of the actions whose answers a condition reads; raises TemplateError."""
+    try:
+        parsed = condition(text)
+        names.check(parsed.names, text, earlier)
+    except TemplateError as error:
+        raise error.at("condition") from None
+    return parsed.answers
+
+
+def names_of_actions(session: Session, callback_id: UUID) -> list[str]:
+    """The names of a callback's actions."""
+    return [action.name for action, _ in _steps(session, callback_id) if action.name is not None]
 
 
 def earlier_names(session: Session, action: Action) -> list[str]:

@@ -20,7 +20,7 @@ from sqlalchemy import func, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from api.resources import bindings, secrecy
+from api.resources import bindings, secrecy, signing
 from api.resources.paging import newest
 from api.resources.shapes import (
     EXAMPLE_ID,
@@ -35,14 +35,14 @@ from api.resources.shapes import (
     example,
     shown_once,
 )
+from api.resources.signing import EXAMPLE_KEY, PublicKey, Schemes
 from api.urls import NAME
 from api.work import Work
 from shared.action_types.http_message import check_url
-from shared.clock import database_clock
-from shared.crypto import new_signing_secret
 from shared.errors import Conflict, Invalid, NotFound
 from shared.models import Action, ActionType, Callback
 from shared.seals import moved_url
+from shared.signatures import Scheme
 
 MAX_TAGS = 20
 MAX_CACHE_SECONDS = 24 * 3600
@@ -61,7 +61,10 @@ CustomPath = Annotated[str, AfterValidator(_custom_path)]
 
 
 class NewCallback(Given):
-    """timeoutDuration in ms, cachePeriod in seconds."""
+    """timeoutDuration in ms, cachePeriod in seconds.
+
+    signatures: `v1` (HMAC-SHA256), `v1a` (ed25519) or both.
+    """
 
     model_config = example(name="orders", callbackUrl="https://example.com/hooks/orders", tags=["shop"])
 
@@ -72,6 +75,7 @@ class NewCallback(Given):
     cache_period: int = Field(0, ge=0, le=MAX_CACHE_SECONDS)
     active_status: bool = True
     tags: list[Tag] = Field(default_factory=list, max_length=MAX_TAGS)
+    signatures: Schemes = Field(["v1"])
 
 
 class CallbackChange(Change):
@@ -101,6 +105,8 @@ _EXAMPLE: dict[str, Any] = {
     "timeoutDuration": 30_000,
     "cachePeriod": 0,
     "tags": ["shop"],
+    "signatures": ["v1", "v1a"],
+    "publicKeys": [{"key": EXAMPLE_KEY, "expiresAt": None}],
     "createdAt": EXAMPLE_TIME,
     "updatedAt": EXAMPLE_TIME,
 }
@@ -122,12 +128,14 @@ class ShownCallback(Shown):
     timeout_duration: int = Field(description="How long one attempt may take, in ms.")
     cache_period: int = Field(description="How long an equal call is answered from the last one, in seconds.")
     tags: list[str]
+    signatures: list[Scheme] = Field(description="The schemes by which its deliveries are signed now.")
+    public_keys: list[PublicKey] = Field(description="What verifies `v1a` now, newest first.")
     created_at: datetime
     updated_at: datetime
 
 
 class CreatedCallback(ShownCallback):
-    """A new callback, with the secret that its deliveries are signed with."""
+    """A new callback, with its symmetric signing secret (null where only `v1a` signs)."""
 
     model_config = example(**_EXAMPLE, signingSecret="whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
 
@@ -141,19 +149,13 @@ class CallbackPage(Page[ShownCallback]):
 def create(work: Work, owner: UUID, new: NewCallback) -> CreatedCallback:
     """Create a callback and its primary action. Conflict: the custom path is taken."""
     _check_timeout(work, new.timeout_duration)
-    secret = new_signing_secret()
+    secrets_made = signing.new_secrets(work, new.signatures)
     callback = Callback(
-        **new.model_dump(exclude={"callback_url"}),
+        **new.model_dump(exclude={"callback_url", "signatures"}),
         callback_url=secrecy.new_url(work, new.callback_url),
         user_id=owner,
-        trigger_token=secrets.token_urlsafe(24),
-        signing_secrets=[
-            {
-                "secret": work.secrets.encrypt(secret),
-                "createdAt": database_clock.now().isoformat(),
-                "expiresAt": None,
-            }
-        ],
+        trigger_token=new_trigger_token(),
+        signing_secrets=[secret.row for secret in secrets_made],
     )
     with _unique_path():
         work.session.add(callback)
@@ -168,7 +170,13 @@ def create(work: Work, owner: UUID, new: NewCallback) -> CreatedCallback:
         )
     )
     work.audit("callback_created", callback=callback.id)
-    return CreatedCallback(**_fields(work, work.fresh(callback)), signing_secret=secret)
+    fields = _fields(work, work.fresh(callback))
+    return CreatedCallback(**fields, signing_secret=signing.symmetric_of(secrets_made))
+
+
+def new_trigger_token() -> str:
+    """A trigger token: 192 random bits."""
+    return secrets.token_urlsafe(24)
 
 
 def find(work: Work, owner: UUID, callback_id: UUID) -> ShownCallback:
@@ -268,6 +276,7 @@ def _fields(work: Work, callback: Callback) -> dict[str, object]:
         "timeout_duration": callback.timeout_duration,
         "cache_period": callback.cache_period,
         "tags": callback.tags,
+        **signing.shown(signing.in_force(work, callback)),
         "created_at": callback.created_at,
         "updated_at": callback.updated_at,
     }

@@ -8,10 +8,9 @@ import click
 
 from api.resources import sessions, users
 from api.work import Workshop
-from deploy.local.state import DataFolder
+from deploy.local.installation import database_url
 from shared import config, logs
-from shared.config import Settings
-from shared.errors import NotFound, StartupError
+from shared.errors import NotFound
 from shared.postgres.connections import open_database
 from shared.postgres.fitness import explained
 
@@ -29,7 +28,7 @@ def password(email: str | None, password: str | None) -> None:
     chosen = password or secrets.token_urlsafe(15)
     settings = config.read()
     logs.configure("warning", settings.log_format)
-    url = _database_url(settings)
+    url = database_url(settings)
     database = open_database(url, "admin", pool_size=1)
     with explained(url), Workshop(database, settings).open() as work:
         user = users.find_by_email(work, email) if email else users.find_first_admin(work)
@@ -39,16 +38,3 @@ def password(email: str | None, password: str | None) -> None:
         sessions.end_all(work, user.id)
     database.dispose()
     click.echo(f"{user.email}  {chosen}")
-
-
-def _database_url(settings: Settings) -> str:
-    """The configured database, or the embedded one of a running Pointsman."""
-    if settings.database_url is not None:
-        return settings.postgres
-    url = DataFolder(settings.data_dir).read("run.json").get("databaseUrl")
-    if url is None:
-        raise StartupError(
-            "No running Pointsman is known here.",
-            hint="Start it with `make run`, or set POINTSMAN_DATABASE_URL.",
-        )
-    return str(url)

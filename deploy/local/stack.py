@@ -29,8 +29,9 @@ from deploy.local.supervisor import Child, Supervisor, python_module
 from deploy.local.valkey import EmbeddedValkey
 from migrations.migrate import upgrade
 from shared.config import PREFIX, Settings
-from shared.crypto import SecretBox
+from shared.crypto import SecretBox, new_key
 from shared.errors import StartupError
+from shared.keyring.checks import refuse_misfit
 from shared.postgres.connections import open_database
 from shared.postgres.fitness import explained
 from shared.startup import wait_for_postgres, wait_for_redis
@@ -89,8 +90,9 @@ class Stack:
         self.environment = self._child_environment()
         self._servers()
         self._wait_for_servers()
-        names = (PREFIX + "DATABASE_URL", PREFIX + "SECRET_KEYS")
-        self._step("migrating the database", lambda: upgrade(*(self.environment[name] for name in names)))
+        url, keys = (self.environment[PREFIX + name] for name in ("DATABASE_URL", "SECRET_KEYS"))
+        self._keep_keys(url, keys)
+        self._step("migrating the database", lambda: upgrade(url, keys))
         receiver_url = self._receiver() if self.settings.environment == "local" else None
         admin, demo = self._bootstrap(receiver_url)
         if admin.password is not None:  # at once: should the rest of the start fail, it would be lost
@@ -115,13 +117,22 @@ class Stack:
         """What children inherit: our environment and what this run decides for them."""
         environment = dict(os.environ)
         if self.settings.secret_keys is None:
-            environment[PREFIX + "SECRET_KEYS"] = self.data.secret_keys()
+            known = self.data.secret_keys() if self.data.has_secret_keys else new_key()
+            environment[PREFIX + "SECRET_KEYS"] = known
         if self.settings.environment == "local":
             environment.setdefault(PREFIX + "EGRESS_ALLOW", LOCAL_EGRESS_ALLOW)
             environment.setdefault(PREFIX + "DRAIN_SECONDS", LOCAL_DRAIN_SECONDS)
         environment[PREFIX + "PORT"] = str(self.settings.port)
         environment["PYTHONUNBUFFERED"] = "1"
         return environment
+
+    def _keep_keys(self, url: str, keys: str) -> None:
+        """Refuse a key that was made just now and does not fit; else write it down, before it seals
+        anything.
+        """
+        if self.settings.secret_keys is None and not self.data.has_secret_keys:
+            refuse_misfit(url, keys)
+            self.data.keep_secret_keys(keys)
 
     def _servers(self) -> None:
         if self.settings.database_url is None:

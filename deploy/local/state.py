@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from deploy.local.folders import usable
-from shared.crypto import new_key
 from shared.errors import StartupError
 
 LOCK = "pointsman.lock"
+KEYS_FILE = "secret_keys"
 
 
 class DataFolder:
@@ -52,12 +52,16 @@ class DataFolder:
             os.write(self._lock, json.dumps({"pid": os.getpid(), "url": url}).encode())
         self.remove("run.json")  # of a run that was killed
 
-    def secret_keys(self) -> str:
-        """The encryption keys, made at the first start."""
-        path = self.folder / "secret_keys"
+    @property
+    def has_secret_keys(self) -> bool:
+        """Whether a run keeps encryption keys here."""
         with usable(self.folder):
-            if not path.exists():
-                self.write("secret_keys", new_key())
+            return (self.folder / KEYS_FILE).exists()
+
+    def secret_keys(self) -> str:
+        """The encryption keys that a run keeps here, newest first."""
+        path = self.folder / KEYS_FILE
+        with usable(self.folder):
             keys = path.read_bytes()
         try:
             return keys.decode().strip()
@@ -65,6 +69,10 @@ class DataFolder:
             raise StartupError(
                 f"{path} holds no keys.", hint="Bring back the file from your copy of the data folder."
             ) from None
+
+    def keep_secret_keys(self, keys: str) -> None:
+        """Keep these encryption keys from now on."""
+        self.write(KEYS_FILE, keys)
 
     def write(self, name: str, content: str | dict[str, Any]) -> None:
         """Replace a file, readable by its owner only."""

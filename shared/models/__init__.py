@@ -18,10 +18,12 @@ from shared.models.enums import (
 )
 from shared.models.idempotency_keys import IdempotencyKey
 from shared.models.kept_answers import KeptAnswer
+from shared.models.key_checks import KeyCheck
 from shared.models.logs import Log
 from shared.models.rate_limit_logs import RateLimitLog
 from shared.models.rate_limits import RateLimit
 from shared.models.replay_jobs import ReplayJob
+from shared.models.retired_tokens import RetiredToken
 from shared.models.runs import Run
 from shared.models.service_credentials import ServiceCredential
 from shared.models.sessions import UserSession
@@ -42,6 +44,7 @@ __all__ = [
     "ExecutionStatus",
     "IdempotencyKey",
     "KeptAnswer",
+    "KeyCheck",
     "Log",
     "OnFailure",
     "RateLimit",
@@ -49,6 +52,7 @@ __all__ = [
     "ReplayJob",
     "ReplayStart",
     "ReplayState",
+    "RetiredToken",
     "Run",
     "RunStatus",
     "ServiceCredential",

@@ -31,7 +31,7 @@ NAMING_CONVENTION = {
 Key = Annotated[uuid.UUID, mapped_column(primary_key=True, default=new_id)]
 """A primary key that is made when the row is written, unless it was made before."""
 
-SCHEMA_REVISION = "0014"
+SCHEMA_REVISION = "0016"
 """The migration that makes the tables as these models have them."""
 
 TRUE = text("true")

@@ -11,13 +11,13 @@ from datetime import datetime
 from sqlalchemy import text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from shared.models.base import NOW, Base, Key
+from shared.models.base import EMPTY_ARRAY, NOW, Base, Key
 
 
 class Worker(Base):
     """One worker process: what it can hold, what it holds, and what it is told to do.
 
-    lanes: none for a process of suspects.
+    lanes: none for a process of suspects. key_ids: of the encryption keys that it knows.
     """
 
     __tablename__ = "workers"
@@ -30,3 +30,4 @@ class Worker(Base):
     started_at: Mapped[datetime] = mapped_column(server_default=NOW)
     heartbeat_at: Mapped[datetime] = mapped_column(server_default=NOW)
     desired_state: Mapped[str] = mapped_column(server_default="RUNNING")
+    key_ids: Mapped[list[str]] = mapped_column(server_default=EMPTY_ARRAY)

@@ -104,6 +104,8 @@ RESOURCE_SIDE = {
     "kept_answers",
     "secrecy",
     "action_texts",
+    "subjects",
+    "signing",
     "bindings",
     "credential_meta",
 }

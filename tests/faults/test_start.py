@@ -22,7 +22,8 @@ import redis
 from deploy.local.postgres import EmbeddedPostgres
 from deploy.local.process import as_nobody
 from deploy.local.valkey import EmbeddedValkey
-from shared.crypto import new_key
+from migrations.migrate import upgrade
+from shared.crypto import key_id, new_key
 from tests.peers.pgbouncer import pgbouncer
 from tests.running import Running, eventually
 
@@ -42,8 +43,13 @@ def start(
     environment: Mapping[str, str],
     command: str = "run",
     become: Callable[[], None] = lambda: None,
+    *,
+    secret_keys: str | None = "",
 ) -> tuple[int, str]:
-    """Start a process that is expected to end by itself; its exit code and all that it said."""
+    """Start a process that is expected to end by itself; its exit code and all that it said.
+
+    secret_keys: by default a new one; None: none are set.
+    """
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("POINTSMAN_")}
     ended = subprocess.run(
         [sys.executable, *COMMANDS[command]],
@@ -53,7 +59,7 @@ def start(
             "POINTSMAN_DATA_DIR": str(folder / "data"),
             "POINTSMAN_PORT": "0",
             "POINTSMAN_START_WAIT_SECONDS": "1.5",
-            "POINTSMAN_SECRET_KEYS": new_key(),
+            **({} if secret_keys is None else {"POINTSMAN_SECRET_KEYS": secret_keys or new_key()}),
             **environment,
         },
         stdout=subprocess.PIPE,
@@ -271,3 +277,60 @@ def test_a_data_folder_of_another_user_is_told() -> None:
     assert code == FAILED
     assert f"sudo chown -R {nobody.pw_uid} {data}" in said
     assert "POINTSMAN_DATA_DIR" in said
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_keys_that_do_not_fit_are_refused(tmp_path: Path, own_database_url: str, command: str) -> None:
+    """Fails when such a start runs: each delivery whose secrets it cannot open fails for good."""
+    urls, keys = {"POINTSMAN_DATABASE_URL": own_database_url, "POINTSMAN_REDIS_URL": AWAY}, new_key()
+    assert start(tmp_path, urls, "migrate", secret_keys=keys)[0] == 0
+    code, said = start(tmp_path, urls, command)
+    assert code == CONFIG
+    assert f"The keys do not fit the database: it needs {key_id(keys)}" in said
+    assert "POINTSMAN_SECRET_KEYS" in said
+    assert start(tmp_path, urls, "migrate", secret_keys=f"{new_key()},{keys}")[0] == 0
+
+
+def test_a_fresh_data_folder_beside_a_database_in_use_is_refused(
+    tmp_path: Path, own_database_url: str
+) -> None:
+    """Fails when it makes keys of its own, silently."""
+    urls, keys = {"POINTSMAN_DATABASE_URL": own_database_url, "POINTSMAN_REDIS_URL": AWAY}, new_key()
+    assert start(tmp_path, urls, "migrate", secret_keys=keys)[0] == 0
+    for _ in range(2):
+        code, said = start(tmp_path, urls, secret_keys=None)
+        assert code == CONFIG
+        assert f"it needs {key_id(keys)}" in said
+        assert "secret_keys" in said
+    assert not (tmp_path / "data" / "secret_keys").exists(), "keys that were never used are not kept"
+
+
+@pytest.mark.parametrize("command", ["api", "worker"])
+def test_who_began_without_postgresql_ends_when_its_keys_do_not_fit(tmp_path: Path, command: str) -> None:
+    """Fails when an outage lets a process pass that would be refused without it."""
+    late, log = EmbeddedPostgres(tmp_path / "late"), tmp_path / "log"
+    late.prepare()
+    servers = [late.spawn(subprocess.DEVNULL)]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("POINTSMAN_")}
+    environment |= {"POINTSMAN_PORT": "0", "POINTSMAN_REDIS_URL": AWAY, "POINTSMAN_SECRET_KEYS": new_key()}
+    environment["POINTSMAN_DATABASE_URL"] = late.url
+    try:
+        late.wait_ready(servers[0])
+        late.ensure_database()
+        upgrade(late.url, new_key())
+        late.stop(servers.pop())
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                [sys.executable, *COMMANDS[command]], cwd=ROOT, env=environment, stdout=output, stderr=output
+            )
+        eventually(lambda: "server_not_ready" in log.read_text(), 20, "a word of the outage")
+        assert process.poll() is None
+        servers.append(late.spawn(subprocess.DEVNULL))
+        assert process.wait(30) == CONFIG
+        with closing(psycopg2.connect(late.url)) as connection, connection.cursor() as cursor:
+            cursor.execute("SELECT count(*) FROM workers")
+            assert cursor.fetchone() == (0,), "it never had a lease"
+    finally:
+        for server in servers:
+            late.stop(server)
+    assert "do not fit the database" in log.read_text()

@@ -22,6 +22,8 @@ import pytest
 import redis
 from psycopg2 import sql
 
+from deploy.local.state import DataFolder
+from shared.crypto import SecretBox
 from shared.models.sealed import SEALED
 from tests.certificates import Authority
 from tests.peers.oauth_server import SCOPE, Client, OAuthServer
@@ -127,6 +129,7 @@ def do_everything(pointsman: Running, receiver: Receiver, canaries: Canaries) ->
     pointsman.primary(callback, config={"target": "callback_url", "headers": headers}, onFailure="CONTINUE")
     for action in callback["actions"]:
         pointsman.api.patch(f"/api/v1/actions/{action['id']}", json={"onFailure": "CONTINUE"})
+    rotate(pointsman, callback, canaries)
     fire(pointsman, callback, canaries)
     refuse(pointsman, callback, canaries)
     read_all(pointsman, callback)
@@ -160,6 +163,29 @@ def failing(receiver: Receiver, path: str) -> list[str]:
         "http://127.0.0.1:9/refused",
         "http://no-such-host.invalid/",
     ]
+
+
+def rotate(pointsman: Running, callback: dict[str, Any], canaries: Canaries) -> None:
+    """Other secrets of both schemes, and another token. A key makes the answer a kept one."""
+    path, key = f"/api/v1/callbacks/{callback['id']}", {"idempotency-key": "rotated-once"}
+    body = {"signatures": ["v1", "v1a"]}
+    rotated, _repeated = (
+        pointsman.api.post(f"{path}/rotate-secret", json=body, headers=key).json() for _ in range(2)
+    )
+    canaries.by_place["rotated secret"] = rotated["signingSecret"]
+    box = SecretBox(DataFolder(pointsman.folder / "data").secret_keys())
+    held = [box.decrypt(one) for one in sealed_secrets(pointsman, callback["id"])]
+    (canaries.by_place["private key"],) = [one for one in held if one.startswith("whsk_")]
+    callback["triggerUrl"] = pointsman.api.post(f"{path}/rotate-token").json()["triggerUrl"]
+
+
+def sealed_secrets(pointsman: Running, callback_id: str) -> list[str]:
+    """A callback's signing secrets as they stand in its row."""
+    found = pointsman.query(
+        "SELECT s->>'secret' FROM callbacks c, jsonb_array_elements(c.signing_secrets) s WHERE c.id = %s",
+        callback_id,
+    )
+    return [secret for (secret,) in found]
 
 
 def fire(pointsman: Running, callback: dict[str, Any], canaries: Canaries) -> None:
@@ -410,12 +436,13 @@ def test_nothing_is_in_the_log(done: Done) -> None:
 
 
 def test_nothing_is_in_an_answer_but_what_is_shown_once(done: Done) -> None:
-    """The signing secret. Paths and harmless headers are shown to their owner."""
-    once = {"signing secret"}
+    """The signing secrets. Paths and harmless headers are shown to their owner."""
+    once = {"signing secret", "rotated secret"}
     said = done.canaries.said
     found = [places for text in said if (places := done.canaries.found_in(text))]
     assert set().union(*found) - once - set(SHOWN) == set(), [text for text in said if "canary" in text][:3]
-    assert sum("signing secret" in places for places in found) == 1
+    for place in once:
+        assert sum(place in places for places in found) == 1
     for code in ("connect_failed", "oauth_failed", "credential_origin", "http_401", "secret_needed_again"):
         assert any(code in text for text in said), code
 

@@ -311,3 +311,34 @@ def test_only_named_statuses_are_success(pointsman: Running, receiver: Receiver)
     first, second = trigger["executions"]
     assert (first["status"], second["status"]) == ("SUCCESS", "FAILED")
     assert "successStatuses" in second["error"]
+
+
+def test_a_condition_can_be_tried_on_what_has_come(pointsman: Running, other_tenant: Running) -> None:
+    callback, theirs = quiet(pointsman), quiet(other_tenant)
+    added(pointsman, callback, type="STORE", name="kept", config={})
+    for n in range(25):
+        pointsman.fire(callback, json={"n": n})
+    large = pointsman.fire(callback, json={"n": 99, "padding": "x" * 100_000})
+    huge = pointsman.fire(callback, json={"n": 100, "padding": "x" * 300_000})
+    text = pointsman.fire(callback, content=b"plain")
+    other_tenant.fire(theirs, json={"n": 99})
+    pointsman.ended(text)
+
+    def tried(condition: str, running: Running = pointsman) -> httpx.Response:
+        given = {"callbackId": callback["id"], "condition": condition}
+        return running.api.post("/api/v1/conditions/try", json=given)
+
+    items = tried("body.n > 20").json()["items"]
+    assert len(items) == 20
+    assert [(one["triggerId"], one["holds"]) for one in items[:3]] == [
+        (text, False),
+        (huge, None),
+        (large, True),
+    ]
+    assert "too large" in items[1]["error"]
+    assert [one["holds"] for one in items[3:]] == [True] * 4 + [False] * 13
+    assert tried("body > 20").json()["items"][2]["error"].startswith("condition: line 1, column 6: ")
+    answered = tried("actions.kept.response.statusCode == nil").json()["items"]
+    assert [one["holds"] for one in answered[3:]] == [True] * 17
+    assert tried("bdy.n").status_code == 422
+    assert tried("body.n", other_tenant).status_code == 404

@@ -5,6 +5,7 @@ Invariants:
 - An attempt makes exactly one request, follows no redirect and ends within the callback's timeout.
 - `webhook-id` is the execution's id, the same on every attempt, so that a receiver can drop
   doubles.
+- It is signed by each secret that is in force at its `webhook-timestamp`, and by no other.
 - Success is 2xx, or what of it the action names.
 - Retrying is the engine's decision; classify() only says whether it could help.
 
@@ -17,8 +18,8 @@ from typing import NamedTuple
 
 from shared import via
 from shared.action_types.http_post import Config
-from shared.crypto import sign, signing_key
 from shared.seals import opened_url
+from shared.signatures import SigningKey, sign, signing_key
 from worker.actions.contract import AttemptStamp, ExecutionContext, Outcome
 from worker.actions.credentials import (
     Access,
@@ -40,7 +41,7 @@ from worker.egress.errors import EgressError
 from worker.egress.http import Egress
 from worker.egress.messages import ClientIdentity, HttpRequest, HttpResponse
 from worker.egress.tokens import NoToken
-from worker.records import ActionRecord
+from worker.records import ActionRecord, SigningSecret
 
 DOOR = Egress
 
@@ -54,9 +55,9 @@ REFUSED = " The token that it was sent is used no more."
 class Post(NamedTuple):
     """A request without what depends on the attempt. It shows nothing of itself: it holds secrets.
 
-    headers: all that are the same on each attempt; opaque: those of other bytes than ASCII. keys:
-    of the secrets that sign, newest first. successes: the statuses that are success, None for all
-    of 2xx. identity, access: what its credential shows beside them.
+    headers: all that are the same on each attempt; opaque: those of other bytes than ASCII.
+    signers: each secret with its key, newest first. successes: the statuses that are success, None
+    for all of 2xx. identity, access: what its credential shows beside them.
     """
 
     method: str
@@ -68,7 +69,7 @@ class Post(NamedTuple):
     max_response_bytes: int
     tenant: str
     webhook_id: str
-    keys: tuple[bytes, ...]
+    signers: tuple[tuple[SigningSecret, SigningKey], ...]
     successes: tuple[int, ...] | None
     identity: ClientIdentity | None = None
     access: Access | None = None
@@ -113,7 +114,6 @@ def prepare(action: ActionRecord, config: Config, context: ExecutionContext) -> 
     sending = with_credential(action, Sending(url, headers, opaque), tenant, decrypt)
     if isinstance(sending, Outcome):
         return sending
-    secrets = map(decrypt, context.callback.signing_secrets)
     return Post(
         method=config.method,
         url=sending.url,
@@ -124,7 +124,7 @@ def prepare(action: ActionRecord, config: Config, context: ExecutionContext) -> 
         max_response_bytes=context.limits.max_response_bytes,
         tenant=tenant,
         webhook_id=webhook_id,
-        keys=tuple(map(signing_key, secrets)),
+        signers=tuple([(one, signing_key(decrypt(one.sealed))) for one in action.signing_secrets]),
         successes=config.successStatuses,
         identity=sending.identity,
         access=sending.access,
@@ -136,10 +136,9 @@ def stamped(post: Post, stamp: AttemptStamp) -> HttpRequest:
     headers = post.headers.copy()
     headers["webhook-timestamp"] = str(stamp.sent_at)
     headers["pointsman-attempt"] = str(stamp.number)
-    if post.keys:
-        headers["webhook-signature"] = " ".join(
-            [sign(key, post.webhook_id, stamp.sent_at, post.body) for key in post.keys]
-        )
+    keys = [key for secret, key in post.signers if secret.signs_at(stamp.sent_at)]
+    if keys:
+        headers["webhook-signature"] = sign(keys, post.webhook_id, stamp.sent_at, post.body)
     return HttpRequest(
         method=post.method,
         url=post.url,

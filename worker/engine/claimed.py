@@ -36,7 +36,7 @@ def assemble(
     rows = [_ClaimedRow(*row) for row in claimed]
     now = rows[0].now
     callback_ids = {row.callback_id for row in rows}
-    callbacks = read_callbacks(statements, callback_ids, now)
+    callbacks = read_callbacks(statements, callback_ids)
     actions = _by_callback(read_actions(statements, ACTIONS_OF_CALLBACKS, callback_ids))
     with_executions = [row.trigger_id for row in rows if row.may_have_executions]
     executions = read_executions(statements, with_executions) if with_executions else {}

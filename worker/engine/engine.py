@@ -88,6 +88,7 @@ class Engine:
             self._lost_lease,
             self._dead_thread,
             worker_id,
+            secrets,
             uses,
         )
         self._intake = Intake(

@@ -10,6 +10,8 @@ Invariants:
   bounded portion at each heartbeat.
 
 A worker whose row has gone was declared dead: it lets go of everything and goes on under a new id.
+One that lacks an encryption key that the database needs never gets a row, nor a lease: its process
+ends.
 """
 
 from __future__ import annotations
@@ -28,8 +30,12 @@ import structlog
 
 from shared.clock import database_clock
 from shared.config import Settings
+from shared.crypto import SecretBox
+from shared.errors import ConfigError
 from shared.ids import new_id
+from shared.keyring.checks import examine_entered
 from shared.postgres.connections import OwnedConnection
+from shared.process import end_misconfigured
 from shared.runs import give_back
 from shared.threads import EX_SOFTWARE, OwnedThread
 from worker.engine.room import Room
@@ -51,7 +57,7 @@ LEAST_WEDGED_SECONDS = 1.0
 
 log = structlog.get_logger("heartbeat")
 
-_REGISTER = "INSERT INTO workers (id, host, lanes, capacity) VALUES (%s, %s, %s, %s)"
+_REGISTER = "INSERT INTO workers (id, host, lanes, capacity, key_ids) VALUES (%s, %s, %s, %s, %s)"
 _RENEW = "UPDATE workers SET heartbeat_at = now(), in_flight = %s WHERE id = %s"
 _LEAVE = "DELETE FROM workers WHERE id = %s AND NOT EXISTS (SELECT 1 FROM runs WHERE worker_id = %s)"
 _BEFORE_ALL = UUID(int=0)
@@ -63,7 +69,8 @@ class Heartbeat:
     ticked_at: when the loop last ticked (monotonic seconds). on_lost: called, once per loss, when
     the lease has run out or the worker was declared dead; it must let go of all runs. dead_thread:
     the name of a thread of the engine that has ended although nobody stopped it: then the process
-    ends, since nothing can fix it. uses: of credentials, which it writes down with a beat.
+    ends, since nothing can fix it. secrets: what the worker opens secrets with, if it opens any.
+    uses: of credentials, which it writes down with a beat.
     """
 
     def __init__(
@@ -75,6 +82,7 @@ class Heartbeat:
         on_lost: Callable[[str], None],
         dead_thread: Callable[[], str | None] = lambda: None,
         worker_id: UUID | None = None,
+        secrets: SecretBox | None = None,
         uses: CredentialUses | None = None,
     ) -> None:
         self._settings = settings
@@ -84,6 +92,7 @@ class Heartbeat:
         self._dead_thread = dead_thread
         self._connection = OwnedConnection(database_url, "heartbeat", call_seconds=settings.lease_seconds / 2)
         self._worker_id = worker_id or new_id()
+        self._secrets = secrets
         self._uses = uses or CredentialUses()
         self._registered = False
         self._lease_until = 0.0
@@ -144,6 +153,8 @@ class Heartbeat:
                 self._held = True
                 self._reconcile()
                 self._write_uses()
+        except ConfigError as error:
+            end_misconfigured(error)
         except psycopg2.Error as error:
             log.warning("heartbeat_failed", error=str(error).strip().split("\n", 1)[0][:200])
         except Exception:
@@ -161,18 +172,20 @@ class Heartbeat:
                     self._reborn()
                     return False
             else:
-                cursor.execute(
-                    _REGISTER,
-                    (
-                        str(self._worker_id),
-                        platform.node(),
-                        list(self._settings.lanes),
-                        self._settings.capacity,
-                    ),
-                )
+                self._register(cursor)
             database_clock.measure(cursor)
         self._registered = True
         return True
+
+    def _register(self, cursor: Any) -> None:
+        """Make the row; ConfigError if the keys do not fit, so that nothing is ever claimed."""
+        if self._secrets is not None:
+            examine_entered(cursor, self._secrets)
+        settings, known = self._settings, self._secrets.key_ids if self._secrets else ()
+        cursor.execute(
+            _REGISTER,
+            (str(self._worker_id), platform.node(), list(settings.lanes), settings.capacity, list(known)),
+        )
 
     def _reborn(self) -> None:
         log.warning("declared_dead", worker=str(self._worker_id))

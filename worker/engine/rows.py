@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
+from shared.clock import database_clock
 from shared.postgres.arrays import array
 from shared.postgres.statements import Statement, Transaction
 from worker.engine.state import Execution, Status
-from worker.records import ActionRecord, CallbackRecord, CredentialRecord
+from worker.records import ActionRecord, CallbackRecord, CredentialRecord, SigningSecret
 
 # So many configs are kept as they were read. Most have less than 1 KiB.
 MAX_KEPT_TEXTS = 1_024
@@ -27,9 +28,11 @@ MAX_KEPT_CREDENTIALS = 256
 # A longer config, of up to 256 KiB, is read anew each time.
 MAX_KEPT_TEXT_CHARS = 4_096
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
 _ACTION = """
 SELECT a.id, a.callback_id, c.callback_url, a.type, a.name, a."order", a.parallel, a.enabled, a.on_failure,
-  a.config::text, a.retry::text, a.condition, a.reads,
+  a.config::text, a.retry::text, a.condition, a.reads, c.signing_secrets::text,
   a.credential_id, s.id, s.provider, s.secret, coalesce(s.meta::text, 'null')"""
 # OFFSET 0 keeps it one look-up by its key for each action, and none where there is no credential.
 _CREDENTIAL = """
@@ -54,8 +57,7 @@ _CALLBACKS = Statement(
     "callbacks_by_id",
     "uuid[]",
     """
-SELECT c.id, c.user_id, c.name, c.timeout_duration, c.signing_secrets::text,
-  c.active_status AND u.is_active
+SELECT c.id, c.user_id, c.name, c.timeout_duration, c.active_status AND u.is_active
 FROM callbacks c JOIN users u ON u.id = c.user_id
 WHERE c.deleted_at IS NULL AND u.deleted_at IS NULL AND c.id = ANY($1)
 """,
@@ -99,7 +101,9 @@ def read_actions(statements: Transaction, statement: Statement, ids: Iterable[UU
 
     statement: ACTIONS_OF_CALLBACKS or ACTIONS_BY_ID.
     """
-    return [_action(row) for row in statements.ask(statement, array(ids))]
+    rows = statements.ask(statement, array(ids))
+    now = database_clock.now_ms() / 1000
+    return [_action(row, now) for row in rows]
 
 
 @lru_cache(MAX_KEPT_TEXTS)
@@ -124,11 +128,14 @@ def _settings(
 _credential = lru_cache(MAX_KEPT_CREDENTIALS)(CredentialRecord)
 
 
-def _action(row: Sequence[Any]) -> ActionRecord:
+def _action(row: Sequence[Any], now: float) -> ActionRecord:
     is_short = len(row[9]) <= MAX_KEPT_TEXT_CHARS
     config, retry, flaw = (_settings if is_short else _settings.__wrapped__)(row[9], row[10])
-    if row[13] is not None and row[14] is None:
+    if row[14] is not None and row[15] is None:
         flaw = "The action's credential is not there any more. Give it another, or none."
+    secrets = _signing_secrets(row[13])
+    if not all(secret.signs_at(now) for secret in secrets):  # one that has ended is not even opened
+        secrets = tuple(secret for secret in secrets if secret.signs_at(now))
     return ActionRecord(
         id=row[0],
         callback_id=row[1],
@@ -144,41 +151,38 @@ def _action(row: Sequence[Any]) -> ActionRecord:
         config_text=row[9],
         condition=row[11],
         reads=tuple(row[12]),
+        signing_secrets=secrets,
         flaw=flaw,
-        credential=None if row[14] is None else _credential(*row[14:18]),
-        rank=row[18],
+        credential=None if row[15] is None else _credential(*row[15:19]),
+        rank=row[19],
     )
 
 
-def read_callbacks(statements: Transaction, ids: Iterable[UUID], now: datetime) -> dict[UUID, CallbackRecord]:
-    """The callbacks that are not deleted, by id, with the signing secrets in force at `now`."""
-    return {
-        row[0]: CallbackRecord(
-            id=row[0],
-            user_id=row[1],
-            name=row[2],
-            timeout_ms=row[3],
-            signing_secrets=_secrets_in_force(row[4], now),
-            active=row[5],
-        )
-        for row in statements.ask(_CALLBACKS, array(ids))
-    }
-
-
-def _secrets_in_force(text: str, now: datetime) -> tuple[str, ...]:
-    """Ciphertexts that sign now.
+@lru_cache(MAX_KEPT_TEXTS)
+def _signing_secrets(text: str) -> tuple[SigningSecret, ...]:
+    """A callback's signing secrets. Read once for each text.
 
     What cannot be read stays in as a secret that will not decrypt: bad_config.
     """
     try:
-        listed = json.loads(text)
         return tuple(
-            str(item["secret"])
-            for item in listed
-            if not item.get("expiresAt") or datetime.fromisoformat(item["expiresAt"]) > now
+            SigningSecret(str(item["secret"]), _unix_seconds(item.get("expiresAt")))
+            for item in json.loads(text)
         )
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-        return ("unreadable",)
+        return (SigningSecret("unreadable"),)
+
+
+def _unix_seconds(text: str | None) -> float | None:
+    return (datetime.fromisoformat(text) - _EPOCH).total_seconds() if text else None
+
+
+def read_callbacks(statements: Transaction, ids: Iterable[UUID]) -> dict[UUID, CallbackRecord]:
+    """The callbacks that are not deleted, by id."""
+    return {
+        row[0]: CallbackRecord(id=row[0], user_id=row[1], name=row[2], timeout_ms=row[3], active=row[4])
+        for row in statements.ask(_CALLBACKS, array(ids))
+    }
 
 
 def read_executions(statements: Transaction, trigger_ids: Iterable[UUID]) -> dict[UUID, list[Execution]]:

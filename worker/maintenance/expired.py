@@ -1,4 +1,4 @@
-"""Removes rows whose time is over: idempotency keys, kept answers and sessions.
+"""Removes rows whose time is over: idempotency keys, kept answers, sessions and retired tokens.
 
 All are checked against the clock wherever they are used, so this only frees room. It does so in
 small portions, and never in the way of a key that is being taken at the moment.
@@ -33,6 +33,11 @@ WHERE k.user_id = old.user_id AND k.method = old.method AND k.path = old.path AN
 DELETE FROM sessions s USING (
   SELECT id FROM sessions WHERE expires_at <= now() ORDER BY expires_at LIMIT %s FOR UPDATE SKIP LOCKED) old
 WHERE s.id = old.id
+""",
+    """
+DELETE FROM retired_tokens t USING (
+  SELECT token FROM retired_tokens WHERE expires_at <= now() ORDER BY expires_at LIMIT %s FOR UPDATE SKIP LOCKED) old
+WHERE t.token = old.token
 """,
 )
 

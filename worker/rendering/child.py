@@ -14,19 +14,14 @@ import contextlib
 import mmap
 import os
 import signal
-import sys
 import tempfile
 from collections.abc import Iterable
 from typing import Any
 
 import orjson
 
+from shared.templates.apart import COMMAND, PROGRESS_BYTES, environment
 from shared.templates.jobs import LENGTHS
-
-COMMAND = (sys.executable, "-m", "shared.templates")
-PROGRESS_BYTES = 8
-
-STOP_SECONDS = 1.0
 
 
 class RenderProcess:
@@ -51,7 +46,7 @@ class RenderProcess:
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 pass_fds=(descriptor,),
-                env={"TZ": "UTC", "LC_ALL": "C.UTF-8", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+                env=environment(),
             )
         finally:
             os.close(descriptor)

@@ -22,11 +22,11 @@ from uuid import UUID
 import structlog
 
 from shared.errors import Unavailable
+from shared.templates.apart import CPU_SECONDS, ran_out_of_time
 from shared.templates.jobs import Job, Rendered, told
 from shared.templates.language import TemplateError
 from worker.rendering.child import RenderProcess
 
-CPU_SECONDS = 0.25
 MAX_BATCH = 64
 MAX_BATCH_BYTES = 4 * 1024 * 1024
 
@@ -199,8 +199,7 @@ class _Lane:
         if begun > done and ran_out:
             self._took(left[0].tenant, None)
             if not left[0].rendered.done():
-                seconds = f"{CPU_SECONDS * 1000:g} ms"
-                left[0].rendered.set_exception(TemplateError(f"It takes more than {seconds} to render."))
+                left[0].rendered.set_exception(ran_out_of_time())
             left = left[1:]
             for asked in reversed(left):
                 self._asked.setdefault(asked.tenant, deque()).appendleft(asked)

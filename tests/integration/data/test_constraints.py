@@ -141,7 +141,13 @@ FILLED_IN: dict[str, dict[str, Any]] = {
         "received_at": ANY,
     },
     "idempotency_keys": {"created_at": ANY},
-    "workers": {"in_flight": 0, "started_at": ANY, "heartbeat_at": ANY, "desired_state": "RUNNING"},
+    "workers": {
+        "in_flight": 0,
+        "started_at": ANY,
+        "heartbeat_at": ANY,
+        "desired_state": "RUNNING",
+        "key_ids": [],
+    },
     "stored_items": {
         "key": None,
         "content_type": None,
@@ -149,7 +155,9 @@ FILLED_IN: dict[str, dict[str, Any]] = {
         "content_encoding": None,
         "content_language": None,
     },
+    "key_checks": {"created_at": ANY},
     "sessions": {"created_at": ANY, "last_used_at": None},
+    "retired_tokens": {"created_at": ANY},
     "replay_jobs": {
         "received_from": None,
         "state": "RUNNING",
@@ -181,7 +189,9 @@ DEMANDED: dict[str, tuple[str, ...]] = {
     "idempotency_keys": ("callback_id", "key", "request_hash", "trigger_id", "expires_at"),
     "workers": ("id", "host", "lanes", "capacity"),
     "stored_items": ("id", "user_id", "callback_id", "action_id", "trigger_id", "content"),
+    "key_checks": ("key_id", "sealed"),
     "sessions": ("id", "user_id", "token_hash", "expires_at"),
+    "retired_tokens": ("token", "callback_id", "expires_at"),
     "replay_jobs": ("id", "user_id", "callback_id", "status", "start", "received_to"),
 }
 
@@ -195,6 +205,7 @@ UNIQUE = [
     ("subscriptions", {"stripe_customer_id": "cus_1"}),
     ("subscriptions", {"stripe_subscription_id": "sub_1"}),
     ("sessions", {"token_hash": "0" * 64}),
+    ("retired_tokens", {"token": "token"}),
 ]
 NULL_MANY_TIMES = [
     ("callbacks", "trigger_token"),
@@ -247,6 +258,7 @@ CASCADES = {
     ("replay_jobs", "user_id", "users"),
     ("replay_jobs", "callback_id", "callbacks"),
     ("kept_answers", "user_id", "users"),
+    ("retired_tokens", "callback_id", "callbacks"),
 }
 
 

@@ -72,7 +72,7 @@ def test_what_was_built_is_not_built_again(empty_database_url: str) -> None:
     with closing(connections.connect(empty_database_url, "test", call_seconds=60)) as connection:
         with connection.cursor() as cursor:
             cursor.execute("UPDATE alembic_version SET version_num = '0007'")
-            cursor.execute("DROP TABLE kept_answers")
+            cursor.execute("DROP TABLE kept_answers, retired_tokens")
             ensure_partitions(cursor, days_ahead=9)
         connection.commit()
 

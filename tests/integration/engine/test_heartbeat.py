@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -12,7 +13,10 @@ from uuid import UUID
 import pytest
 
 from shared.config import Settings
+from shared.crypto import SecretBox, new_key
 from shared.ids import new_id
+from shared.keyring.checks import examine
+from shared.process import EX_CONFIG
 from shared.runs import give_back
 from shared.threads import EX_SOFTWARE
 from tests.running import eventually
@@ -310,3 +314,27 @@ def test_a_thread_of_the_engine_that_died_ends_the_process(
     heartbeat.start()
     heartbeat.stop()
     assert ended[0] == EX_SOFTWARE
+
+
+def test_a_worker_says_which_keys_it_knows(world: World, loop: Loop, room: Room) -> None:
+    """What no rotation may go past."""
+    box = SecretBox(f"{new_key()},{new_key()}")
+    beating = Heartbeat(SETTINGS, world.database_url, room, loop.ticked_at, lambda _: None, secrets=box)
+    beating.start()
+    assert world.ask("SELECT key_ids FROM workers") == [(list(box.key_ids),)]
+    beating.stop()
+
+
+def test_a_worker_without_a_key_that_is_needed_ends_and_holds_no_lease(
+    world: World, loop: Loop, room: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fails when it claims, and each delivery that needs the key fails for good."""
+    ended: list[int] = []
+    monkeypatch.setattr(os, "_exit", ended.append)
+    examine(world.database_url, new_key())
+    box = SecretBox(new_key())
+    beating = Heartbeat(SETTINGS, world.database_url, room, loop.ticked_at, lambda _: None, secrets=box)
+    beating._beat()
+    assert ended == [EX_CONFIG]
+    assert not beating.holds_lease()
+    assert world.rows.count("workers") == 0

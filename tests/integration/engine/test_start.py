@@ -14,6 +14,7 @@ from structlog.testing import capture_logs
 
 from shared.crypto import SecretBox, new_key
 from shared.ids import new_id
+from shared.keyring.rotation import rotate
 from shared.postgres.connections import OwnedConnection
 from shared.runs import give_back
 from tests.made_kind import MADE_TYPE, Megaphone, Saying, register
@@ -177,6 +178,26 @@ def test_a_config_that_is_broken_before_its_step_comes_spends_no_attempt(
     assert megaphone.said == [("first", 1)]
     _, broken = world.executions(trigger_id)
     assert (broken["status"], broken["attempt"], broken["started_at"]) == ("FAILED", 0, None)
+
+
+def test_a_key_rotation_before_its_step_comes_spends_no_attempt(
+    world: World, journal: Journal, claim: Callable[[UUID], HeldRun], saying: Saying
+) -> None:
+    """What was prepared from the value under the old key is prepared again, and nothing else."""
+    old, new = new_key(), new_key()
+    say(world, "first")
+    word = {"say": "later", "secret": SecretBox(old).encrypt("hidden")}
+    world.action(1, type=MADE_TYPE, config=json.dumps(word))
+    trigger_id = world.trigger()
+    run = claim(trigger_id)
+    megaphone = Changing(lambda: rotate(world.database_url, SecretBox(f"{new},{old}"), 20.0))
+    run_to_its_end(run, journal, megaphone)
+    assert megaphone.said == [("first", 1), ("later", 1)]
+    assert states(world, trigger_id) == [("SUCCESS", 1), ("SUCCESS", 1)]
+    sealed = [config["secret"] for config in saying.prepared if "secret" in config]
+    assert [SecretBox(key).decrypt(one) for key, one in zip((old, new), sealed, strict=True)] == [
+        "hidden"
+    ] * 2
 
 
 class Hoarse(Megaphone):

@@ -506,13 +506,14 @@ def test_what_has_expired_is_removed_and_nothing_else(
         ("idempotency_keys", "callback_id"),
         ("kept_answers", "user_id"),
         ("sessions", "user_id"),
+        ("retired_tokens", "callback_id"),
     ):
         for tenant in (world, stranger):
             for moment in (datetime.now(UTC) - a_minute, datetime.now(UTC) + a_minute):
                 world.rows.insert(table, expires_at=moment, **{owner: getattr(tenant, owner)})
     duty = Expired()
-    assert duty.do(connection) == 6
-    for table in ("idempotency_keys", "kept_answers", "sessions"):
+    assert duty.do(connection) == 8
+    for table in ("idempotency_keys", "kept_answers", "sessions", "retired_tokens"):
         assert world.ask(f"SELECT count(*), min(expires_at) > now() FROM {table}") == [(2, True)]
     assert duty.do(connection) == 0
 

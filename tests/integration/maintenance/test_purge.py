@@ -22,6 +22,7 @@ OF_CALLBACK = (
     "rate_limit_logs",
     "stored_items",
     "idempotency_keys",
+    "retired_tokens",
 )
 OF_USER = ("callbacks", "api_keys", "service_credentials", "subscriptions", "sessions")
 ONE_OF_EACH = dict.fromkeys((*OF_CALLBACK, *OF_USER, "users"), 1)
@@ -57,6 +58,7 @@ def furnish(tenant: World) -> UUID:
     tenant.rows.insert("rate_limit_logs", **names)
     tenant.rows.insert("stored_items", **names, action_id=action, trigger_id=trigger_id)
     tenant.rows.insert("idempotency_keys", callback_id=tenant.callback_id, key="the same for both")
+    tenant.rows.insert("retired_tokens", callback_id=tenant.callback_id)
     for table in OF_USER[1:]:
         tenant.rows.insert(table, user_id=tenant.user_id)
     return action

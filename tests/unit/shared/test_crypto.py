@@ -1,58 +1,17 @@
-"""Encryption at rest and the signature of outgoing webhooks."""
+"""Encryption at rest, and bearer tokens."""
 
 from __future__ import annotations
 
-import base64
 import hashlib
-import hmac
-import json
-from datetime import UTC, datetime
 
 import pytest
 from cryptography.fernet import Fernet
 from hypothesis import given
 from hypothesis import strategies as st
-from standardwebhooks import Webhook, WebhookVerificationError
 
 from shared import crypto
-from shared.crypto import (
-    SecretBox,
-    is_sealed,
-    key_id,
-    new_key,
-    new_signing_secret,
-    new_token,
-    sealed_by,
-    sign,
-    signing_key,
-    token_hash,
-)
+from shared.crypto import SecretBox, is_sealed, key_id, new_key, new_token, sealed_by, token_hash
 from shared.errors import ConfigError, Invalid
-
-
-@given(st.dictionaries(st.text(), st.integers()))
-def test_the_standards_own_library_verifies_our_signature(payload: dict[str, int]) -> None:
-    secret, other, now = new_signing_secret(), new_signing_secret(), int(datetime.now(UTC).timestamp())
-    body = json.dumps(payload).encode()
-    both = " ".join(sign(signing_key(key), "id-1", now, body) for key in (other, secret))
-    headers = {"webhook-id": "id-1", "webhook-timestamp": str(now), "webhook-signature": both}
-    for key in (secret, other):
-        assert Webhook(key).verify(body.decode(), headers) == payload
-    with pytest.raises(WebhookVerificationError):
-        Webhook(new_signing_secret()).verify(body.decode(), headers)
-
-
-def test_a_signature_covers_id_timestamp_and_body() -> None:
-    secret, now = new_signing_secret(), int(datetime.now(UTC).timestamp())
-    good = sign(signing_key(secret), "id-1", now, b'{"a": 1}')
-    headers = {"webhook-id": "id-1", "webhook-timestamp": str(now), "webhook-signature": good}
-    assert Webhook(secret).verify('{"a": 1}', headers) == {"a": 1}
-    for changed in (
-        sign(signing_key(secret), "id-2", now, b'{"a": 1}'),
-        sign(signing_key(secret), "id-1", now - 1, b'{"a": 1}'),
-    ):
-        assert changed != good
-    assert len(base64.b64decode(secret.removeprefix("whsec_"))) == 32
 
 
 def test_a_sealed_text_says_which_key_opens_it() -> None:
@@ -91,28 +50,6 @@ def test_tokens_are_random_and_only_their_hash_is_kept() -> None:
     assert len(one) > 40
     assert token_hash(one) != token_hash(other)
     assert len(token_hash("\udcff")) == 64
-
-
-def test_a_signature_is_the_one_that_the_specification_defines() -> None:
-    """Made by hand: HMAC-SHA256 over `id.timestamp.body`, the key decoded from base64."""
-    key = bytes(range(24))
-    expected = hmac.new(key, b"msg_1.1614265330." + b"\xff\x00", hashlib.sha256).digest()
-    for secret in ("whsec_" + base64.b64encode(key).decode(), base64.b64encode(key).decode()):
-        assert (
-            sign(signing_key(secret), "msg_1", 1614265330, b"\xff\x00")
-            == "v1," + base64.b64encode(expected).decode()
-        )
-
-
-def test_a_secret_that_left_the_rotation_verifies_no_more() -> None:
-    old, new, now = new_signing_secret(), new_signing_secret(), int(datetime.now(UTC).timestamp())
-    headers = {"webhook-id": "id-1", "webhook-timestamp": str(now)}
-    during = " ".join(sign(signing_key(secret), "id-1", now, b"{}") for secret in (new, old))
-    after = sign(signing_key(new), "id-1", now, b"{}")
-    assert Webhook(old).verify("{}", {**headers, "webhook-signature": during}) == {}
-    assert Webhook(new).verify("{}", {**headers, "webhook-signature": after}) == {}
-    with pytest.raises(WebhookVerificationError):
-        Webhook(old).verify("{}", {**headers, "webhook-signature": after})
 
 
 @given(st.text())
@@ -193,3 +130,15 @@ def test_the_hash_of_a_token_is_its_sha256_whatever_characters_it_has(token: str
 def test_a_token_that_nobody_was_given_has_a_hash_too(token: str) -> None:
     """Fails when a caller's odd bytes raise where 401 is due."""
     assert len(token_hash(token)) == 64
+
+
+def test_who_opens_a_text_learns_which_key_it_was() -> None:
+    old, new = new_key(), new_key()
+    box = SecretBox(f"{new},{old}")
+    assert box.key_ids == (key_id(new), key_id(old))
+    assert box.newest == key_id(new)
+    for key in (old, new):
+        assert box.open(SecretBox(key).encrypt("hidden")) == (key_id(key), "hidden")
+        assert box.open(Fernet(key.encode()).encrypt(b"hidden").decode()) == (key_id(key), "hidden")
+        assert box.open(box.encrypt_with(key_id(key), "hidden")) == (key_id(key), "hidden")
+    assert box.open(SecretBox(new_key()).encrypt("hidden")) is None

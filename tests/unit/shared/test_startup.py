@@ -8,10 +8,12 @@ import pytest
 from structlog.testing import capture_logs
 
 from shared.config import Settings
+from shared.crypto import new_key
 from shared.errors import ConfigError, ServerRefuses, StartupError, Unavailable
 from shared.startup import (
     PAUSE_SECONDS,
     examine,
+    examine_keys_later,
     examine_one,
     wait_for,
     wait_for_postgres,
@@ -98,11 +100,25 @@ def test_a_process_goes_on_whatever_may_pass() -> None:
     """Fails when a worker that is restarted amid an outage ends, and ends everything with it."""
     settings = Settings(database_url=AWAY, redis_url=REDIS_AWAY)
     with capture_logs() as logged:
-        examine(settings)
+        assert not examine(settings), "nobody has said yet whether its keys fit"
     assert [(line["event"], line["server"]) for line in logged] == [
         ("server_not_ready", "PostgreSQL"),
         ("server_not_ready", "Redis"),
     ]
+
+
+def test_whether_keys_fit_is_asked_again_as_long_as_postgresql_is_away(pauses: list[float]) -> None:
+    class Asked(Exception):
+        pass
+
+    def pause(seconds: float) -> None:
+        pauses.append(seconds)
+        if len(pauses) == 3:
+            raise Asked
+
+    with pytest.raises(Asked):
+        examine_keys_later(Settings(database_url=AWAY, secret_keys=new_key()), pause)
+    assert pauses == [PAUSE_SECONDS] * 3
 
 
 def test_a_process_goes_on_without_a_login_and_ends_for_what_never_passes() -> None:

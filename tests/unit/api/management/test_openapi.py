@@ -115,6 +115,15 @@ def test_every_parameter_is_described(name: str) -> None:
     assert by_place["header"] == ({"Idempotency-Key"} if endpoint.takes_key else set())
 
 
+def test_a_body_is_said_to_be_needed_where_it_is() -> None:
+    optional = {
+        name
+        for name, operation in OPERATIONS.items()
+        if "requestBody" in operation and not operation["requestBody"]["required"]
+    }
+    assert optional == {"rotateSecret", "rotateToken"}
+
+
 @pytest.mark.parametrize("status", sorted(ERRORS))
 def test_every_error_is_a_problem_with_an_example_of_its_own(status: int) -> None:
     response = DESCRIPTION["components"]["responses"][str(status)]
@@ -183,16 +192,20 @@ def test_keys_are_for_posts_of_somebody_who_is_told_something() -> None:
     assert taking == {
         "createCallback",
         "createAction",
+        "tryCondition",
         "createCredential",
         "replayTrigger",
         "retryExecution",
         "cancelTrigger",
         "createReplayJob",
         "cancelReplayJob",
+        "rotateSecret",
+        "rotateToken",
     }
 
 
 def test_what_is_shown_once_need_not_be_there() -> None:
     """A repeated answer leaves it away."""
-    assert "signingSecret" not in COMPONENTS["CreatedCallback"]["required"]
-    assert "signingSecret" in COMPONENTS["CreatedCallback"]["properties"]
+    for model in ("CreatedCallback", "RotatedSecret"):
+        assert "signingSecret" not in COMPONENTS[model]["required"]
+        assert COMPONENTS[model]["properties"]["signingSecret"][SHOWN_ONCE]

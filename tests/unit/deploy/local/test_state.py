@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 
 from deploy.local.state import DataFolder
-from shared.crypto import SecretBox
 from shared.errors import StartupError
 
 URL = "http://127.0.0.1:8080"
@@ -64,16 +63,11 @@ def test_a_folder_is_free_again_when_its_process_is_gone(tmp_path: Path) -> None
     DataFolder(tmp_path).take(URL)
 
 
-def test_keys_are_made_once_and_can_be_used(data: DataFolder) -> None:
-    keys = data.secret_keys()
-    token = SecretBox(keys).encrypt("hidden")
-    assert DataFolder(data.folder).secret_keys() == keys
-    assert SecretBox(data.secret_keys()).decrypt(token) == "hidden"
-
-
-def test_keys_that_are_there_are_never_replaced(data: DataFolder) -> None:
-    (data.folder / "secret_keys").write_text("the operator's own\n")
-    assert data.secret_keys() == "the operator's own"
+def test_keys_are_kept_as_they_were_given(data: DataFolder) -> None:
+    assert not data.has_secret_keys
+    data.keep_secret_keys("the operator's own\n")
+    assert data.has_secret_keys
+    assert DataFolder(data.folder).secret_keys() == "the operator's own"
 
 
 @pytest.mark.parametrize("umask_open", [0o644, 0o666])
@@ -81,7 +75,7 @@ def test_files_are_readable_by_their_owner_only(data: DataFolder, umask_open: in
     """Also when a readable file was there before."""
     (data.folder / "demo.json").touch(umask_open)
     data.write("demo.json", {"key": "pm_live_x"})
-    data.secret_keys()
+    data.keep_secret_keys("x")
     for name in ("demo.json", "secret_keys", "pointsman.lock"):
         assert stat.S_IMODE((data.folder / name).stat().st_mode) == 0o600, name
 

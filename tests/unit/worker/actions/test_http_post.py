@@ -14,16 +14,18 @@ from typing import Any, cast
 from uuid import UUID
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from hypothesis import given
 from hypothesis import strategies as st
 from standardwebhooks import Webhook, WebhookVerificationError
 
 from shared.action_types.http_message import FORBIDDEN_HEADERS
 from shared.action_types.http_post import seal
-from shared.crypto import SecretBox, new_key, new_signing_secret
+from shared.crypto import SecretBox, new_key
 from shared.errors import Invalid
 from shared.ids import new_id
 from shared.seals import sealed_url
+from shared.signatures import new_signing_secret, public_key, sign, signing_key
 from tests.prepared import prepare
 from tests.prepared import request_of_kind as prepare_post
 from tests.unit.worker.engine.test_steps import new_action
@@ -35,7 +37,7 @@ from worker.doors import Doors
 from worker.egress.errors import EgressError
 from worker.egress.http import Egress
 from worker.egress.messages import HttpRequest, HttpResponse
-from worker.records import CallbackRecord, TriggerRecord
+from worker.records import CallbackRecord, SigningSecret, TriggerRecord
 
 BOX = SecretBox(new_key())
 BODY = b'{"a": 1}'
@@ -44,7 +46,6 @@ IDENTITY = {name for name in FORBIDDEN_HEADERS if name.startswith(("webhook-", "
 
 
 def context(
-    *secrets: str,
     body: bytes = BODY,
     content_type: str | None = "application/json",
     headers: str = "[]",
@@ -62,7 +63,7 @@ def context(
             body=body,
             received_at=datetime.now(UTC),
         ),
-        callback=CallbackRecord(UUID(int=1), UUID(int=2), "name", 1234, secrets),
+        callback=CallbackRecord(UUID(int=1), UUID(int=2), "name", 1234),
         execution_id=new_id(),
         secrets=BOX,
         limits=Limits(max_response_bytes=99, max_stored_item_bytes=9, max_stored_items=9),
@@ -72,6 +73,12 @@ def context(
 def classify(end: HttpResponse | EgressError) -> Outcome:
     """How an attempt ends for which all of 2xx is success."""
     return classify_post(end if isinstance(end, EgressError) else Delivered(end, None))
+
+
+def signed_by(*secrets: str, ends_at: float | None = None) -> dict[str, Any]:
+    """What of an action says so. ends_at: of all but the first."""
+    ends = (None, *[ends_at] * len(secrets))
+    return {"signing_secrets": tuple(map(SigningSecret, map(BOX.encrypt, secrets), ends))}
 
 
 def request_of(
@@ -99,9 +106,38 @@ def test_the_body_passes_through_under_the_executions_identity() -> None:
 
 def test_every_secret_in_force_signs() -> None:
     secrets = [new_signing_secret(), new_signing_secret()]
-    request = request_of({"url": "http://x/"}, context(*map(BOX.encrypt, secrets)))
+    request = request_of({"url": "http://x/"}, **signed_by(*secrets))
     for secret in secrets:
         assert Webhook(secret).verify(request.body.decode(), dict(request.headers)) == {"a": 1}
+
+
+def test_an_old_secret_signs_until_its_end_whenever_it_was_read() -> None:
+    """Fails when expiry is looked at when an attempt is prepared: it can wait, and be repeated."""
+    new, old = new_signing_secret(), new_signing_secret()
+    action = replace(new_action(), config={"url": "http://x/"}, **signed_by(new, old, ends_at=1_000.5))
+    post = prepare_post(action, context())
+
+    def signed_at(moment: int) -> str:
+        return stamped(post, AttemptStamp(1, moment)).headers["webhook-signature"]
+
+    def signed_with(*secrets: str, moment: int) -> str:
+        return sign(list(map(signing_key, secrets)), post.webhook_id, moment, post.body)
+
+    for moment in (0, 999, 1_000):
+        assert signed_at(moment) == signed_with(new, old, moment=moment), "the newest first"
+    for moment in (1_001, 2_000):
+        assert signed_at(moment) == signed_with(new, moment=moment)
+
+
+def test_both_schemes_sign_the_same_delivery() -> None:
+    symmetric, private = new_signing_secret("v1"), new_signing_secret("v1a")
+    request = request_of({"url": "http://x/"}, **signed_by(private, symmetric))
+    first, second = request.headers["webhook-signature"].split(" ")
+    assert (first[:4], second[:3]) == ("v1a,", "v1,")
+    assert Webhook(symmetric).verify(request.body.decode(), dict(request.headers)) == {"a": 1}
+    key = Ed25519PublicKey.from_public_bytes(base64.b64decode(public_key(private).removeprefix("whpk_")))
+    signed = f"{request.headers['webhook-id']}.{request.headers['webhook-timestamp']}.".encode()
+    key.verify(base64.b64decode(first[4:]), signed + request.body)
 
 
 def test_a_sealed_config_and_a_sealed_url_are_opened() -> None:
@@ -133,13 +169,13 @@ def test_what_is_prepared_shows_no_secret_wherever_it_is_logged() -> None:
     """Fails when the decrypted keys, a header or the URL stand in a log beside an execution."""
     secret = new_signing_secret()
     config = {"url": "http://x/canary", "headers": {"Authorization": "canary"}, "body": "canary"}
-    post = prepare_post(replace(new_action(), config=config), context(BOX.encrypt(secret)))
+    post = prepare_post(replace(new_action(), config=config, **signed_by(secret)), context())
     assert repr(post) == str(post) == f"Post(webhook_id={post.webhook_id})"
 
 
 def test_a_wrong_secret_or_a_changed_body_does_not_verify() -> None:
     secret = new_signing_secret()
-    request = request_of({"url": "http://x/"}, context(BOX.encrypt(secret)))
+    request = request_of({"url": "http://x/"}, **signed_by(secret))
     with pytest.raises(WebhookVerificationError):
         Webhook(new_signing_secret()).verify(request.body, dict(request.headers))
     with pytest.raises(WebhookVerificationError):
@@ -155,7 +191,7 @@ def test_no_spelling_of_a_header_that_pointsman_sets_is_taken(name: str) -> None
 
 def test_every_header_of_its_identity_is_forbidden_to_tenants() -> None:
     """Fails when a header is added to the identity and not to what a config may not set."""
-    sent = request_of({"url": "http://x/"}, context(BOX.encrypt(new_signing_secret()))).headers
+    sent = request_of({"url": "http://x/"}, **signed_by(new_signing_secret())).headers
     assert {name for name in sent if name not in ("user-agent", "content-type")} <= FORBIDDEN_HEADERS
 
 
@@ -188,7 +224,7 @@ def test_a_config_that_cannot_work_is_invalid_again_at_the_attempt(config: dict[
 
 def test_a_secret_that_does_not_decrypt_fails_the_attempt_for_good() -> None:
     with pytest.raises(Invalid) as error:
-        request_of({"url": "http://x/"}, context("unreadable"))
+        request_of({"url": "http://x/"}, signing_secrets=(SigningSecret("unreadable"),))
     assert "Set the secret again" in error.value.hint
 
 
@@ -268,8 +304,10 @@ class Answering:
         return self.end
 
 
-def attempted(end: HttpResponse | EgressError, config: dict[str, Any], given: ExecutionContext) -> Outcome:
-    prepared = prepare(replace(new_action(), config=config), given)
+def attempted(
+    end: HttpResponse | EgressError, config: dict[str, Any], given: ExecutionContext, **changes: Any
+) -> Outcome:
+    prepared = prepare(replace(new_action(), config=config, **changes), given)
     if isinstance(prepared, Outcome):
         return prepared
     return asyncio.run(perform(prepared, STAMP, Doors({Egress: cast(Egress, Answering(end))})))
@@ -322,14 +360,14 @@ def test_what_a_call_that_failed_means(code: Any, retryable: bool) -> None:
 def test_a_tenant_cannot_pass_for_pointsman(name: str, data: st.DataObject) -> None:
     """Neither a config that parses nor one written past the API names the sender's own headers."""
     spelling = "".join(data.draw(st.sampled_from([letter.lower(), letter.upper()])) for letter in name)
-    given = context(BOX.encrypt(new_signing_secret()))
-    outcome = attempted(answer(200), {"url": "http://x/", "headers": {spelling: "forged"}}, given)
+    config = {"url": "http://x/", "headers": {spelling: "forged"}}
+    outcome = attempted(answer(200), config, context(), **signed_by(new_signing_secret()))
     assert (outcome.success, outcome.code) == (False, "bad_config")
 
 
 def test_every_attempt_has_the_same_id_and_its_own_time_and_number() -> None:
     secret = new_signing_secret()
-    post = prepare_post(replace(new_action(), config={"url": "http://x/"}), context(BOX.encrypt(secret)))
+    post = prepare_post(replace(new_action(), config={"url": "http://x/"}, **signed_by(secret)), context())
     later = AttemptStamp(number=4, sent_at=STAMP.sent_at + 30)
     one, other = stamped(post, STAMP), stamped(post, later)
     assert one.headers["webhook-id"] == other.headers["webhook-id"]
@@ -342,7 +380,7 @@ def test_every_attempt_has_the_same_id_and_its_own_time_and_number() -> None:
 @given(st.binary(max_size=200))
 def test_any_body_passes_through_byte_for_byte_and_is_signed_as_it_is(body: bytes) -> None:
     secret = new_signing_secret()
-    request = request_of({"url": "http://x/"}, context(BOX.encrypt(secret), body=body))
+    request = request_of({"url": "http://x/"}, context(body=body), **signed_by(secret))
     assert request.body == body
     signed = f"{request.headers['webhook-id']}.{request.headers['webhook-timestamp']}.".encode() + body
     key = base64.b64decode(secret.removeprefix("whsec_"))
@@ -352,7 +390,7 @@ def test_any_body_passes_through_byte_for_byte_and_is_signed_as_it_is(body: byte
 
 def test_an_own_body_is_what_is_signed() -> None:
     secret = new_signing_secret()
-    request = request_of({"url": "http://x/", "body": {"own": True}}, context(BOX.encrypt(secret)))
+    request = request_of({"url": "http://x/", "body": {"own": True}}, **signed_by(secret))
     assert Webhook(secret).verify(request.body.decode(), dict(request.headers)) == {"own": True}
 
 
@@ -378,10 +416,10 @@ def test_a_number_that_json_cannot_hold_fails_the_attempt_alone(body: Any) -> No
     assert (outcome.success, outcome.code, outcome.retryable) == (False, "bad_config", False)
 
 
-@pytest.mark.parametrize("secret", ["whsec_abc", "whsec_caf\u00e9"])
+@pytest.mark.parametrize("secret", ["whsec_abc", "whsec_caf\u00e9", "whsk_YWJj"])
 def test_a_secret_that_is_no_key_fails_the_attempt_alone(secret: str) -> None:
     """It decrypts, and then it is not base64."""
-    outcome = attempted(answer(200), {"url": "http://x/"}, context(BOX.encrypt(secret)))
+    outcome = attempted(answer(200), {"url": "http://x/"}, context(), **signed_by(secret))
     assert (outcome.success, outcome.code, outcome.retryable) == (False, "bad_config", False)
     assert secret not in (outcome.error or "")
 

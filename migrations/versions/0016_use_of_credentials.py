@@ -1,6 +1,6 @@
 """Credentials say when they were last used.
 
-Revises: 0013
+Revises: 0015
 
 NULL for those that were not used since.
 """
@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from alembic import op
 
-revision = "0014"
-down_revision = "0013"
+revision = "0016"
+down_revision = "0015"
 branch_labels = None
 depends_on = None
 
