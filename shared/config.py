@@ -60,8 +60,8 @@ class Settings(BaseModel):
     secret_keys: SecretStr | None = Field(
         None,
         description="Encryption keys (44 characters each, `pointsman keys new`), newest first, with commas "
-        "between. They seal signing secrets, credentials, header values and URLs; what a lost key sealed must be set again. docs/keys.md says how to "
-        "change them. Default: generated into the data folder; in production required.",
+        "between. They seal signing secrets, credentials, header values and URLs; what a lost key sealed must be set again. "
+        "docs/keys.md says how to change them. Default: generated into the data folder; in production required.",
     )
     admin_email: str = Field("admin@localhost", description="E-mail of the first admin, created once.")
     admin_password: SecretStr | None = Field(

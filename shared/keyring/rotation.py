@@ -72,12 +72,12 @@ class Survey:
 
     def values_of(self, key: str, box: SecretBox) -> dict[str, int]:
         """How many sealed texts need a key, by column."""
-        found = self.opened if key in box.key_ids else self.closed
-        return {one[1]: count for one, count in found.items() if one[0] == key and self._counts(one)}
+        found = self.opened if key in box.key_ids else self._lost()
+        return {column: count for (one, column), count in found.items() if one == key}
 
     def missing(self, box: SecretBox) -> set[str]:
         """The keys, by their ids, that something needs and the box does not have."""
-        return {one[0] for one in self.closed if self._counts(one)} - {*box.key_ids, UNNAMED}
+        return {key for key, _ in self._lost()} - {*box.key_ids, UNNAMED}
 
     def needed(self, box: SecretBox) -> set[str]:
         """The keys, by their ids, that are needed: to seal, to open, or to open what is closed."""
@@ -86,11 +86,11 @@ class Survey:
     @property
     def unreadable(self) -> int:
         """How many sealed texts no key opens, but those that may be a caller's own."""
-        return sum(count for one, count in self.closed.items() if self._counts(one))
+        return sum(self._lost().values())
 
-    def _counts(self, one: tuple[str, str]) -> bool:
-        """Whether a text was sealed here for sure, by the key's id and the column."""
-        return one in self.opened or one[1] not in self.foreign
+    def _lost(self) -> dict[tuple[str, str], int]:
+        """What is closed, and was sealed here for sure."""
+        return {one: count for one, count in self.closed.items() if one[1] not in self.foreign}
 
 
 def survey(url: str, box: SecretBox, told: Told = lambda _progress: None) -> Survey:

@@ -25,10 +25,10 @@ from tests.running import Running, eventually
 
 CALLBACKS = 24
 PER_SECOND = 100
-MORE = 100
+MORE = 50
 
 # Rows of a callback that nobody calls, so that the rotation takes a while.
-BALLAST_ROWS = 5_000
+BALLAST_ROWS = 3_000
 
 _BALLAST = """
 INSERT INTO actions (id, callback_id, user_id, type, config)
@@ -52,13 +52,12 @@ def keys(running: Running, *words: str) -> subprocess.CompletedProcess[str]:
 
 def secret_callback(running: Running, receiver: Receiver, api: httpx.Client, name: str) -> dict[str, Any]:
     """A callback with secrets in its URL, in a header, and a signature; no two have one alike."""
-    action = {"url": receiver.url(f"/second/{name}?key={name}"), "headers": {"X-Secret": f"secret {name}"}}
+    own = {"headers": {"X-Secret": f"secret {name}"}, "forwardHeaders": ["authorization"]}
+    second = {"url": receiver.url(f"/second/{name}?key={name}"), **own}
     made = running.callback(
-        receiver.url(f"/first/{name}?key={name}"), [{"type": "HTTP_POST", "config": action}], api=api
+        receiver.url(f"/first/{name}?key={name}"), [{"type": "HTTP_POST", "config": second}], api=api
     )
-    running.primary_as(
-        api, made, {"config": {"target": "callback_url", "headers": {"X-Secret": f"secret {name}"}}}
-    )
+    running.primary_as(api, made, {"config": {"target": "callback_url", **own}})
     return made
 
 
@@ -120,6 +119,8 @@ def test_a_key_is_changed_under_load_without_one_failed_decryption(
         signing = {name: callback["signingSecret"] for name, callback in made.items()}
         ballast = secret_callback(running, receiver, running.api, "ballast")
         running.query(_BALLAST, BALLAST_ROWS, ballast["actions"][0]["id"])
+        first = running.fire(made["a0"], json={}, headers={"authorization": "Bearer canary"})
+        running.ended(first)
         (old,) = map(key_id, data.secret_keys().split(","))
         refused = keys(running, "new", "--add")
         assert (refused.returncode, "already" in refused.stderr) == (1, True), "it would not know the key"
@@ -154,6 +155,9 @@ def test_a_key_is_changed_under_load_without_one_failed_decryption(
 
     with running:
         ids = [running.fire(callback, json={"after": name}) for name, callback in made.items()]
+        again = running.api.post(f"/api/v1/triggers/{first}/replay", json={"from": "start"}).json()["id"]
         nothing_was_lost(running, receiver, ids)
         assert running.query(_RETRIED) == [(0,)]
         all_secrets_arrived(receiver, signing)
+        forwarded = [one.headers["authorization"] for one in receiver.receipts if one.trigger_id == again]
+        assert forwarded == ["Bearer canary"] * 2, "what a caller sent under the old key"

@@ -294,7 +294,7 @@ def test_stored_items_can_be_read_back(pointsman: Running, receiver: Receiver) -
         "lists carry no values"
     )
     by_key = {item["key"]: pointsman.api.get(f"/api/v1/stored-items/{item['id']}").json() for item in items}
-    assert by_key["fixed"]["value"] == '{"a": [1, 2]}'
+    assert by_key["fixed"]["value"] == '{"a":[1,2]}'
     assert (by_key["body"]["valueEncoding"], by_key["body"]["triggerId"]) == ("base64", trigger_id)
 
 

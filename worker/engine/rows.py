@@ -131,11 +131,11 @@ _credential = lru_cache(MAX_KEPT_CREDENTIALS)(CredentialRecord)
 def _action(row: Sequence[Any], now: float) -> ActionRecord:
     is_short = len(row[9]) <= MAX_KEPT_TEXT_CHARS
     config, retry, flaw = (_settings if is_short else _settings.__wrapped__)(row[9], row[10])
-    if row[14] is not None and row[15] is None:
-        flaw = "The action's credential is not there any more. Give it another, or none."
     secrets = _signing_secrets(row[13])
     if not all(secret.signs_at(now) for secret in secrets):  # one that has ended is not even opened
         secrets = tuple(secret for secret in secrets if secret.signs_at(now))
+    if row[14] is not None and row[15] is None:
+        flaw = "The action's credential is not there any more. Give it another, or none."
     return ActionRecord(
         id=row[0],
         callback_id=row[1],
