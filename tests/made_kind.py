@@ -67,6 +67,7 @@ PURE = SimpleNamespace(
     unseal=lambda config, _decrypt: config,
     destination=lambda _config: None,
     secret_names=lambda _config: [],
+    preview=lambda config, _recorded, _url: {"body": str(config.say).encode()},
     summarize=lambda _config: "say a word",
     is_primary=lambda _config: False,
 )

@@ -201,7 +201,7 @@ def create(work: Work, owner: UUID, callback_id: UUID, new: NewAction) -> ShownA
 
 def find(work: Work, owner: UUID, action_id: UUID) -> ShownAction:
     """One action; raises NotFound."""
-    return _show(work, _own(work.session, owner, action_id))
+    return _show(work, own(work.session, owner, action_id))
 
 
 def page(work: Work, owner: UUID, callback_id: UUID) -> ActionPage:
@@ -223,7 +223,7 @@ def change(work: Work, owner: UUID, action_id: UUID, given: ActionChange) -> Sho
     changes = given.changes()
     if "retry" in changes:
         parse_retry(changes["retry"])
-    action = _own(work.session, owner, action_id)
+    action = own(work.session, owner, action_id)
     if changes.keys() & LOCKING:
         callback = callbacks.own(work.session, owner, action.callback_id, for_update=True)
         work.session.refresh(action)
@@ -261,7 +261,7 @@ def move(work: Work, owner: UUID, callback_id: UUID, old_origin: str, new_origin
 
 def delete(work: Work, owner: UUID, action_id: UUID) -> None:
     """Delete an action with its executions. Conflict: another reads what it is answered."""
-    action = _own(work.session, owner, action_id)
+    action = own(work.session, owner, action_id)
     callbacks.own(work.session, owner, action.callback_id, for_update=True)
     if action.name is not None:
         must_not_be_read(work.session, action)
@@ -303,7 +303,8 @@ def _last_order(session: Session, callback_id: UUID) -> tuple[int, int]:
     return last, count
 
 
-def _own(session: Session, owner: UUID, action_id: UUID) -> Action:
+def own(session: Session, owner: UUID, action_id: UUID) -> Action:
+    """The row of the owner's action with this id; raises NotFound."""
     found = session.scalar(
         select(Action).where(Action.id == action_id, Action.user_id == owner, Action.deleted_at.is_(None))
     )

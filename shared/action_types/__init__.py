@@ -2,9 +2,9 @@
 
 One file per type, each with Config (a pydantic model) and functions of a config: slots (its
 templates), redact and unmask (shared/masks.py), seal and unseal (shared/seals.py), destination and
-secret_names (what may go to it alone), summarize, is_primary. A row holds a sealed config; all but
-unseal, secret_names and is_primary take an open one. A type that is not in KINDS cannot be created
-yet; worker/actions has the I/O half under equal keys.
+secret_names (what may go to it alone), preview, summarize, is_primary. A row holds a sealed config;
+all but unseal, secret_names and is_primary take an open one. A type that is not in KINDS cannot be
+created yet; worker/actions has the I/O half under equal keys.
 """
 
 from __future__ import annotations

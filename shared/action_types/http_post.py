@@ -23,8 +23,11 @@ from pydantic import (
 )
 
 from shared.action_types.http_message import check_forwarded, check_headers, check_url
+from shared.action_types.http_request import message_of
+from shared.action_types.passed_on import RecordedCall
 from shared.action_types.texts import RENDERED, Slot, slot, slots_of_values
 from shared.masks import (
+    MASK,
     masked_headers,
     masked_url,
     masked_values,
@@ -204,6 +207,21 @@ def _with(
         if isinstance(old, dict) and old and all(isinstance(value, str) for value in old.values()):
             changed[name] = change(old)
     return changed
+
+
+def preview(config: HttpPostConfig, recorded: RecordedCall, url: str) -> dict[str, Any]:
+    """What would be sent, before Pointsman's own headers.
+
+    config: rendered, with masks for secrets. url: the callback's own.
+    """
+    message = message_of(config, config.url or url, recorded, lambda _sealed: MASK)
+    opaque = {name: value.decode("latin-1") for name, value in message.opaque.items()}
+    return {
+        "method": message.method,
+        "url": message.url,
+        "headers": {**message.headers, **opaque},
+        "body": message.body,
+    }
 
 
 def summarize(config: dict[str, Any]) -> str:

@@ -12,9 +12,11 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
+from shared.action_types.passed_on import JUST_BYTES, RecordedCall
 from shared.action_types.texts import RENDERED, Slot, slot, slots_of_values
 from shared.seals import Cipher
 from shared.templates.targets import Target
+from shared.templates.values import to_json_text
 
 MAX_KEY_CHARS = 128
 
@@ -80,6 +82,15 @@ def destination(config: dict[str, Any]) -> str | None:  # noqa: ARG001
 def secret_names(config: dict[str, Any]) -> list[str]:  # noqa: ARG001
     """What it holds that may go to its destination alone: nothing."""
     return []
+
+
+def preview(config: StoreConfig, recorded: RecordedCall, url: str) -> dict[str, Any]:  # noqa: ARG001
+    """What would be kept. config: rendered."""
+    if "value" in config.model_fields_set:
+        body, content_type = to_json_text(config.value).encode(), "application/json"
+    else:
+        body, content_type = recorded.body, recorded.content_type or JUST_BYTES
+    return {"key": config.key, "contentType": content_type, "body": body}
 
 
 def summarize(config: dict[str, Any]) -> str:

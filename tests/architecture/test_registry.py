@@ -26,10 +26,10 @@ from worker.doors import Door
 from worker.maintenance.due import Due
 
 # What an action of any type may say.
-CONFIG_SIDE = {"retry_policy", "http_message", "steps", "texts"}
+CONFIG_SIDE = {"retry_policy", "http_message", "http_request", "passed_on", "steps", "texts"}
 
 # What the I/O halves share; no action types.
-ENGINE_SIDE = {"contract", "http_answers", "http_request", "passed_on", "credentials", "oauth"}
+ENGINE_SIDE = {"contract", "http_answers", "credentials", "oauth"}
 
 
 def parameters(function: object) -> list[str]:
@@ -67,6 +67,7 @@ def test_the_pure_half_has_its_functions(kind: str) -> None:
     assert parameters(module.redact) == parameters(module.summarize) == ["config"]
     assert parameters(module.is_primary) == parameters(module.slots) == ["config"]
     assert parameters(module.destination) == parameters(module.secret_names) == ["config"]
+    assert parameters(module.preview) == ["config", "recorded", "url"]
     assert parameters(module.unmask) == ["config", "kept"]
     assert parameters(module.seal) == ["config", "encrypt"]
     assert parameters(module.unseal) == ["config", "decrypt"]

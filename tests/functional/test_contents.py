@@ -132,4 +132,4 @@ def test_what_is_kept_of_an_actions_own_value_is_its_json(pointsman: Running, re
     pointsman.ended(pointsman.fire(callback))
     (item,) = pointsman.api.get("/api/v1/stored-items", params={"callbackId": callback["id"]}).json()["items"]
     shown = pointsman.api.get(f"/api/v1/stored-items/{item['id']}").json()
-    assert (shown["value"], shown["contentType"]) == ('{"a": [1, null]}', "application/json")
+    assert (shown["value"], shown["contentType"]) == ('{"a":[1,null]}', "application/json")

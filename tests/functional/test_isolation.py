@@ -65,6 +65,7 @@ CALLS: dict[str, tuple[str, Any]] = {
     "get_action": ("action", None),
     "change_action": ("action", {"enabled": False}),
     "delete_action": ("action", None),
+    "preview_action": ("body", {"actionId": "action"}),
     "try_condition": ("body", {"callbackId": "callback", "condition": "body.of"}),
     "list_credentials": ("list", None),
     "create_credential": ("own", NEW_CREDENTIAL),

@@ -342,3 +342,64 @@ def test_a_condition_can_be_tried_on_what_has_come(pointsman: Running, other_ten
     assert [one["holds"] for one in answered[3:]] == [True] * 17
     assert tried("bdy.n").status_code == 422
     assert tried("body.n", other_tenant).status_code == 404
+
+
+def test_a_preview_shows_what_would_leave_and_no_secret(
+    pointsman: Running, other_tenant: Running, receiver: Receiver
+) -> None:
+    callback, theirs = quiet(pointsman), quiet(other_tenant)
+    credential = pointsman.api.post(
+        "/api/v1/credentials",
+        json={
+            "name": "shop",
+            "provider": "GENERIC",
+            "secret": "canary-credential",
+            "meta": {"kind": "bearer", "origins": [receiver.url("").rstrip("/")]},
+        },
+    ).json()
+    action = added(
+        pointsman,
+        callback,
+        type="HTTP_POST",
+        name="send",
+        credentialId=credential["id"],
+        condition="body.id",
+        config={
+            "url": receiver.url("/orders/{{ body.id }}?key=canary-key&type={{ body.type }}"),
+            "headers": {"x-key": "canary-header", "x-type": "{{ body.type | upcase }}"},
+            "body": {"id": "{{ body.id | json }}", "name": "{{ body.customer.name }}"},
+        },
+    )
+    other = added(other_tenant, theirs, type="STORE", config={"value": "{{ body.id }}"})
+    trigger_id = pointsman.fire(callback, json={**ORDER, "id": 7.5})
+    pointsman.ended(trigger_id)
+
+    def preview(running: Running = pointsman, **given: Any) -> httpx.Response:
+        return running.api.post("/api/v1/actions/preview", json=given)
+
+    shown = preview(actionId=action["id"], triggerId=trigger_id)
+    assert shown.status_code == 200, shown.text
+    assert "canary" not in shown.text
+    request = shown.json()["request"]
+    assert request["url"] == receiver.url("/orders/7.5?key=***&type=order.paid")
+    assert (request["headers"]["x-key"], request["headers"]["authorization"]) == ("***", "***")
+    assert request["headers"]["x-type"] in ("***", "ORDER.PAID")
+    assert json.loads(request["body"]) == {"id": 7.5, "name": 'Eve "E"'}
+    sample = {"body": {"id": 8, "type": "t"}, "headers": {"X-A": "b"}}
+    made_up = {
+        "callbackId": callback["id"],
+        "type": "STORE",
+        "config": {"value": ["{{ headers['x-a'] }}", "{{ body.id }}"]},
+    }
+    assert preview(**made_up, sample=sample).json()["request"]["body"] == '["b","8"]'
+    assert preview(actionId=action["id"]).json()["skipped"] is True
+    assert preview(**made_up, condition="body.id == 9", sample=sample).json()["skipped"] is True
+    failing = {**made_up, "config": {"value": "{{ body.id | divided_by: 0 }}"}}
+    assert (
+        preview(**failing, sample=sample).status_code,
+        preview(**failing, sample=sample).json()["code"],
+    ) == (422, "bad_template")
+    assert "did you mean body" in preview(**{**made_up, "config": {"value": "{{ bod.y }}"}}).json()["detail"]
+    assert preview(actionId=other["id"]).status_code == 404
+    assert preview(other_tenant, actionId=other["id"], triggerId=trigger_id).status_code == 404
+    assert receiver.got("/never") == []

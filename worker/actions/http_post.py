@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 from shared import via
 from shared.action_types.http_post import Config
+from shared.action_types.http_request import message_of
 from shared.seals import opened_url
 from shared.signatures import SigningKey, sign, signing_key
 from worker.actions.contract import AttemptStamp, ExecutionContext, Outcome
@@ -35,8 +36,6 @@ from worker.actions.http_answers import (
     retry_after_seconds,
     shown_location,
 )
-from worker.actions.http_request import body_of, url_with_query
-from worker.actions.passed_on import forwarded
 from worker.egress.errors import EgressError
 from worker.egress.http import Egress
 from worker.egress.messages import ClientIdentity, HttpRequest, HttpResponse
@@ -97,29 +96,24 @@ def prepare(action: ActionRecord, config: Config, context: ExecutionContext) -> 
     """Build what is sent. Raises Invalid for a secret that cannot be used."""
     decrypt = context.secrets.decrypt
     trigger = context.trigger
-    own = {name.lower(): value for name, value in config.headers.items()}
-    body, described, opaque = body_of(config, trigger, own)
-    if config.forwardHeaders:
-        plain, others = forwarded(trigger, config.forwardHeaders, {*own, *described}, decrypt)
-        described |= plain
-        opaque = {**opaque, **others}
+    url = config.url or opened_url(action.callback_url, decrypt)
+    message = message_of(config, url, trigger, decrypt)
     webhook_id = str(context.execution_id)
-    headers = {"user-agent": USER_AGENT, **described, **own}
+    headers = {"user-agent": USER_AGENT, **message.headers}
     headers["webhook-id"] = webhook_id
     headers["pointsman-trigger-id"] = str(trigger.id)
     headers["pointsman-action-id"] = str(action.id)
     headers[via.HEADER] = via.of_delivery(trigger.headers, action.callback_id)
-    url = url_with_query(config.url or opened_url(action.callback_url, decrypt), config, trigger)
     tenant = str(context.callback.user_id)
-    sending = with_credential(action, Sending(url, headers, opaque), tenant, decrypt)
+    sending = with_credential(action, Sending(message.url, headers, message.opaque), tenant, decrypt)
     if isinstance(sending, Outcome):
         return sending
     return Post(
-        method=config.method,
+        method=message.method,
         url=sending.url,
         headers=sending.headers,
         opaque=sending.opaque,
-        body=body,
+        body=message.body,
         timeout_ms=context.callback.timeout_ms,
         max_response_bytes=context.limits.max_response_bytes,
         tenant=tenant,

@@ -7,11 +7,11 @@ A body keeps the coding and the language that it came under, without which nobod
 
 from __future__ import annotations
 
+from shared.action_types.passed_on import coding_and_language
 from shared.action_types.store import Config
 from shared.errors import Invalid, PointsmanError
 from shared.templates.values import to_json_text
 from worker.actions.contract import AttemptStamp, ExecutionContext, Outcome
-from worker.actions.passed_on import coding_and_language
 from worker.doors.storage import NewItem, Storage
 from worker.records import ActionRecord
 

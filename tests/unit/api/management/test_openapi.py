@@ -192,6 +192,7 @@ def test_keys_are_for_posts_of_somebody_who_is_told_something() -> None:
     assert taking == {
         "createCallback",
         "createAction",
+        "previewAction",
         "tryCondition",
         "createCredential",
         "replayTrigger",

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shared.action_types.passed_on import passed_on
 from tests.unit.worker.actions.test_http_post import context, request_of
-from worker.actions.passed_on import passed_on
 from worker.egress.messages import HttpRequest
 
 CALLED = [

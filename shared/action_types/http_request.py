@@ -5,13 +5,49 @@ Invariant: a body of our making says what it is, unless the action says so itsel
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Container, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
 from urllib.parse import quote, urlencode
 
-from shared.action_types.http_post import Config
+from shared.action_types.passed_on import RecordedCall, forwarded, passed_on
+from shared.seals import Cipher
 from shared.templates.values import to_json_text
-from worker.actions.passed_on import passed_on
-from worker.records import TriggerRecord
+
+
+class HttpConfig(Protocol):
+    """What is asked of an action's config."""
+
+    @property
+    def method(self) -> str: ...
+
+    @property
+    def query(self) -> Mapping[str, str]: ...
+
+    @property
+    def headers(self) -> Mapping[str, str]: ...
+
+    @property
+    def body(self) -> Any: ...
+
+    @property
+    def form(self) -> Mapping[str, str] | None: ...
+
+    @property
+    def forwardHeaders(self) -> Sequence[str]: ...  # noqa: N802 - the JSON field's name
+
+    @property
+    def forwardQuery(self) -> bool: ...  # noqa: N802
+
+
+class Message(NamedTuple):
+    """A request before Pointsman's own headers. opaque: headers of other bytes than ASCII."""
+
+    method: str
+    url: str
+    headers: dict[str, str]
+    opaque: dict[str, bytes]
+    body: bytes
+
 
 # Of these the caller's body is none of theirs.
 WITHOUT_BODY = frozenset({"GET", "DELETE"})
@@ -20,8 +56,19 @@ WITHOUT_BODY = frozenset({"GET", "DELETE"})
 _IN_QUERY = "!$&'()*+,;=:@/?%-._~"
 
 
-def body_of(
-    config: Config, trigger: TriggerRecord, own: Container[str]
+def message_of(config: HttpConfig, url: str, recorded: RecordedCall, decrypt: Cipher) -> Message:
+    """The request that a config, rendered, makes of a call. url: before its query is added to."""
+    own = {name.lower(): value for name, value in config.headers.items()}
+    body, described, opaque = _body(config, recorded, own)
+    if config.forwardHeaders:
+        plain, others = forwarded(recorded, config.forwardHeaders, {*own, *described}, decrypt)
+        described |= plain
+        opaque = {**opaque, **others}
+    return Message(config.method, _with_query(url, config, recorded), {**described, **own}, opaque, body)
+
+
+def _body(
+    config: HttpConfig, trigger: RecordedCall, own: Container[str]
 ) -> tuple[bytes, dict[str, str], dict[str, bytes]]:
     """The body and the headers that say what it is: of printable ASCII, and of any bytes.
 
@@ -39,7 +86,7 @@ def body_of(
     return trigger.body, *passed_on(trigger, own)
 
 
-def url_with_query(url: str, config: Config, trigger: TriggerRecord) -> str:
+def _with_query(url: str, config: HttpConfig, trigger: RecordedCall) -> str:
     """The URL with what is to be added to its query: the action's, then the caller's."""
     added = []
     if config.query:

@@ -13,11 +13,28 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Container, Sequence
+from typing import Protocol
 
 from shared.action_types.http_message import is_forwarded
 from shared.masks import CREDENTIAL_HEADERS, MASK
 from shared.seals import Cipher, opened_text
-from worker.records import TriggerRecord
+
+
+class RecordedCall(Protocol):
+    """A recorded call. headers: JSON text, a list of [name, value]."""
+
+    @property
+    def query(self) -> str: ...
+
+    @property
+    def headers(self) -> str: ...
+
+    @property
+    def content_type(self) -> str | None: ...
+
+    @property
+    def body(self) -> bytes: ...
+
 
 JUST_BYTES = "application/octet-stream"
 CONTENT_TYPE = "content-type"
@@ -30,7 +47,7 @@ _SEPARATORS = {"cookie": "; "}
 _OPAQUE = re.compile(rb"[\t\x20-\x7e\x80-\xff]+")
 
 
-def passed_on(trigger: TriggerRecord, own: Container[str]) -> tuple[dict[str, str], dict[str, bytes]]:
+def passed_on(trigger: RecordedCall, own: Container[str]) -> tuple[dict[str, str], dict[str, bytes]]:
     """The headers of printable ASCII, and those of any bytes.
 
     own: names, in lower case, that the action sets itself. None of them is among the latter.
@@ -56,7 +73,7 @@ def passed_on(trigger: TriggerRecord, own: Container[str]) -> tuple[dict[str, st
 
 
 def forwarded(
-    trigger: TriggerRecord, patterns: Sequence[str], taken: Container[str], decrypt: Cipher
+    trigger: RecordedCall, patterns: Sequence[str], taken: Container[str], decrypt: Cipher
 ) -> tuple[dict[str, str], dict[str, bytes]]:
     """The caller's headers that match, of printable ASCII and of any bytes.
 
@@ -79,7 +96,7 @@ def forwarded(
     return plain, opaque
 
 
-def coding_and_language(trigger: TriggerRecord) -> tuple[str | None, str | None]:
+def coding_and_language(trigger: RecordedCall) -> tuple[str | None, str | None]:
     """Its recorded Content-Encoding and Content-Language."""
     if _QUOTED_CODING not in trigger.headers and _QUOTED_LANGUAGE not in trigger.headers:
         return None, None
