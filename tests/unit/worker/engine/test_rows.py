@@ -1,4 +1,4 @@
-"""What is read of a row: the signing secrets of a callback."""
+"""What is read of a row: the signing secrets of a callback, and the credential of an action."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from uuid import UUID
 import pytest
 
 from worker.engine.rows import _action, _signing_secrets
-from worker.records import ActionRecord, SigningSecret
+from worker.records import ActionRecord, CredentialRecord, SigningSecret
 
 END = "2026-01-01T12:00:00.500000+00:00"
 END_SECONDS = datetime.fromisoformat(END).timestamp()
@@ -20,10 +20,12 @@ def secret(name: str, expires_at: str | None = None) -> dict[str, Any]:
     return {"secret": name, "createdAt": "2025-01-01T00:00:00+00:00", "expiresAt": expires_at}
 
 
-def read(secrets: list[dict[str, Any]], now: float) -> ActionRecord:
+WITHOUT = (None,) * 4 + ("null",)
+
+
+def read(secrets: list[dict[str, Any]], now: float, credential: tuple[Any, ...] = WITHOUT) -> ActionRecord:
     url = "http://callback.example/"
     head = (UUID(int=1), UUID(int=2), url, "STORE", None, 0, False, True, "STOP")
-    credential = (None, None, None, None, "null")
     return _action((*head, "{}", None, None, [], json.dumps(secrets), *credential, 0), now)
 
 
@@ -61,6 +63,18 @@ def test_an_action_whose_callback_has_other_secrets_is_another() -> None:
     assert read([secret("new")], 0) == read([secret("new")], 0)
     assert read([secret("new")], 0) != read([secret("new"), secret("old")], 0)
     assert read([secret("old")], 0) != read([secret("old", END)], 0)
+
+
+def test_an_action_has_the_credential_that_it_names() -> None:
+    """Fails when one whose credential is not found goes on without it."""
+    named = UUID(int=3)
+    found = read([], 0, (named, named, "GENERIC", "sealed:1", "{}"))
+    assert (found.credential, found.flaw) == (CredentialRecord(named, "GENERIC", "sealed:1", "{}"), None)
+    missing = read([], 0, (named, *WITHOUT[1:]))
+    assert missing.credential is None
+    assert "credential is not there" in str(missing.flaw)
+    without = read([], 0)
+    assert (without.credential, without.flaw) == (None, None)
 
 
 def test_a_secret_signs_before_its_end_and_not_at_it() -> None:
