@@ -12,6 +12,7 @@ from typing import Annotated, Any
 from uuid import UUID
 
 from pydantic import Field, model_validator
+from sqlalchemy import select
 
 from api.resources import actions, callbacks, secrecy, subjects
 from api.resources.action_texts import check_condition, names_of_actions, reads_of
@@ -143,7 +144,11 @@ def _add_credential(work: Work, owner: UUID, action_id: UUID, request: dict[str,
     action = actions.own(work.session, owner, action_id)
     if action.credential_id is None:
         return
-    credential = work.session.get_one(ServiceCredential, action.credential_id)
+    credential = work.session.scalars(
+        select(ServiceCredential).where(
+            ServiceCredential.id == action.credential_id, ServiceCredential.user_id == owner
+        )
+    ).one()
     meta = credential.meta or {}
     match kind_name(credential.provider, meta):
         case "bearer" | "basic" | "oauth2":

@@ -67,8 +67,8 @@ def test_urls_follow_the_receiver_and_secrets_stay_what_they_are(shop: Workshop)
     config = {"url": f"{OLD}/mine", "headers": {"Authorization": "Bearer s3cret"}}
     elsewhere = {"url": "http://elsewhere.example/"}
     with shop.open() as work:
-        for one in (config, elsewhere):
-            new = NewAction(type=ActionType.HTTP_POST, config=one)
+        for name, one in (("mine", config), ("elsewhere", elsewhere)):
+            new = NewAction(type=ActionType.HTTP_POST, name=name, config=one)
             actions.create(work, owner, demo.callback_id, new)
 
         mine = CallbackChange(callback_url=f"{OLD}/order?key=s3cret")
@@ -84,7 +84,7 @@ def test_urls_follow_the_receiver_and_secrets_stay_what_they_are(shop: Workshop)
         assert opened_url(url, work.secrets.decrypt) == f"{NEW}/order?key=s3cret"
         assert http_post.unseal(work.session.get_one(Action, primary.id).config, work.secrets.decrypt) == own
         configs = work.session.scalars(
-            select(Action.config).where(Action.name == "mine").order_by(Action.order)
+            select(Action.config).where(Action.name.in_(("mine", "elsewhere"))).order_by(Action.order)
         )
         opened = [http_post.unseal(one, work.secrets.decrypt) for one in configs]
         assert opened == [config | {"url": f"{NEW}/mine"}, elsewhere]
