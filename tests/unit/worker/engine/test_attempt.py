@@ -346,4 +346,7 @@ def test_what_preparing_ends_is_written_before_its_siblings_are_attempted(saying
     """Fails when it waits in memory until the last of them has ended."""
     story = Story(to("slow", 0, parallel=True), say(None, 1, parallel=True), to("slow", 2, parallel=True))
     story.tell()
-    assert written(story) == [(0, 1, False), (1, 0, False), (1, 0, False), (0, 0, True)]
+    first, *later = written(story)
+    assert first == (0, 1, False)
+    # how the last of the two ends goes with the end of the run, if it comes apart from the other
+    assert later in ([(1, 0, False), (1, 0, False), (0, 0, True)], [(1, 0, False), (1, 0, True)])
