@@ -28,6 +28,7 @@ from tests.benchmarks.report import Report
 from tests.benchmarks.scaling import scaling
 from tests.benchmarks.scenarios import scenarios
 from tests.benchmarks.sink import Sink
+from tests.benchmarks.templates import templates
 from tests.benchmarks.wrk import Load
 
 NEEDED = {"wrk": "wrk", "nginx": "nginx-light"}
@@ -35,6 +36,7 @@ SECTIONS: dict[str, Callable[[Bench], None]] = {
     "compare": compare,
     "scaling": scaling,
     "scenarios": scenarios,
+    "templates": templates,
     "growth": growth,
     "lists": lists,
     "backlog": backlog,
