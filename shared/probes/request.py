@@ -1,8 +1,9 @@
-"""What a probe asks for, as its row has it, sealed: an action, and the call that it is tried with.
+"""What a probe asks for, as its row has it, sealed: an action and the call that it is tried with,
+or a credential and where it is shown.
 
 Invariants:
 
-- Of the action only the id is here: a worker reads the row as it is then.
+- Of the action or the credential only the id is here: a worker reads the row as it is then.
 - A credential among the call's headers is a mask, or sealed by itself, as in a recorded call.
 """
 
@@ -17,7 +18,7 @@ import orjson
 
 from shared.crypto import SecretBox
 
-ACTION = "action"
+ACTION, CREDENTIAL = "action", "credential"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +49,33 @@ class ActionProbe:
     call: ProbeCall
 
 
-def sealed_request(probe: ActionProbe, secrets: SecretBox) -> str:
+@dataclass(frozen=True, slots=True)
+class CredentialProbe:
+    """A credential is shown to whoever is there."""
+
+    credential_id: UUID
+    url: str
+    method: str
+
+
+def sealed_request(probe: ActionProbe | CredentialProbe, secrets: SecretBox) -> str:
     """What is stored of it."""
+    told = _of_action(probe) if isinstance(probe, ActionProbe) else _of_credential(probe)
+    return secrets.encrypt(orjson.dumps(told).decode())
+
+
+def _of_credential(probe: CredentialProbe) -> dict[str, Any]:
+    return {
+        "kind": CREDENTIAL,
+        "credentialId": probe.credential_id,
+        "url": probe.url,
+        "method": probe.method,
+    }
+
+
+def _of_action(probe: ActionProbe) -> dict[str, Any]:
     call = probe.call
-    told = {
+    return {
         "kind": ACTION,
         "actionId": probe.action_id,
         "callbackId": probe.callback_id,
@@ -67,14 +91,15 @@ def sealed_request(probe: ActionProbe, secrets: SecretBox) -> str:
             "answers": call.answers,
         },
     }
-    return secrets.encrypt(orjson.dumps(told).decode())
 
 
-def opened_request(sealed: str, secrets: SecretBox) -> ActionProbe:
+def opened_request(sealed: str, secrets: SecretBox) -> ActionProbe | CredentialProbe:
     """The request of a row; raises Invalid when no key opens it, and KeyError or ValueError for one
     of another version.
     """
     told = orjson.loads(secrets.decrypt(sealed, remember=False))
+    if told["kind"] == CREDENTIAL:
+        return CredentialProbe(UUID(told["credentialId"]), told["url"], told["method"])
     if told["kind"] != ACTION:
         raise ValueError(f"a probe of kind {told['kind']}")
     subject = told["subject"]

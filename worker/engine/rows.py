@@ -53,6 +53,14 @@ ACTIONS_BY_ID = Statement(
     f"""{_ACTION}, 0 FROM actions a JOIN callbacks c ON c.id = a.callback_id{_CREDENTIAL}
 WHERE a.deleted_at IS NULL AND a.id = ANY($1)""",
 )
+_CREDENTIALS = Statement(
+    "credentials_by_id",
+    "uuid[], uuid",
+    """
+SELECT s.id, s.provider, s.secret, coalesce(s.meta::text, 'null') FROM service_credentials s
+WHERE s.id = ANY($1) AND s.user_id = $2
+""",
+)
 _CALLBACKS = Statement(
     "callbacks_by_id",
     "uuid[]",
@@ -156,6 +164,12 @@ def _action(row: Sequence[Any], now: float) -> ActionRecord:
         credential=None if row[15] is None else _credential(*row[15:19]),
         rank=row[19],
     )
+
+
+def read_credential(statements: Transaction, credential_id: UUID, user_id: UUID) -> CredentialRecord | None:
+    """A user's credential, None if there is none with this id."""
+    rows = statements.ask(_CREDENTIALS, array([credential_id]), str(user_id))
+    return _credential(*rows[0]) if rows else None
 
 
 @lru_cache(MAX_KEPT_TEXTS)

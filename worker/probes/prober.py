@@ -15,12 +15,9 @@ It looks when it is told that one waits, through Redis or by the sweep, and when
 from __future__ import annotations
 
 import asyncio
-import json
 import threading
 import time
 from collections.abc import Callable, Coroutine
-from datetime import UTC, datetime
-from functools import partial
 from typing import Any, Protocol
 from uuid import UUID
 
@@ -35,16 +32,16 @@ from shared.postgres.connections import OwnedConnection
 from shared.postgres.statements import PLANNED_ONCE, transaction
 from shared.probes import moves
 from shared.probes.moves import ClaimedProbe
-from shared.probes.request import ActionProbe, opened_request
+from shared.probes.request import opened_request
 from shared.threads import OwnedThread
 from worker.actions import perform
-from worker.actions.contract import AttemptStamp, ExecutionContext, Outcome
+from worker.actions.contract import AttemptStamp, Outcome
 from worker.engine.preparing import SKIPPED
-from worker.engine.rows import ACTIONS_BY_ID, read_actions, read_callbacks
 from worker.engine.services import RunServices
 from worker.probes.shown import result_of
+from worker.probes.trials import Trial, read_trial
 from worker.probes.watched import Watched, WatchedDoors
-from worker.records import ActionRecord, CallbackRecord, TriggerRecord
+from worker.records import ActionRecord
 
 MAX_AT_ONCE = 8
 CALL_SECONDS = 5.0
@@ -58,7 +55,7 @@ PAUSE_SECONDS = 1.0
 # What is cancelled at the end of a drain has so long to be written.
 LAST_SECONDS = 2.0
 
-GONE = Outcome.permanent("action_deleted", "The action or its callback was deleted meanwhile.")
+GONE = Outcome.permanent("gone", "What was to be tested was deleted meanwhile.")
 BROKEN = Outcome.permanent("internal_error", "Pointsman failed during this probe; its log says why.")
 STOPPED = Outcome.permanent("worker_stopped", "The worker stopped during this probe: it may have been sent.")
 LATE = Outcome.permanent("timeout", "The probe took too long.")
@@ -183,59 +180,25 @@ class Prober:
 
     def _begin(self, claimed: ClaimedProbe) -> None:
         try:
-            probe = opened_request(claimed.request, self._secrets)
-            action, callback = self._read(probe)
+            request = opened_request(claimed.request, self._secrets)
+            with transaction(self._connection) as statements:
+                trial = read_trial(statements, claimed, request, self._host.services)
         except Exception as error:  # noqa: BLE001 - of whatever kind, it ends this probe and no other
-            self._refuse(claimed, error)
+            self._conclude(claimed.id, _outcome_of(error, claimed), Watched())
             return
-        if callback is None or callback.user_id != claimed.user_id:
-            action = None
-        if action is None or callback is None or action.callback_id != callback.id:
-            self._conclude(claimed.id, GONE, Watched(), "", 0)
+        if trial is None:
+            self._conclude(claimed.id, GONE, Watched())
             return
-        call = partial(self._try, claimed.id, action, self._context(claimed.id, probe, callback))
         with self._wake:
-            self._cancels[claimed.id] = self._host.begin(call())
-
-    def _refuse(self, claimed: ClaimedProbe, error: Exception) -> None:
-        if isinstance(error, PointsmanError):
-            outcome = Outcome.permanent(error.code, error.message)
-        else:
-            log.error("probe_broken", probe=str(claimed.id), exc_info=error)
-            outcome = BROKEN
-        self._conclude(claimed.id, outcome, Watched(), "", 0)
-
-    def _read(self, probe: ActionProbe) -> tuple[ActionRecord | None, CallbackRecord | None]:
-        """The action and its callback as they are now."""
-        with transaction(self._connection) as statements:
-            actions = read_actions(statements, ACTIONS_BY_ID, [probe.action_id])
-            callbacks = read_callbacks(statements, [probe.callback_id])
-        return next(iter(actions), None), callbacks.get(probe.callback_id)
-
-    def _context(self, probe_id: UUID, probe: ActionProbe, callback: CallbackRecord) -> ExecutionContext:
-        call, services = probe.call, self._host.services
-        received_at = call.received_at
-        trigger = TriggerRecord(
-            id=call.trigger_id or probe_id,
-            callback_id=callback.id,
-            user_id=callback.user_id,
-            method=call.method,
-            path=call.path,
-            query=call.query,
-            headers=json.dumps(call.headers),
-            content_type=call.content_type,
-            body=call.body,
-            received_at=datetime.fromisoformat(received_at) if received_at else datetime.now(UTC),
-        )
-        return ExecutionContext(trigger, callback, probe_id, services.secrets, services.limits, call.answers)
+            self._cancels[claimed.id] = self._host.begin(self._try(claimed.id, trial))
 
     # the engine's loop
 
-    async def _try(self, probe_id: UUID, action: ActionRecord, context: ExecutionContext) -> None:
+    async def _try(self, probe_id: UUID, trial: Trial) -> None:
         started, watched = time.monotonic(), Watched()
         try:
-            async with asyncio.timeout(context.callback.timeout_ms / 1000 + PREPARE_SECONDS):
-                outcome = await self._perform(action, context, watched)
+            async with asyncio.timeout(trial.context.callback.timeout_ms / 1000 + PREPARE_SECONDS):
+                outcome = await self._perform(trial, watched)
         except TimeoutError:
             outcome = LATE
         except asyncio.CancelledError:
@@ -244,20 +207,28 @@ class Prober:
             log.exception("probe_broken", probe=str(probe_id))
             outcome = BROKEN
         duration_ms = int((time.monotonic() - started) * 1000)
-        self._conclude(probe_id, outcome, watched, action.type, duration_ms)
+        self._conclude(probe_id, outcome, watched, trial.action, duration_ms)
 
-    async def _perform(self, action: ActionRecord, context: ExecutionContext, watched: Watched) -> Outcome:
-        services = self._host.services
-        prepared = await services.preparing.prepare(action, context)
+    async def _perform(self, trial: Trial, watched: Watched) -> Outcome:
+        services, credential = self._host.services, trial.action.credential
+        prepared = await services.preparing.prepare(trial.action, trial.context)
         if isinstance(prepared, Outcome):
             return prepared
+        if credential is not None:
+            services.uses.note(credential.id)
         stamp = AttemptStamp(1, database_clock.now_ms() // 1000)
         return await perform(prepared, stamp, WatchedDoors(services.doors, watched))
 
     def _conclude(
-        self, probe_id: UUID, outcome: Outcome, watched: Watched, kind: str, duration_ms: int
+        self,
+        probe_id: UUID,
+        outcome: Outcome,
+        watched: Watched,
+        action: ActionRecord | None = None,
+        duration_ms: int = 0,
     ) -> None:
         """Note how a probe has ended, to be written."""
+        kind = "" if action is None else action.type
         log.info(
             "probe_ended",
             probe=str(probe_id),
@@ -266,9 +237,33 @@ class Prober:
             status_code=outcome.status_code,
             duration_ms=duration_ms,
         )
-        result = result_of(outcome, watched, kind=kind, duration_ms=duration_ms, skipped=outcome is SKIPPED)
+        result = result_of(
+            outcome,
+            watched,
+            kind=kind,
+            duration_ms=duration_ms,
+            secrets=self._credential_of(action),
+            skipped=outcome is SKIPPED,
+        )
         sealed = self._secrets.encrypt(to_json(result))
         with self._wake:
             self._results[probe_id] = sealed
             self._cancels.pop(probe_id, None)
             self._wake.notify_all()
+
+    def _credential_of(self, action: ActionRecord | None) -> list[str]:
+        """The secret of an action's credential, if it can be opened."""
+        if action is None or action.credential is None:
+            return []
+        try:
+            return [self._secrets.decrypt(action.credential.secret)]
+        except PointsmanError:
+            return []
+
+
+def _outcome_of(error: Exception, claimed: ClaimedProbe) -> Outcome:
+    """What becomes of a probe whose rows cannot be read."""
+    if isinstance(error, PointsmanError):
+        return Outcome.permanent(error.code, error.message)
+    log.error("probe_broken", probe=str(claimed.id), exc_info=error)
+    return BROKEN

@@ -12,6 +12,7 @@ Invariants:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
@@ -47,12 +48,18 @@ LEAST_SECRET_CHARS = 6
 
 
 def result_of(
-    outcome: Outcome, watched: Watched, *, kind: str, duration_ms: int, skipped: bool = False
+    outcome: Outcome,
+    watched: Watched,
+    *,
+    kind: str,
+    duration_ms: int,
+    secrets: Sequence[str] = (),
+    skipped: bool = False,
 ) -> dict[str, Any]:
-    """What is stored of a probe that has ended."""
+    """What is stored of a probe that has ended. secrets: further texts that stand nowhere in it."""
     sent = watched.request
-    refused = outcome.code == BLOCKED
-    hidden = [] if sent is None else secrets_of(sent)
+    refused = not outcome.success and (outcome.code == BLOCKED or watched.is_refused)
+    hidden = [*secrets, *([] if sent is None else secrets_of(sent))]
     result: dict[str, Any] = {
         "outcome": "skipped" if skipped else "success" if outcome.success else "failure",
         "code": outcome.code,
@@ -61,7 +68,7 @@ def result_of(
         "address": watched.dialled.address,
         "durationMs": duration_ms,
         "statusCode": outcome.status_code,
-        "request": None if sent is None or refused else shown_request(sent, kind),
+        "request": None if sent is None or refused else shown_request(sent, kind, secrets),
         "response": None,
     }
     if watched.response is not None:
@@ -69,14 +76,17 @@ def result_of(
     return result
 
 
-def shown_request(sent: HttpRequest, kind: str) -> dict[str, Any]:
-    """What left, secrets masked."""
+def shown_request(sent: HttpRequest, kind: str, secrets: Sequence[str] = ()) -> dict[str, Any]:
+    """What left, secrets masked: also a credential in a header that is harmless elsewhere."""
     path_is_shown = kind in SHOWN_PATHS
     return {
         "method": sent.method,
         "url": masked_url(sent.url) if path_is_shown else origin_of(sent.url) + UNSAID,
         "headers": {
-            **{name: value if _is_shown(name) else MASK for name, value in sent.headers.items()},
+            **{
+                name: (_without(value, secrets) or "") if _is_shown(name) else MASK
+                for name, value in sent.headers.items()
+            },
             **dict.fromkeys(sent.opaque, MASK),
         },
         "bodyBytes": len(sent.body),
@@ -110,7 +120,7 @@ def secrets_of(sent: HttpRequest) -> list[str]:
     return sorted((word for word in words if len(word) >= LEAST_SECRET_CHARS), key=len, reverse=True)
 
 
-def _without(text: str | None, hidden: list[str]) -> str | None:
+def _without(text: str | None, hidden: Sequence[str]) -> str | None:
     for one in hidden if text else ():
         text = (text or "").replace(one, MASK)
     return text

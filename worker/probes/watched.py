@@ -6,34 +6,59 @@ checks, its deadline and its caps.
 
 from __future__ import annotations
 
+import asyncio
 from typing import cast
 
 from worker.doors import Door, Ways
+from worker.egress.errors import EgressError
 from worker.egress.http import Egress
 from worker.egress.messages import Dialled, HttpRequest, HttpResponse
+from worker.egress.tokens import Tokens
 
 
 class Watched:
-    """What one probe did at the door of HTTP: nothing, or one request and how it ended."""
+    """What one probe did at the door of HTTP: nothing, or one request and how it ended.
+
+    is_refused: an address was refused, its own or that of a token server.
+    """
 
     def __init__(self) -> None:
         self.dialled = Dialled()
         self.request: HttpRequest | None = None
         self.response: HttpResponse | None = None
+        self.is_refused = False
 
 
 class WatchedEgress:
-    """The door of HTTP, watched."""
+    """The door of HTTP, watched by the task that makes it.
+
+    What another task asks for through it is a token, which others use as well: nothing of that is
+    the probe's to show.
+    """
 
     def __init__(self, door: Egress, watched: Watched) -> None:
         self._door = door
         self._watched = watched
+        self._task = asyncio.current_task()
+
+    @property
+    def tokens(self) -> Tokens:
+        return self._door.tokens
 
     async def request(self, request: HttpRequest) -> HttpResponse:
         """As the door does it; raises EgressError."""
-        self._watched.request = request
-        response = await self._door.request(request, self._watched.dialled)
-        self._watched.response = response
+        watched, dialled = self._watched, Dialled()
+        is_own = asyncio.current_task() is self._task
+        if is_own:
+            watched.request, watched.dialled = request, dialled
+        try:
+            response = await self._door.request(request, dialled)
+        except EgressError as error:
+            if error.code == "blocked_address":
+                watched.is_refused, watched.dialled = True, dialled
+            raise
+        if is_own:
+            watched.response = response
         return response
 
 

@@ -186,7 +186,7 @@ def test_one_that_cannot_be_tried_ends_and_holds_up_no_other(
     with probing(world) as (_, prober):
         prober.look()
         assert result_of(world, good)["outcome"] == "success"
-        codes = {"request": "secret_unreadable", "action": "action_deleted", "config": "bad_config"}
+        codes = {"request": "secret_unreadable", "action": "gone", "config": "bad_config"}
         assert result_of(world, probe)["code"] == codes[spoilt]
     assert [r.path for r in receiver.receipts] == ["/good"]
 
@@ -198,8 +198,8 @@ def test_another_tenants_action_is_not_tried(world: World, stranger: World, rece
     mixed = write_probe(world, theirs)  # the callback is the world's, the action the stranger's
     with probing(world) as (_, prober):
         prober.look()
-        assert result_of(world, probe)["code"] == "action_deleted"
-        assert result_of(world, mixed)["code"] == "action_deleted"
+        assert result_of(world, probe)["code"] == "gone"
+        assert result_of(world, mixed)["code"] == "gone"
     assert receiver.receipts == []
 
 
