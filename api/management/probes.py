@@ -1,4 +1,4 @@
-"""/api/v1/actions/{id}/test and /api/v1/probes/{id}."""
+"""/api/v1/actions/{id}/test, /api/v1/credentials/{id}/test and /api/v1/probes/{id}."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ from uuid import UUID
 
 from api.management.face import Face
 from api.resources import probes
-from api.resources.probes import NewProbe, ShownProbe
+from api.resources.probe_calls import NewCredentialProbe, NewProbe
+from api.resources.probes import ShownProbe
 from api.work import Work
 
 face = Face("probes", "One request that is sent to see what comes of it. Kept for an hour.")
 
 
-@face.route("POST", "/actions/<uuid:id>/test", errors=(429,), until_done=probes.find)
+@face.route("POST", "/actions/<uuid:id>/test", errors=(429,), needs_body=False, until_done=probes.find)
 def test_action(work: Work, id: UUID, body: NewProbe) -> ShownProbe:
     """Send what an action would send, once, and show what came back.
 
@@ -20,6 +21,15 @@ def test_action(work: Work, id: UUID, body: NewProbe) -> ShownProbe:
     No more than ten a minute, one at a time.
     """
     return probes.of_action(work, work.owner, id, body)
+
+
+@face.route("POST", "/credentials/<uuid:id>/test", errors=(429,), needs_body=False, until_done=probes.find)
+def test_credential(work: Work, id: UUID, body: NewCredentialProbe) -> ShownProbe:
+    """Send a request that shows a credential to one of its origins, and show what came back.
+
+    The answer comes as that to the test of an action, and counts with it.
+    """
+    return probes.of_credential(work, work.owner, id, body)
 
 
 @face.route("GET", "/probes/<uuid:id>")

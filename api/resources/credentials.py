@@ -133,7 +133,7 @@ def create(work: Work, owner: UUID, new: NewCredential) -> ShownCredential:
 
 def find(work: Work, owner: UUID, credential_id: UUID) -> ShownCredential:
     """One credential; raises NotFound."""
-    return _show(work, [_own(work.session, owner, credential_id)])[0]
+    return _show(work, [own(work.session, owner, credential_id)])[0]
 
 
 def page(work: Work, owner: UUID, query: PageQuery) -> CredentialPage:
@@ -149,7 +149,7 @@ def page(work: Work, owner: UUID, query: PageQuery) -> CredentialPage:
 def change(work: Work, owner: UUID, credential_id: UUID, given: CredentialChange) -> ShownCredential:
     """Change what is given; it holds for every attempt that starts later."""
     changes = given.changes()
-    row = _own(work.session, owner, credential_id, for_update=True)
+    row = own(work.session, owner, credential_id, for_update=True)
     secret = changes.get("secret")
     if "meta" in changes:
         row.meta = credential_meta.changed_meta(work, row, changes["meta"] or {}, secret)
@@ -165,7 +165,7 @@ def change(work: Work, owner: UUID, credential_id: UUID, given: CredentialChange
 
 def delete(work: Work, owner: UUID, credential_id: UUID) -> None:
     """Delete a credential. Conflict: an action uses it."""
-    row = _own(work.session, owner, credential_id, for_update=True)
+    row = own(work.session, owner, credential_id, for_update=True)
     uses = bindings.uses(work.session, [row.id])[row.id]
     if uses.count:
         raise _in_use(f"It is used by {bindings.named(uses.first, uses.count)}.")
@@ -201,9 +201,7 @@ def _in_use(message: str) -> Conflict:
     )
 
 
-def _own(
-    session: Session, owner: UUID, credential_id: UUID, *, for_update: bool = False
-) -> ServiceCredential:
+def own(session: Session, owner: UUID, credential_id: UUID, *, for_update: bool = False) -> ServiceCredential:
     """The row of the owner's credential with this id; raises NotFound.
 
     for_update: whoever gives it to an action waits until the commit.

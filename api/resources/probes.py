@@ -10,32 +10,29 @@ Invariants:
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 from uuid import UUID
 
 import orjson
-from pydantic import AfterValidator, Field, JsonValue
 from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
-from api.resources import actions, callbacks, triggers
-from api.resources.shapes import EXAMPLE_ID, EXAMPLE_TIME, Begun, Given, Shown, example
-from api.urls import CUSTOM_PREFIX, TOKEN_PREFIX
+from api.resources import actions, callbacks, credentials
+from api.resources.probe_calls import NewCredentialProbe, NewProbe, call_of
+from api.resources.shapes import EXAMPLE_ID, EXAMPLE_TIME, Begun, Shown, example
 from api.work import Work
 from shared.action_types import KINDS
+from shared.credentials import kind_of, may_go
 from shared.errors import Invalid, NotFound, TooMany, Unavailable
-from shared.masks import CREDENTIAL_HEADERS, masked_recorded
-from shared.models import Action, ActionExecution, ActionType, Callback, Probe, ProbeState, Trigger
+from shared.models import ActionType, Probe, ProbeState
 from shared.probes.moves import NO_WORKER, UNCLAIMED_SECONDS, WORKER_LOST
-from shared.probes.request import ActionProbe, ProbeCall, sealed_request
+from shared.probes.request import ActionProbe, CredentialProbe, sealed_request
 
 MOST_A_MINUTE = 10
 MINUTE_SECONDS = 60
 
 # Until the one that is under way may have ended.
 NEXT_SECONDS = 2
-MAX_HEADERS = 100
-MAX_QUERY_CHARS = 8_192
 
 # Its side effect is a row of the user's own, which nobody wants from a test.
 NOT_TESTABLE = frozenset({ActionType.STORE})
@@ -49,34 +46,6 @@ _HAS_WORKER = text("""
 SELECT EXISTS (SELECT 1 FROM workers
 WHERE cardinality(lanes) > 0 AND heartbeat_at > now() - make_interval(secs => :stale))
 """)
-
-
-def _plain(value: str) -> str:
-    if any(ord(character) < 32 or ord(character) == 127 for character in value):
-        raise ValueError("control characters are not allowed")
-    return value
-
-
-Line = Annotated[str, AfterValidator(_plain)]
-HeaderName = Annotated[str, Field(pattern=r"^[!#$%&'*+.^_`|~0-9A-Za-z-]{1,200}$")]
-
-
-class NewProbe(Given):
-    """The call that the action is tried with: a recorded one, by `triggerId`, or one that is made
-    up.
-
-    body: a text is sent as it is, anything else as JSON. contentType: default, that of JSON, or of
-    text for a text.
-    """
-
-    model_config = example(body={"order": 42}, headers={"X-Kind": "test"})
-
-    trigger_id: UUID | None = None
-    method: Literal["GET", "POST", "PUT", "PATCH", "DELETE"] = "POST"
-    query: Annotated[Line, Field(max_length=MAX_QUERY_CHARS)] = ""
-    headers: Annotated[dict[HeaderName, Line], Field(max_length=MAX_HEADERS)] = Field(default_factory=dict)
-    content_type: Annotated[Line, Field(max_length=200)] | None = None
-    body: JsonValue = Field(default_factory=dict)
 
 
 class SentRequest(Shown):
@@ -191,9 +160,32 @@ def of_action(work: Work, owner: UUID, action_id: UUID, new: NewProbe) -> ShownP
             hint="Call the trigger URL, and look at what was stored.",
         )
     callback = callbacks.own(work.session, owner, action.callback_id)
-    call = _made_up(work, callback, new) if new.trigger_id is None else _recorded(work, owner, action, new)
+    call = call_of(work, callback, action, new)
     probe = _record(work, owner, ActionProbe(action.id, callback.id, call))
     work.audit("action_tested", action=action.id, probe=probe.id)
+    return _show(work, probe)
+
+
+def of_credential(work: Work, owner: UUID, credential_id: UUID, new: NewCredentialProbe) -> ShownProbe:
+    """Show a credential once to one of its origins. TooMany: as in of_action()."""
+    row = credentials.own(work.session, owner, credential_id)
+    kind = kind_of(row.provider, row.meta)
+    origins = kind.origins(row.meta or {})
+    if ActionType.HTTP_POST not in kind.action_types or not origins:
+        raise Invalid(
+            "This credential cannot be tested alone.",
+            code="not_testable",
+            hint="Test an action that uses it.",
+        )
+    url = f"{origins[0]}/" if new.url is None else new.url
+    if not may_go(origins, url):
+        raise Invalid(
+            "url: it is at no origin of this credential.",
+            code="credential_origin",
+            hint="Take one of meta.origins, with any path.",
+        )
+    probe = _record(work, owner, CredentialProbe(row.id, url, new.method))
+    work.audit("credential_tested", credential=row.id, probe=probe.id)
     return _show(work, probe)
 
 
@@ -207,7 +199,7 @@ def find(work: Work, owner: UUID, probe_id: UUID) -> ShownProbe:
     return _show(work, found)
 
 
-def _record(work: Work, owner: UUID, request: ActionProbe) -> Probe:
+def _record(work: Work, owner: UUID, request: ActionProbe | CredentialProbe) -> Probe:
     """Write the row, if the owner may have one more and somebody will take it."""
     _refuse_too_many(work.session, owner)
     # The plan's quota comes here: a probe counts as one trigger.
@@ -242,66 +234,6 @@ def _too_many(message: str, seconds: int) -> TooMany:
     error = TooMany(message, code="too_many_probes")
     error.retry_after_seconds = seconds
     return error
-
-
-def _made_up(work: Work, callback: Callback, new: NewProbe) -> ProbeCall:
-    is_text = isinstance(new.body, str)
-    content_type = new.content_type or ("text/plain; charset=utf-8" if is_text else "application/json")
-    headers = {name.lower(): value for name, value in new.headers.items()}
-    headers["content-type"] = content_type
-    return ProbeCall(
-        method=new.method,
-        path=f"{CUSTOM_PREFIX}{callback.custom_path}"
-        if callback.custom_path
-        else f"{TOKEN_PREFIX}{callback.trigger_token}",
-        query=new.query,
-        headers=[
-            (name, work.secrets.encrypt(value) if name in CREDENTIAL_HEADERS else value)
-            for name, value in headers.items()
-        ],
-        content_type=content_type,
-        body=new.body.encode() if isinstance(new.body, str) else orjson.dumps(new.body),
-    )
-
-
-def _recorded(work: Work, owner: UUID, action: Action, new: NewProbe) -> ProbeCall:
-    """The call of one of the callback's triggers, its credentials masked."""
-    given = new.model_fields_set - {"trigger_id"}
-    if given or new.trigger_id is None:
-        raise Invalid("triggerId: the call is recorded; give nothing else.", hint="Leave the others away.")
-    found = triggers.own(work.session, owner, new.trigger_id)
-    if found.callback_id != action.callback_id:
-        raise NotFound("This callback has no such trigger.")
-    trigger = work.session.scalars(select(Trigger).where(Trigger.id == new.trigger_id)).one()
-    headers: Any = trigger.headers
-    return ProbeCall(
-        method=trigger.method,
-        path=trigger.path,
-        query=trigger.query,
-        headers=[(name, masked_recorded(name, value)) for name, value in headers],
-        content_type=trigger.content_type,
-        body=bytes(trigger.body),
-        trigger_id=trigger.id,
-        received_at=trigger.received_at.isoformat(),
-        answers=_answers(work.session, action, trigger.id),
-    )
-
-
-def _answers(session: Session, action: Action, trigger_id: UUID) -> dict[str, Any]:
-    """What earlier actions were answered then, those that this one reads."""
-    if not action.reads:
-        return {}
-    rows = session.execute(
-        select(Action.name, ActionExecution.response)
-        .join(Action, Action.id == ActionExecution.action_id)
-        .where(
-            ActionExecution.trigger_id == trigger_id,
-            Action.callback_id == action.callback_id,
-            Action.name.in_(action.reads),
-            ActionExecution.response.is_not(None),
-        )
-    )
-    return {str(name): response for name, response in rows}
 
 
 def _show(work: Work, probe: Probe) -> ShownProbe:

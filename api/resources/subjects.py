@@ -117,7 +117,7 @@ def of_triggers(
         .where(Trigger.id.in_(ids), Trigger.user_id == callback.user_id, Trigger.callback_id == callback.id)
         .order_by(Trigger.id.desc())
     ).all()
-    answers = _answers(session, callback.id, ids, reads) if reads and ids else {}
+    answers = answers_of(session, callback.id, ids, reads) if reads and ids else {}
     return [
         Recalled(row[0], row[1], None if row[7] > MAX_BODY_BYTES else _subject(row, callback, answers))
         for row in rows
@@ -141,9 +141,10 @@ def _subject(row: Any, callback: Callback, answers: dict[UUID, dict[str, Any]]) 
     )
 
 
-def _answers(
+def answers_of(
     session: Session, callback_id: UUID, ids: Iterable[UUID], reads: Collection[str]
 ) -> dict[UUID, dict[str, Any]]:
+    """What actions with these names were answered, by the triggers' ids and their names."""
     rows = session.execute(
         select(ActionExecution.trigger_id, Action.name, ActionExecution.response)
         .join(Action, Action.id == ActionExecution.action_id)

@@ -109,6 +109,7 @@ RESOURCE_SIDE = {
     "signing",
     "bindings",
     "credential_meta",
+    "probe_calls",
 }
 
 # Made by the start-up only.

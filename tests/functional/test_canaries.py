@@ -147,7 +147,7 @@ def do_everything(pointsman: Running, receiver: Receiver, canaries: Canaries) ->
 def try_out(pointsman: Running, callback: dict[str, Any], canaries: Canaries, trigger: str) -> None:
     """Each action by its test button, with a call that bears credentials, and with a past one."""
     listed = pointsman.api.get(f"/api/v1/callbacks/{callback['id']}/actions").json()["items"]
-    call = {"headers": {"Authorization": canaries.new("probed authorization")}}
+    call = {"sample": {"headers": {"Authorization": canaries.new("probed authorization")}}}
     made = [
         (action["id"], given)
         for action in listed

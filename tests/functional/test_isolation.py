@@ -73,6 +73,7 @@ CALLS: dict[str, tuple[str, Any]] = {
     "change_credential": ("credential", {"name": "taken", "secret": "taken"}),
     "delete_credential": ("credential", None),
     "test_action": ("action", {}),
+    "test_credential": ("credential", None),
     "get_probe": ("probe", None),
     "list_triggers": ("list", {"callbackId": "callback"}),
     "get_trigger": ("trigger", None),

@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.peers.oauth_server import SCOPE, Client, OAuthServer
 from tests.peers.receiver import Receiver
 from tests.running import Running, eventually
 from tests.tenants import Tenant
@@ -34,7 +35,9 @@ def action_of(tenant: Tenant, url: str, **callback: Any) -> str:
 
 
 def try_out(tenant: Tenant, action: str, **given: Any) -> httpx.Response:
-    return tenant.api.post(f"/api/v1/actions/{action}/test", json=given)
+    """given: a sample, or a triggerId."""
+    body = given if not given or "triggerId" in given else {"sample": given}
+    return tenant.api.post(f"/api/v1/actions/{action}/test", json=body)
 
 
 def done(answer: httpx.Response) -> dict[str, Any]:
@@ -188,6 +191,74 @@ def test_an_admin_is_shown_the_address(pointsman: Running, receiver: Receiver) -
     for _ in range(2):  # the second goes over the same connection
         result = pointsman.api.post(f"/api/v1/actions/{action}/test", json={}, timeout=40).json()["result"]
         assert (result["dialled"], result["address"]) == (f"localhost:{receiver.port}", "127.0.0.1")
+
+
+def credential_of(tenant: Tenant, receiver: Receiver, **meta: Any) -> str:
+    given = {"kind": "bearer", "origins": [receiver.url("")], **meta}
+    body = {"name": "x", "provider": "GENERIC", "secret": SECRET, "meta": given}
+    answer = tenant.api.post("/api/v1/credentials", json=body)
+    assert answer.status_code == 201, answer.text
+    return str(answer.json()["id"])
+
+
+@pytest.mark.parametrize(
+    ("meta", "name", "value"),
+    [
+        ({}, "authorization", f"Bearer {SECRET}"),
+        ({"kind": "header", "header": "X-Key"}, "x-key", SECRET),
+        ({"kind": "header", "header": "Accept"}, "accept", SECRET),
+    ],
+)
+def test_a_credential_is_shown_to_its_origin_and_not_to_who_tests_it(
+    tenant: Tenant, receiver: Receiver, meta: dict[str, Any], name: str, value: str
+) -> None:
+    """Even in a header that is harmless elsewhere."""
+    credential = credential_of(tenant, receiver, **meta)
+    answer = tenant.api.post(f"/api/v1/credentials/{credential}/test")
+    result = done(answer)["result"]
+    (receipt,) = receiver.receipts
+    assert (receipt.method, receipt.path, receipt.headers[name]) == ("GET", "/", value)
+    assert (result["outcome"], result["dialled"]) == ("success", f"127.0.0.1:{receiver.port}")
+    assert "***" in result["request"]["headers"][name]
+    assert SECRET not in answer.text
+    eventually(
+        lambda: tenant.api.get(f"/api/v1/credentials/{credential}").json()["lastUsedAt"], 10, "its use"
+    )
+
+
+def test_a_credential_in_a_query_is_masked_though_the_receiver_repeats_it(
+    tenant: Tenant, receiver: Receiver
+) -> None:
+    credential = credential_of(tenant, receiver, kind="query", parameter="key")
+    given = {"url": receiver.url("/json/me?a=1")}
+    answer = tenant.api.post(f"/api/v1/credentials/{credential}/test", json=given)
+    assert done(answer)["result"]["request"]["url"] == receiver.url("/json/me?a=***&key=***")
+    assert receiver.receipts[0].path == f"/json/me?a=1&key={SECRET}"
+    assert SECRET not in answer.text
+
+
+def test_a_token_is_fetched_first_and_shown_to_nobody(tenant: Tenant, receiver: Receiver) -> None:
+    """Fails when the token server's answer is taken for that of the request."""
+    with OAuthServer(clients={"app": Client("app", SECRET)}) as server:
+        meta = {"kind": "oauth2", "tokenUrl": server.url("/token"), "clientId": "app", "scope": SCOPE}
+        credential = credential_of(tenant, receiver, **meta)
+        answer = tenant.api.post(f"/api/v1/credentials/{credential}/test")
+        result = done(answer)["result"]
+        token = receiver.receipts[0].headers["authorization"].removeprefix("Bearer ")
+        assert (result["outcome"], result["dialled"]) == ("success", f"127.0.0.1:{receiver.port}")
+        assert result["response"]["body"] == '{"ok": true}'
+        assert token not in answer.text
+        assert SECRET not in answer.text
+
+
+def test_without_a_token_nothing_is_sent(tenant: Tenant, receiver: Receiver) -> None:
+    with OAuthServer(clients={"app": Client("app", "another secret")}) as server:
+        meta = {"kind": "oauth2", "tokenUrl": server.url("/token"), "clientId": "app", "scope": SCOPE}
+        answer = tenant.api.post(f"/api/v1/credentials/{credential_of(tenant, receiver, **meta)}/test")
+    result = done(answer)["result"]
+    assert (result["outcome"], result["code"], result["response"]) == ("failure", "oauth_failed", None)
+    assert receiver.receipts == []
+    assert SECRET not in answer.text
 
 
 def test_without_a_worker_nothing_is_recorded(tmp_path: Path, receiver: Receiver) -> None:

@@ -13,15 +13,16 @@ from pydantic import SecretStr
 
 from api.app import make_app
 from api.resources import probes
-from api.resources.probes import MOST_A_MINUTE, NewProbe, ShownProbe
+from api.resources.probe_calls import NewCredentialProbe, NewProbe
+from api.resources.probes import MOST_A_MINUTE, ShownProbe
 from api.services import make_services
 from api.work import Actor, Workshop
 from shared.config import Settings
 from shared.crypto import token_hash
-from shared.errors import NotFound, TooMany, Unavailable
+from shared.errors import Invalid, NotFound, TooMany, Unavailable
 from shared.models import UserRole
 from shared.postgres.connections import open_database
-from shared.probes.request import opened_request
+from shared.probes.request import ActionProbe, CredentialProbe, ProbeCall, opened_request
 from tests.probing import BOX, KEY, row_of
 from tests.world import World
 
@@ -65,12 +66,20 @@ def find(shop: Workshop, world: World, probe_id: UUID, *, admin: bool = False) -
         return probes.find(work, world.user_id, probe_id)
 
 
+def call_in(request: str) -> ProbeCall:
+    opened = opened_request(request, BOX)
+    assert isinstance(opened, ActionProbe)
+    return opened.call
+
+
 def test_a_probe_is_sealed_committed_and_then_hinted(shop: Workshop, world: World, hinted: list[int]) -> None:
-    probe = begin(shop, world, world.action(), body={"a": SECRET}, headers={"Authorization": SECRET})
+    probe = begin(
+        shop, world, world.action(), sample={"body": {"a": SECRET}, "headers": {"Authorization": SECRET}}
+    )
     assert hinted == [1], "its row was there when it was hinted"
     request = row_of(world, probe.id)["request"]
     assert request.startswith("sealed:")
-    call = opened_request(request, BOX).call
+    call = call_in(request)
     assert json.loads(call.body) == {"a": SECRET}
     headers = dict(call.headers)
     assert headers["content-type"] == call.content_type == "application/json"
@@ -163,7 +172,7 @@ def test_a_recorded_credential_is_not_sent_again(shop: Workshop, world: World) -
     recorded = [["authorization", BOX.encrypt(SECRET)], ["x-plain", "kept"]]
     world.do("UPDATE triggers SET headers = %s, body = %s", json.dumps(recorded), b"\x00\xff")
     probe = begin(shop, world, world.action(), trigger_id=trigger)
-    call = opened_request(row_of(world, probe.id)["request"], BOX).call
+    call = call_in(row_of(world, probe.id)["request"])
     assert call.headers == [("authorization", "***"), ("x-plain", "kept")]
     assert (call.body, call.trigger_id, call.path) == (b"\x00\xff", trigger, "/t/x")
 
@@ -204,3 +213,54 @@ def test_under_plain_wsgi_nobody_waits(world: World, settings: Settings, connect
     answer = client.post(f"/api/v1/actions/{world.action()}/test", **given)
     assert (answer.status_code, answer.get_json()["state"]) == (202, "PENDING")
     services.database.dispose()
+
+
+def credential(world: World, kind: str = "bearer", provider: str = "GENERIC", **meta: Any) -> UUID:
+    given = {"kind": kind, "origins": ["https://api.example.com"], **meta} if provider == "GENERIC" else {}
+    row = world.rows.insert(
+        "service_credentials",
+        user_id=world.user_id,
+        provider=provider,
+        secret=BOX.encrypt(SECRET),
+        meta=json.dumps(given),
+    )
+    return UUID(row["id"])
+
+
+def begin_with_credential(shop: Workshop, world: World, credential_id: UUID, **given: Any) -> CredentialProbe:
+    with shop.open(actor=actor(world)) as work:
+        probe = probes.of_credential(work, world.user_id, credential_id, NewCredentialProbe(**given))
+    opened = opened_request(row_of(world, probe.id)["request"], BOX)
+    assert isinstance(opened, CredentialProbe)
+    return opened
+
+
+def test_a_credential_is_shown_to_its_first_origin_unless_told(shop: Workshop, world: World) -> None:
+    one = credential(world)
+    asked = begin_with_credential(shop, world, one)
+    assert (asked.url, asked.method, asked.credential_id) == ("https://api.example.com/", "GET", one)
+    world.do("DELETE FROM probes")
+    given = {"url": "https://api.example.com/me?a=1", "method": "POST"}
+    asked = begin_with_credential(shop, world, one, **given)
+    assert (asked.url, asked.method) == ("https://api.example.com/me?a=1", "POST")
+
+
+@pytest.mark.parametrize(
+    "url", ["https://api.example.com.evil/", "http://api.example.com/", "https://api.example.com:444/"]
+)
+def test_a_credential_is_shown_nowhere_else(shop: Workshop, world: World, url: str) -> None:
+    with pytest.raises(Invalid) as refused:
+        begin_with_credential(shop, world, credential(world), url=url)
+    assert refused.value.code == "credential_origin"
+    assert world.rows.count("probes") == 0
+
+
+def test_a_credential_that_only_an_action_can_use_cannot_be_tested(shop: Workshop, world: World) -> None:
+    with pytest.raises(Invalid) as refused:
+        begin_with_credential(shop, world, credential(world, provider="SLACK"))
+    assert refused.value.code == "not_testable"
+
+
+def test_another_users_credential_is_not_there(shop: Workshop, world: World, stranger: World) -> None:
+    with pytest.raises(NotFound):
+        begin_with_credential(shop, world, credential(stranger))
