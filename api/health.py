@@ -19,7 +19,7 @@ STALE_HEARTBEAT_SECONDS = 60
 
 # Overdue by this much while nothing moves: workers beat and do nothing.
 STUCK_SECONDS = 120
-PROBE_SECONDS = 1.0
+CHECK_SECONDS = 1.0
 
 # How often PostgreSQL is asked, whoever wants to know.
 ASK_SECONDS = 1.0
@@ -42,7 +42,7 @@ SELECT EXISTS (SELECT 1 FROM (
 """)
 
 
-class RedisProbe:
+class RedisCheck:
     """Whether Redis answers, asked at most once a second, whoever wants to know: a frozen Redis
     takes its time.
     """
@@ -54,7 +54,7 @@ class RedisProbe:
         self._asked_at = float("-inf")
 
     def answers(self) -> bool:
-        if time.monotonic() - self._asked_at >= PROBE_SECONDS and self._asking.acquire(blocking=False):
+        if time.monotonic() - self._asked_at >= CHECK_SECONDS and self._asking.acquire(blocking=False):
             try:
                 self._answers = redis_takes_writes(self._redis_url)
                 self._asked_at = time.monotonic()
@@ -63,7 +63,7 @@ class RedisProbe:
         return self._answers
 
 
-class WorkProbe:
+class WorkCheck:
     """Whether the work gets on, asked at most once in ASK_SECONDS, whoever wants to know.
 
     Who asks while PostgreSQL is being asked waits for that answer.
@@ -91,8 +91,8 @@ def make_health(database: Engine, redis_url: str, dead_thread: Callable[[], str 
     dead_thread: a loop of it that has died, for which it is about to end.
     """
     health = Blueprint("health", __name__)
-    probe = RedisProbe(redis_url)
-    work = WorkProbe(database)
+    redis = RedisCheck(redis_url)
+    work = WorkCheck(database)
 
     @health.get("/healthz")
     def alive() -> dict[str, Any]:
@@ -107,7 +107,7 @@ def make_health(database: Engine, redis_url: str, dead_thread: Callable[[], str 
         503 with the reasons otherwise.
         """
         is_ready, checks = work.now()
-        checks["redis"] = probe.answers()
+        checks["redis"] = redis.answers()
         checks["deadThread"] = dead_thread()
         is_ready = is_ready and checks["deadThread"] is None
         response = jsonify({"status": "ready" if is_ready else "not ready", "checks": checks})

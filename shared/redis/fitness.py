@@ -2,7 +2,7 @@
 
 Invariants:
 
-- Every kind of command that we and kombu use is tried once, on keys under `pointsman:probe.` and on
+- Every kind of command that we and kombu use is tried once, on keys under `pointsman:check.` and on
   our channel. So a user that lacks a right is named at the start, and not found out by slowness.
 - What is wrong is said in a sentence. Redis away is Unavailable, which waiting may fix; what only
   its operator can give is ServerRefuses; cluster mode is ConfigError: kombu's keys lie in many
@@ -27,12 +27,12 @@ from redis.exceptions import (
 
 from shared.errors import ConfigError, PointsmanError, ServerRefuses, Unavailable
 from shared.redis import urls
-from shared.redis.settlements import CHANNEL, PROBE
+from shared.redis.settlements import CHANNEL, CHECK
 
 SOCKET_SECONDS = 3.0
 
 # Of what a process that is killed meanwhile would leave behind.
-PROBE_SECONDS = 60
+CHECK_SECONDS = 60
 
 _RIGHTS = (
     "ACL SETUSER {user} resetkeys ~pointsman:* resetchannels &pointsman:* +@all -@admin -@dangerous +info"
@@ -62,11 +62,11 @@ def _refuse_cluster(client: redis.Redis) -> None:
 
 def _try_all(client: redis.Redis) -> None:
     """Do each kind of thing once, with keys that no other process uses at the moment."""
-    mark = f"{PROBE}.{secrets.token_hex(8)}"
+    mark = f"{CHECK}.{secrets.token_hex(8)}"
     try:
         _try_pipeline(client, mark)
         client.brpop([f"{mark}.list"], timeout=1)
-        with client.lock(f"{mark}.lock", timeout=PROBE_SECONDS, blocking=False):  # a script
+        with client.lock(f"{mark}.lock", timeout=CHECK_SECONDS, blocking=False):  # a script
             client.transaction(lambda commands: commands.multi(), f"{mark}.hash")  # which watches
         with client.pubsub(ignore_subscribe_messages=True) as channel:  # type: ignore[no-untyped-call,unused-ignore]
             channel.subscribe(CHANNEL)
@@ -79,7 +79,7 @@ def _try_all(client: redis.Redis) -> None:
 def _try_pipeline(client: redis.Redis, mark: str) -> None:
     """What kombu does with each type of key, in one transaction, as kombu does."""
     with client.pipeline(transaction=True) as commands:
-        commands.set(PROBE, b"1", ex=PROBE_SECONDS)
+        commands.set(CHECK, b"1", ex=CHECK_SECONDS)
         commands.lpush(f"{mark}.list", b"1", b"2", b"3")
         commands.llen(f"{mark}.list")
         commands.rpop(f"{mark}.list")

@@ -1,6 +1,6 @@
 """Tells waiting API processes which runs have settled, through Redis.
 
-Key: `pointsman:probe` (string, TTL 60 s), written to see whether Redis takes writes. Channel:
+Key: `pointsman:check` (string, TTL 60 s), written to see whether Redis takes writes. Channel:
 `pointsman:settled`. A message is any number of trigger ids of 16 bytes, one behind another. It may
 be lost, and is, whenever Redis is away: who waits looks at the rows each second anyway. Neither
 side ever waits for Redis on anybody's path, and nothing here raises.
@@ -21,8 +21,8 @@ from shared.redis.queues import KEY_PREFIX
 from shared.threads import OwnedThread
 
 CHANNEL = KEY_PREFIX + "settled"
-PROBE = KEY_PREFIX + "probe"
-PROBE_SECONDS = 60
+CHECK = KEY_PREFIX + "check"
+CHECK_SECONDS = 60
 SOCKET_SECONDS = 0.5
 
 # After a failure.
@@ -137,7 +137,7 @@ def redis_takes_writes(redis_url: str) -> bool:
     """
     client = _client(redis_url)
     try:
-        return bool(client.set(PROBE, b"1", ex=PROBE_SECONDS))
+        return bool(client.set(CHECK, b"1", ex=CHECK_SECONDS))
     except (redis.RedisError, OSError):
         return False
     finally:

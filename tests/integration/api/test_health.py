@@ -72,7 +72,7 @@ def parked(world: World, stranger: World) -> None:
 
 @pytest.mark.usefixtures("parked")
 def test_readiness_does_not_read_what_is_parked(world: World, client: FlaskClient, database: Engine) -> None:
-    """Fails when each probe reads all runs that wait for a retry."""
+    """Fails when each check reads all runs that wait for a retry."""
     read = "SELECT seq_tup_read + coalesce(idx_tup_fetch, 0) FROM pg_stat_user_tables WHERE relname = 'runs'"
     with database.connect() as connection:
         connection.exec_driver_sql("SELECT 1")
@@ -106,7 +106,7 @@ def test_what_is_overdue_is_progress_only_while_somebody_hints_or_delivers(
 
 
 @pytest.mark.usefixtures("parked")
-def test_many_probes_ask_postgres_once_a_second(
+def test_many_checks_ask_postgres_once_a_second(
     client: FlaskClient, database: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[str] = []

@@ -65,7 +65,7 @@ class TestPooler:
                 assert "pool_mode=session" in error.value.hint
 
     def test_transaction_mode_is_noticed_beside_other_clients(self, own_database_url: str) -> None:
-        """Fails when the probe relies on nobody else taking what it leaves free."""
+        """Fails when the check relies on nobody else taking what it leaves free."""
         stop = threading.Event()
 
         def work() -> None:
@@ -391,7 +391,7 @@ class TestRedis:
     def test_a_redis_that_fits_is_left_as_it_was(self, redis_url: str) -> None:
         redis_fitness.examine(redis_url)
         with closing(redis.Redis.from_url(redis_url)) as client:
-            assert client.keys("*") == [b"pointsman:probe"]
+            assert client.keys("*") == [b"pointsman:check"]
 
     @pytest.mark.parametrize(
         "rules",
