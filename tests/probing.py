@@ -13,7 +13,8 @@ from pydantic import SecretStr
 from shared.config import Settings
 from shared.crypto import SecretBox, new_key
 from shared.ids import new_id
-from shared.probes.request import ActionProbe, ProbeCall, sealed_request
+from shared.probes.request import ActionProbe, CredentialProbe, ProbeCall, sealed_request
+from shared.seals import origin_of
 from tests.running import eventually
 from tests.world import World
 from worker.engine.engine import Engine
@@ -39,6 +40,20 @@ def write_probe(world: World, action_id: UUID, with_call: ProbeCall | None = Non
     request = sealed_request(ActionProbe(action_id, world.callback_id, with_call or call()), BOX)
     given = {"id": new_id(), "user_id": world.user_id, "request": request}
     return UUID(world.rows.insert("probes", **given | fields)["id"])
+
+
+def write_credential_probe(world: World, url: str, secret: str = "s3cret-canary", **meta: Any) -> UUID:
+    """A probe of a new bearer credential, or of another kind, that goes to this URL."""
+    given = {"kind": "bearer", "origins": [origin_of(url)], **meta}
+    credential = world.rows.insert(
+        "service_credentials",
+        user_id=world.user_id,
+        provider="GENERIC",
+        secret=BOX.encrypt(secret),
+        meta=json.dumps(given),
+    )
+    request = sealed_request(CredentialProbe(UUID(credential["id"]), url, "GET"), BOX)
+    return UUID(world.rows.insert("probes", id=new_id(), user_id=world.user_id, request=request)["id"])
 
 
 def row_of(world: World, probe_id: UUID) -> dict[str, Any]:

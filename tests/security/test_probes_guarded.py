@@ -16,7 +16,7 @@ from uuid import UUID
 import pytest
 
 from shared.config import Settings
-from tests.probing import probing, result_of, write_probe
+from tests.probing import probing, result_of, write_credential_probe, write_probe
 from tests.running import eventually
 from tests.security.test_address_guard import BLOCKED_HOSTS, NAMES, PUBLIC, REFUSED_URLS, Names
 from tests.world import World
@@ -93,6 +93,28 @@ def test_every_spelling_of_a_forbidden_address_is_refused(
         found = results(world, ids)
     assert {(r["code"], r["error"], r["outcome"]) for r in found} == {("blocked_address", REFUSED, "failure")}
     assert all(r["address"] and r["request"] is None and r["response"] is None for r in found)
+    assert hits(canary) == 0
+
+
+def test_no_credential_goes_to_a_forbidden_address(
+    world: World, guarded: None, canary: socket.socket
+) -> None:
+    """Nor is a token fetched from one, for a receiver that is fine."""
+    origins = [f"http://{host}:{port_of(canary)}" for host in (*BLOCKED_HOSTS, *MIXED)]
+    ids = [write_credential_probe(world, f"{origin}/me") for origin in origins]
+    tokens = [
+        write_credential_probe(
+            world, "http://127.0.0.3:9/", kind="oauth2", tokenUrl=f"{origin}/token", clientId="me"
+        )
+        for origin in origins
+    ]
+    with probing(world, environment="local", egress_allow="127.0.0.3/32") as (_, prober):
+        prober.look()
+        found, others = results(world, ids), results(world, tokens)
+    assert {(r["code"], r["error"]) for r in found} == {("blocked_address", REFUSED)}
+    assert {(r["code"], r["error"]) for r in others} == {("oauth_failed", REFUSED)}
+    assert all(r["address"] and r["request"] is None for r in (*found, *others))
+    assert "s3cret-canary" not in json.dumps([found, others])
     assert hits(canary) == 0
 
 

@@ -8,7 +8,7 @@ import pytest
 from shared.crypto import SecretBox, new_key
 from shared.errors import Invalid
 from shared.ids import new_id
-from shared.probes.request import ActionProbe, ProbeCall, opened_request, sealed_request
+from shared.probes.request import ActionProbe, CredentialProbe, ProbeCall, opened_request, sealed_request
 
 BOX = SecretBox(new_key())
 CALL = ProbeCall(
@@ -30,6 +30,11 @@ def test_what_is_sealed_opens_to_what_it_was(call: ProbeCall) -> None:
     sealed = sealed_request(probe, BOX)
     assert sealed.startswith("sealed:")
     assert opened_request(sealed, BOX) == probe
+
+
+def test_a_credential_is_named_and_not_told() -> None:
+    probe = CredentialProbe(new_id(), "https://api.example.com/me", "GET")
+    assert opened_request(sealed_request(probe, BOX), BOX) == probe
 
 
 def test_what_no_key_opens_is_invalid() -> None:
