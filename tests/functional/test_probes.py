@@ -164,6 +164,17 @@ def test_a_hanging_receiver_ends_with_the_callbacks_time_and_disturbs_nobody(
     assert 1_500 <= result["durationMs"] < 4_000
 
 
+def test_who_waits_is_told_at_once(tenant: Tenant, receiver: Receiver) -> None:
+    """Each time. Fails when only the look of each second tells, or the sweep finds the probe."""
+    action = action_of(tenant, receiver.url("/delay/50"))
+    took = []
+    for _ in range(3):
+        started = time.monotonic()
+        done(try_out(tenant, action))
+        took.append(time.monotonic() - started)
+    assert max(took) < 0.9
+
+
 def test_ten_a_minute(tenant: Tenant, receiver: Receiver) -> None:
     action = action_of(tenant, receiver.url("/ok"))
     for _ in range(10):
