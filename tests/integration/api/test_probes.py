@@ -24,6 +24,7 @@ from shared.models import UserRole
 from shared.postgres.connections import open_database
 from shared.probes.request import ActionProbe, CredentialProbe, ProbeCall, opened_request
 from tests.probing import BOX, KEY, row_of
+from tests.running import eventually
 from tests.world import World
 
 SECRET = "canary-of-a-call"
@@ -86,8 +87,33 @@ def test_a_probe_is_sealed_committed_and_then_hinted(shop: Workshop, world: Worl
     assert BOX.decrypt(headers["authorization"]) == SECRET, "as a recorded call has it"
 
 
+WAITING = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'advisory'"
+
+
+def test_a_call_waits_for_the_one_before_it(shop: Workshop, world: World, stranger: World) -> None:
+    """Fails without the lock: it would not see what is not committed yet. Another user's call does
+    not wait.
+    """
+    action, ends = world.action(), list[str]()
+
+    def ask() -> None:
+        try:
+            begin(shop, world, action)
+        except TooMany as error:
+            ends.append(error.code)
+
+    second = threading.Thread(target=ask)
+    with shop.open(actor=actor(world)) as work:
+        probes.of_action(work, world.user_id, action, NewProbe())
+        second.start()
+        eventually(lambda: world.ask(WAITING), 5, "the second call at the lock")
+        assert begin(shop, stranger, stranger.action()).state == "PENDING"
+        assert ends == []
+    second.join(10)
+    assert ends == ["too_many_probes"]
+
+
 def test_of_calls_at_once_one_passes(shop: Workshop, world: World, stranger: World) -> None:
-    """Fails without the lock: each sees that the others are not there yet."""
     action = world.action()
     barrier, ends = threading.Barrier(8), []
 

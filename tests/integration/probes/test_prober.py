@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 from uuid import UUID
 
 import pytest
 
 from shared.ids import new_id
 from shared.postgres.connections import OwnedConnection
+from shared.probes import moves
 from tests.peers.receiver import Receiver
 from tests.probing import probing, result_of, row_of, write_probe
 from tests.running import eventually
@@ -52,8 +54,19 @@ def test_a_probe_is_sent_once_and_its_request_goes(world: World, stranger: World
     assert SECRET not in json.dumps(result_of(world, one))
 
 
+def test_a_claim_leaves_what_another_is_taking(world: World, connect: Callable[..., Any]) -> None:
+    """Fails when a claim waits for another, and then takes the same."""
+    ids = {write_probe(world, new_id()) for _ in range(3)}
+    one, other = connect(autocommit=False), connect(autocommit=False)
+    with one.cursor() as first, other.cursor() as second:
+        taken = moves.claim(first, new_id(), 1)
+        second.execute("SET LOCAL statement_timeout = '3s'")
+        rest = moves.claim(second, new_id(), 5)
+    assert {claimed.id for claimed in (*taken, *rest)} == ids
+    assert (len(taken), len(rest)) == (1, 2)
+
+
 def test_two_workers_send_each_probe_once(world: World, receiver: Receiver) -> None:
-    """Fails when a claim does not skip what another has."""
     its_action = action(world, receiver.url("/ok"))
     ids = [write_probe(world, its_action) for _ in range(40)]
     with probing(world) as (_, one), probing(world) as (_, other):
