@@ -76,6 +76,9 @@ MAX_FLASK_CALLS = 2_000
 # How often a loop that has died is looked for.
 WATCH_SECONDS = 1.0
 
+# How often it is tried whether the port listens yet.
+LISTENS_SECONDS = 0.02
+
 # Longer than any call of the database may take: what was begun has ended by then.
 COMMIT_SECONDS = 6.0
 
@@ -274,10 +277,10 @@ async def serve(settings: Settings, services: Services) -> None:
     watching = asyncio.create_task(_dead_thread(services))
     heads = asyncio.create_task(SlowHeads(settings.port, shell.in_hand).watch())
     readers = asyncio.create_task(StalledReaders(settings.port).watch())
-    log.info("api_listens", url=settings.base_url)
+    saying = asyncio.create_task(_say_that_it_listens(settings))
     await asyncio.wait({serving, waiting, watching, heads, readers}, return_when=asyncio.FIRST_COMPLETED)
     dead = watching.result() if watching.done() else None
-    for task in (waiting, watching, heads, readers):
+    for task in (waiting, watching, heads, readers, saying):
         task.cancel()
     await _leave(server, serving, shell, services)
     await asyncio.to_thread(services.stop)
@@ -289,6 +292,19 @@ async def serve(settings: Settings, services: Services) -> None:
     for task in (serving, heads, readers):
         if task.done() and not task.cancelled():
             task.result()
+
+
+async def _say_that_it_listens(settings: Settings) -> None:
+    """Log the URL as soon as it can be called, not before: a script may wait for that line."""
+    while True:
+        try:
+            _, writer = await asyncio.open_connection(settings.host, settings.port)
+        except OSError:
+            await asyncio.sleep(LISTENS_SECONDS)
+        else:
+            writer.close()
+            break
+    log.info("api_listens", url=settings.base_url)
 
 
 async def _leave(server: Server, serving: asyncio.Task[None], shell: Shell, services: Services) -> None:

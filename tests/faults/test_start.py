@@ -232,7 +232,10 @@ def test_cluster_mode_of_redis_is_refused(tmp_path: Path, server: EmbeddedPostgr
 
 
 def test_an_api_process_on_a_free_port_says_which_and_looks_after_it(tmp_path: Path) -> None:
-    """Fails when slow heads are looked for on port 0: this one is cut after ten seconds."""
+    """Fails when slow heads are looked for on port 0: this one is cut after ten seconds.
+
+    It fails too when the URL is logged before it can be called.
+    """
     log = tmp_path / "log"
     environment = {name: value for name, value in os.environ.items() if not name.startswith("POINTSMAN_")}
     environment |= {
