@@ -62,7 +62,7 @@ def backlog(bench: Bench) -> None:
             replace(bench.load, seconds=10).post(trigger_urls)
             for made in range(0, count, STEP):
                 _make(side, trigger_urls, min(STEP, count - made))
-                bench.say(f"  backlog: {made + STEP:,} of {count:,}")
+                bench.say(f"  backlog: {min(made + STEP, count):,} of {count:,}")
             mib, messages = _redis(side)
         found = _rate(bench, side, window, count)
         later = max(_redis(side)[0], mib)
