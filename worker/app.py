@@ -60,14 +60,7 @@ def make_worker_app(settings: Settings) -> Celery:
     prober = Prober(settings.postgres, secrets, engine)
     engine.also_end(prober.stop)
     sender = HintSender(app, settings.redis)
-    due = Due(
-        sender,
-        engine.offer,
-        lambda: engine.free,
-        settings.sweep_seconds,
-        engine.crowded,
-        lambda: engine.appetite,
-    )
+    due = Due(sender, engine, settings.sweep_seconds)
     probes = Probes(settings.sweep_seconds, prober.look, engine.services.tell)
     sweeps = make_sweeps(settings, due, lambda ids: _offer(engine, ids), probes)
     for thread in (*(sweep.thread for sweep in sweeps), *suspects.threads, prober.thread):

@@ -15,6 +15,9 @@ from uuid import UUID
 
 from shared.postgres.arrays import array
 
+# Nothing has been due for longer: a hundred years.
+ALL_SECONDS = 100 * 365 * 86_400.0
+
 # So soon is what was hinted once taken early. It is the same share of each longer wait.
 EARLY_SECONDS = 1
 
@@ -26,7 +29,7 @@ _TIMELY = f"""(hint_at <= now() OR %(early)s AND claim = 0 AND hint_count > 0 AN
 _TAKE_DUE = f"""
 WITH due AS (
   SELECT trigger_id, user_id, hint_at FROM runs
-  WHERE status = 'PENDING' AND {_TIMELY} AND user_id <> ALL(%(served)s::uuid[])
+  WHERE status = 'PENDING' AND {_TIMELY} AND user_id <> ALL(%(served)s::uuid[]) AND hint_at >= now() - make_interval(secs => %(back)s)
   ORDER BY hint_at LIMIT %(ahead)s),
 fair AS (
   SELECT trigger_id FROM (
@@ -55,6 +58,7 @@ def take_due(
     of_each_user: int,
     at_most: int,
     but_of: Collection[UUID],
+    back_seconds: float = ALL_SECONDS,
     early: bool = False,
 ) -> list[tuple[Any, ...]]:
     """Note that what is due is being hinted.
@@ -62,9 +66,17 @@ def take_due(
     Returns of each: trigger, user, whether it was claimed before, whether it was hinted before.
 
     look_ahead: how many due runs are looked at to find each user's share. but_of: users who have
-    had theirs. early: also what was hinted a while ago, and never claimed.
+    had theirs: the look goes past all that is due of theirs. back_seconds: what has been due for
+    longer is left out, and costs nothing. early: also what was hinted a while ago, and never
+    claimed.
     """
-    bounds = {"ahead": look_ahead, "tenant": of_each_user, "pass": at_most, "early": early}
+    bounds = {
+        "ahead": look_ahead,
+        "tenant": of_each_user,
+        "pass": at_most,
+        "early": early,
+        "back": back_seconds,
+    }
     cursor.execute(_TAKE_DUE, {**bounds, "served": array(but_of)})
     found: list[tuple[Any, ...]] = cursor.fetchall()
     return found

@@ -20,7 +20,7 @@ from tests.benchmarks.backlog import backlog
 from tests.benchmarks.bench import Bench
 from tests.benchmarks.compare import compare
 from tests.benchmarks.curve import curve
-from tests.benchmarks.growth import growth
+from tests.benchmarks.growth import days, growth
 from tests.benchmarks.lists import lists
 from tests.benchmarks.memory import memory
 from tests.benchmarks.nginx import Nginx
@@ -38,6 +38,7 @@ SECTIONS: dict[str, Callable[[Bench], None]] = {
     "scenarios": scenarios,
     "templates": templates,
     "growth": growth,
+    "days": days,
     "lists": lists,
     "backlog": backlog,
     "memory": memory,
@@ -95,9 +96,9 @@ def main(
     version of itself.
 
     SECTIONS: compare (all sides in every figure), scaling (more processes), scenarios (other work),
-    growth (old executions and partitions in the tables), lists (of the management API, as a small
-    tenant), memory, curve (latency against offered load). By default all of them, which takes about
-    an hour.
+    templates, growth (old executions in the tables), days (400 of them), lists (of the management
+    API, as a small tenant), backlog (a weekend without workers), memory, curve (latency against
+    offered load). By default all of them, which takes about an hour and a half.
     """
     _must_have_tools()
     if beside is not None and sections != ("compare",):

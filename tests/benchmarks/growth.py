@@ -1,8 +1,8 @@
-"""What has gathered in the tables: does it make what happens dearer? Old executions, and partitions
-of 400 days.
+"""What has gathered in the tables: does it make what happens dearer? Old executions (`growth`), and
+partitions of 400 days (`days`).
 
-Installations in turns: one that stays empty, one that is filled stage by stage, half of it of
-today, and one with a partition for each of 400 past days. All of them also keep what the bursts
+Installations in turns: one that stays empty, and one that is filled stage by stage, half of it of
+today, or that has a partition for each of 400 past days. All of them also keep what the bursts
 themselves leave behind.
 """
 
@@ -35,7 +35,7 @@ DAYS = 400
 DAYS_AT_ONCE = 50
 HEADINGS = (
     "tables with",
-    "empty, executed/s",
+    "empty or few, executed/s",
     "executed/s",
     "ratio",
     "CPU µs per trigger",
@@ -44,7 +44,7 @@ HEADINGS = (
 
 
 def growth(bench: Bench) -> None:
-    """Each stage: fill, then bursts in turns; and the same beside many partitions."""
+    """Each stage: fill, then bursts in turns."""
     rows, raw = [], []
     with (
         Pointsman(bench.folder / "growth-empty", bench.targets) as empty,
@@ -62,20 +62,24 @@ def growth(bench: Bench) -> None:
             pairs = bench.pairs(empty, filled, f"empty beside {name}", name)
             raw.append({"executions": wanted, "pairs": [[asdict(a), asdict(b)] for a, b in pairs]})
             rows.append(_row(name, pairs))
-    with (
-        Pointsman(bench.folder / "growth-days", bench.targets) as empty,
-        Pointsman(bench.folder / "growth-partitions", bench.targets) as partitioned,
-    ):
-        name = f"{DAYS} days of partitions"
-        made = _make_partitions(partitioned)
-        for side in (empty, partitioned):
-            bench.warm_up(side)
-        pairs = bench.pairs(empty, partitioned, f"empty beside {name}", name)
-        _must_be_there(partitioned, made)
-        raw.append({"partitions": made, "pairs": [[asdict(a), asdict(b)] for a, b in pairs]})
-        rows.append(_row(name, pairs))
     bench.report.raw["growth"] = raw
     bench.report.tables.append(Table("Growth with history (one action)", HEADINGS, rows))
+
+
+def days(bench: Bench) -> None:
+    """Bursts in turns: with a week of partitions, and with many more."""
+    with (
+        Pointsman(bench.folder / "days-few", bench.targets) as few,
+        Pointsman(bench.folder / "days-many", bench.targets) as many,
+    ):
+        name = f"{DAYS} days of partitions"
+        made = _make_partitions(many)
+        for side in (few, many):
+            bench.warm_up(side)
+        pairs = bench.pairs(few, many, f"few beside {name}", name)
+        _must_be_there(many, made)
+    bench.report.raw["days"] = {"partitions": made, "pairs": [[asdict(a), asdict(b)] for a, b in pairs]}
+    bench.report.tables.append(Table("Days of partitions (one action)", HEADINGS, [_row(name, pairs)]))
 
 
 def _make_partitions(side: Pointsman) -> int:

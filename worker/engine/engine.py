@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -186,6 +186,10 @@ class Engine:
     def offer(self, ids: Sequence[UUID], wait_seconds: float) -> bool:
         """Offer trigger ids; False when there was no room for all of them within the wait."""
         return self._intake.offer(ids, wait_seconds)
+
+    def keep(self, users: Mapping[UUID, UUID]) -> bool:
+        """Keep runs that are due, each with its tenant, until there is room; False at the end."""
+        return self._intake.keep(users)
 
     def stop(self) -> None:
         """Drain: claim nothing more, let runs end, release what has not ended in the grace time."""

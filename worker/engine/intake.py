@@ -153,6 +153,20 @@ class Intake:
                 self._offers.remove(offer)
         return False
 
+    def keep(self, users: Mapping[UUID, UUID]) -> bool:
+        """Let runs wait here that are known to be due, each with its tenant, until there is room.
+
+        They go behind what waits already, as far as it is not forgotten. False after the end.
+        """
+        with self._room.changed:
+            if self._stopping:
+                return False
+            for trigger_id, user_id in users.items():
+                if trigger_id not in self._room:
+                    self._waiting.add(trigger_id, user_id)
+            self._room.changed.notify_all()
+        return True
+
     def _run(self) -> None:
         while True:
             portion = self._take()

@@ -9,6 +9,9 @@ Invariants:
 - Runs that were never claimed go into their lane only while it is shorter than one pass, and while
   this worker would not forget them, since enough of their tenant's wait here. Beyond that they are
   held back: their `hint_at` moves, and a worker that would keep them takes them before it comes.
+- Whether anybody waits beside those who have had a share is found out by a look past everything
+  that is due of them, at most a fiftieth of the time. Between two such looks only what has come due
+  since is looked through.
 - When Redis takes no hints, or an earlier hint came to nothing, the ids are offered to this
   worker's own engine as far as it has room, so that deliveries go on without Redis and without a
   Celery consumer that has fallen asleep.
@@ -18,8 +21,9 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 from uuid import UUID
 
 from shared.postgres.connections import OwnedConnection
@@ -41,11 +45,18 @@ MAX_PASSES = 20
 # When nothing was held back for so long, all that was has been hinted.
 FORGET_SECONDS = 2.0 * remind.EARLY_SECONDS
 
+# A look past a backlog is good for so many times as long as it took, and no longer than that. (What
+# another transaction held meanwhile, and let go of, it has not seen.)
+GOOD_FOR, GOOD_SECONDS = 50, 30.0
+
+# A transaction that makes something due commits that much later at most.
+COMMIT_SECONDS = 10.0
+
 # The claim of what fits takes ms; this only bounds a PostgreSQL that has gone meanwhile.
 OFFER_SECONDS = 5.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, order=True)
 class _Taken:
     """One due run. hinted_before: a hint for it has been sent since it became due."""
 
@@ -55,33 +66,67 @@ class _Taken:
     hinted_before: bool
 
 
-class Due:
-    """Sends hints for what is due.
+class _Alone:
+    """Knows for a while that nothing is due but what belongs to certain tenants."""
 
-    offer: hands ids to the own engine, without waiting for room; room: how many fit; crowded: the
-    tenants of whom it wants nothing more just now; appetite: how many it would keep until they fit.
-    """
+    def __init__(self) -> None:
+        self._tenants: Collection[UUID] = frozenset()
+        self._since = self._until = float("-inf")
+
+    def holds(self, served: Collection[UUID]) -> bool:
+        """Whether a look past these tenants would find only what has come due lately."""
+        return time.monotonic() < self._until and all(one in served for one in self._tenants)
+
+    @property
+    def back_seconds(self) -> float:
+        """How far a look has to go back to find that."""
+        return time.monotonic() - self._since + COMMIT_SECONDS
+
+    def looked(self, served: Collection[UUID], began: float) -> None:
+        """A look past these tenants found nothing at all."""
+        if not self.holds(served):
+            now = time.monotonic()
+            self._tenants, self._until = frozenset(served), now + min(GOOD_FOR * (now - began), GOOD_SECONDS)
+        self._since = began
+
+
+class OwnEngine(Protocol):
+    """What the engine of this process takes. free: so many runs have room."""
+
+    @property
+    def free(self) -> int: ...
+
+    @property
+    def appetite(self) -> int:
+        """How many more runs it would keep until there is room."""
+        ...
+
+    def crowded(self) -> Collection[UUID]:
+        """The tenants of whom it wants nothing more just now."""
+        ...
+
+    def offer(self, ids: Sequence[UUID], wait_seconds: float) -> bool:
+        """Hand over ids, and wait until they have been looked at. False: some were not."""
+        ...
+
+    def keep(self, users: Mapping[UUID, UUID]) -> bool:
+        """Have runs wait there, each with its tenant, as they are. False: it takes none more."""
+        ...
+
+
+class Due:
+    """Sends hints for what is due."""
 
     name = "due"
 
-    def __init__(
-        self,
-        sender: HintSender,
-        offer: Callable[[Sequence[UUID], float], bool],
-        room: Callable[[], int],
-        interval_seconds: float,
-        crowded: Callable[[], Sequence[UUID]] = lambda: (),
-        appetite: Callable[[], int] = lambda: MAX_PER_PASS,
-    ) -> None:
-        self._appetite = appetite
+    def __init__(self, sender: HintSender, engine: OwnEngine, interval_seconds: float) -> None:
         self.interval_seconds = interval_seconds
-        self._crowded = crowded
         self._sender = sender
-        self._offer = offer
-        self._room = room
+        self._engine = engine
         # When something was last held back (monotonic seconds); None if all was hinted since.
         # What another process has held back before us counts as held back now.
         self._held_back_at: float | None = time.monotonic()
+        self._alone, self._alone_early = _Alone(), _Alone()
 
     def do(self, connection: OwnedConnection) -> int:
         """Hint what is due, then what was held back."""
@@ -104,12 +149,12 @@ class Due:
             lane = self._sender.length(FRESH)
             if early and (lane is None or lane >= PASS_MESSAGES):
                 break
-            limit = MAX_PER_PASS if lane is not None else min(self._room(), MAX_PER_PASS)
+            limit = MAX_PER_PASS if lane is not None else min(self._engine.free, MAX_PER_PASS)
             if early:
-                limit = min(self._appetite(), limit)
+                limit = min(self._engine.appetite, limit)
             if limit == 0:
                 break
-            taken = self._take(connection, limit, share, served, early=early)
+            taken = self._look(connection, limit, share, served, early=early)
             if taken is None:
                 break
             if taken:
@@ -139,12 +184,29 @@ class Due:
         if self._held_back_at is not None and time.monotonic() - self._held_back_at > FORGET_SECONDS:
             self._held_back_at = None
 
+    def _look(
+        self, connection: OwnedConnection, limit: int, share: int, served: Collection[UUID], *, early: bool
+    ) -> list[_Taken] | None:
+        """Take some of what is due beside those who have had a share; repeat no long look."""
+        if not served:
+            return self._take(connection, limit, share, served, early=early)
+        alone, began = self._alone_early if early else self._alone, time.monotonic()
+        is_known = alone.holds(served)
+        if is_known and early:  # what was held back is scattered over all that comes due later
+            return []
+        back_seconds = alone.back_seconds if is_known else remind.ALL_SECONDS
+        taken = self._take(connection, limit, share, served, back_seconds, early=early)
+        if taken == []:
+            alone.looked(served, began)
+        return taken
+
     def _take(
         self,
         connection: OwnedConnection,
         limit: int,
         share: int,
         served: Collection[UUID],
+        back_seconds: float = remind.ALL_SECONDS,
         *,
         early: bool = False,
     ) -> list[_Taken] | None:
@@ -158,14 +220,15 @@ class Due:
                 of_each_user=share,
                 at_most=limit,
                 but_of=served,
+                back_seconds=back_seconds,
                 early=early,
             )
             return [_Taken(row[0], row[1], RETRY if row[2] else FRESH, row[3]) for row in rows]
 
     def _feed(self, connection: OwnedConnection, taken: list[_Taken], _lane: int | None) -> bool:
-        """Offer these to the own engine. False: it did not look at all of them; they stay due."""
-        ids = sorted(one.trigger_id for one in taken)
-        if self._offer(ids, OFFER_SECONDS):
+        """Have the own engine keep these. False: it takes none any more; they stay due."""
+        ids = {one.trigger_id: one.user_id for one in sorted(taken)}
+        if self._engine.keep(ids):
             return True
         with connection.transaction() as cursor:
             remind.leave_due(cursor, ids)
@@ -177,13 +240,13 @@ class Due:
         lane: how many messages the lane of what was never claimed holds; None without Redis. False:
         something found no taker and stays due.
         """
-        crowded = set(self._crowded())
+        crowded = set(self._engine.crowded())
         direct = {
             one.trigger_id
             for one in taken
             if (one.hinted_before or lane is None) and one.user_id not in crowded
         }
-        direct = set(sorted(direct)[: self._room()])
+        direct = set(sorted(direct)[: self._engine.free])
         unsent: list[UUID] = []
         for name in (FRESH, RETRY):
             ids = [
@@ -197,10 +260,10 @@ class Due:
                 hint = ids[start : start + MAX_HINT_IDS]
                 if not self._sender.send(name, hint):
                     unsent += hint
-        spare = max(self._room() - len(direct), 0)
+        spare = max(self._engine.free - len(direct), 0)
         for_engine = sorted(direct) + unsent[:spare]
         left = unsent[spare:]
-        if for_engine and not self._offer(for_engine, OFFER_SECONDS):
+        if for_engine and not self._engine.offer(for_engine, OFFER_SECONDS):
             left += for_engine
         if left:
             with connection.transaction() as cursor:

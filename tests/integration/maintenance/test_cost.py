@@ -25,6 +25,7 @@ from shared.runs import claim, fence, purge, settle
 from shared.runs.enter import enter
 from shared.runs.replay import replay
 from tests.history import fill
+from tests.own_engine import OwnEngine
 from tests.world import World
 from worker.app import make_sweeps
 from worker.engine.rows import read_executions
@@ -51,13 +52,9 @@ def connection(world: World) -> Iterator[OwnedConnection]:
 def duties(world: World, redis_url: str) -> Iterator[Sequence[Any]]:
     sender = HintSender(make_celery(redis_url), redis_url)
     settings = Settings(database_url=world.database_url, redis_url=redis_url)
-    sweeps = make_sweeps(settings, Due(sender, _offer, lambda: 100, settings.sweep_seconds))
+    sweeps = make_sweeps(settings, Due(sender, OwnEngine(), settings.sweep_seconds))
     yield [duty for sweep in sweeps for duty in sweep.duties]
     sender.close()
-
-
-def _offer(_ids: Sequence[UUID], _wait_seconds: float) -> bool:
-    return True
 
 
 def rows_read(world: World, connection: OwnedConnection) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
@@ -22,8 +22,11 @@ from shared.postgres.connections import OwnedConnection
 from shared.postgres.partitions import missing_partitions
 from shared.redis.hints import MAX_LANE_MESSAGES, HintSender
 from shared.redis.queues import KEY_PREFIX, make_celery
+from shared.runs import remind
+from tests.own_engine import OwnEngine
 from tests.world import World
 from worker.app import make_sweeps
+from worker.maintenance import due as due_module
 from worker.maintenance.dead_workers import DeadWorkers
 from worker.maintenance.due import MAX_PER_TENANT, PASS_MESSAGES, Due
 from worker.maintenance.expired import Expired
@@ -48,18 +51,6 @@ class Emptied(HintSender):
         return super().length(lane)
 
 
-class OwnEngine:
-    """Takes offers as the engine would."""
-
-    def __init__(self, room: int = 100) -> None:
-        self.room = room
-        self.offered: list[UUID] = []
-
-    def offer(self, ids: Sequence[UUID], _wait_seconds: float) -> bool:
-        self.offered += ids
-        return True
-
-
 @pytest.fixture
 def engine() -> OwnEngine:
     return OwnEngine()
@@ -74,7 +65,7 @@ def sender(redis_url: str) -> Iterator[HintSender]:
 
 @pytest.fixture
 def due(sender: HintSender, engine: OwnEngine) -> Due:
-    return Due(sender, engine.offer, lambda: engine.room, 1.0)
+    return Due(sender, engine, 1.0)
 
 
 def lengths(redis_url: str) -> tuple[int, int]:
@@ -132,7 +123,7 @@ def test_no_tenant_takes_more_than_its_share_of_a_pass(
     for _ in range(MAX_PER_TENANT + 20):
         world.trigger(hint_at=NOW)
     other = world.trigger(hint_at="2001-01-01", user_id=quiet)
-    due = Due(sender, engine.offer, lambda: engine.room, 1.0)
+    due = Due(sender, engine, 1.0)
 
     taken = due._take(connection, 1_000, MAX_PER_TENANT, ())  # one pass of several
 
@@ -158,11 +149,79 @@ def test_a_tenant_with_a_long_backlog_keeps_nobody_waiting(
         world.user_id,
     )
     sender = Emptied(make_celery(redis_url), redis_url)
-    hinted = Due(sender, engine.offer, lambda: engine.room, 1.0).do(connection)
+    hinted = Due(sender, engine, 1.0).do(connection)
     sender.close()
     assert world.ask("SELECT count(*) FROM runs WHERE hint_count = 0") == [(0,)]
     # on a slow machine what was hinted first is taken once more
     assert hinted >= 12_003
+
+
+class LookingDue(Due):
+    """Notes past whom it looked, and whether through everything."""
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.looks: list[tuple[frozenset[UUID], bool, bool]] = []
+
+    def _take(
+        self,
+        connection: OwnedConnection,
+        limit: int,
+        share: int,
+        served: Collection[UUID],
+        back_seconds: float = remind.ALL_SECONDS,
+        *,
+        early: bool = False,
+    ) -> list[Any] | None:
+        self.looks.append((frozenset(served), back_seconds == remind.ALL_SECONDS, early))
+        return super()._take(connection, limit, share, served, back_seconds, early=early)
+
+    def past(self, *served: UUID) -> int:
+        """How often it looked through everything past exactly these tenants."""
+        return sum(tenants == set(served) and all_of_it for tenants, all_of_it, _ in self.looks)
+
+
+def test_a_backlog_is_looked_past_once_and_nobody_is_overlooked(
+    world: World,
+    stranger: World,
+    connection: OwnedConnection,
+    engine: OwnEngine,
+    redis_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Fails when each pass looks through the whole backlog for others: beside a million runs that
+    took PostgreSQL as much as their deliveries did.
+
+    Also when another tenant's retry that comes due meanwhile, or what was locked during the look,
+    is not found.
+    """
+    monkeypatch.setattr(due_module, "GOOD_FOR", 1_000_000.0)
+    for tenant in (world, stranger):
+        world.do(
+            "INSERT INTO runs (trigger_id, callback_id, user_id, hint_at)"
+            " SELECT gen_random_uuid(), %s, %s, '2000-01-01' FROM generate_series(1, 30000)",
+            tenant.callback_id,
+            tenant.user_id,
+        )
+    sender = Emptied(make_celery(redis_url), redis_url)
+    due = LookingDue(sender, engine, 1.0)
+    due.do(connection)
+    both = (world.user_id, stranger.user_id)
+    assert due.past(*both) == 2, "for what is due, and for what is taken early"
+
+    world.do("UPDATE runs SET hint_at = '2000-01-01', hint_count = 0")
+    third, locked = new_id(), new_id()
+    retried = world.trigger(hint_at=str(datetime.now(UTC)), user_id=third, claim=1)
+    overlooked = world.trigger(hint_at="2001-01-01", user_id=locked)
+    due.do(connection)
+    assert due.past(*both) == 2
+    hinted = "SELECT count(*) FROM runs WHERE trigger_id = %s AND hint_count > 0"
+    assert world.ask(hinted, retried) == [(1,)]
+    assert world.ask(hinted, overlooked) == [(0,)], "this test shows nothing"
+    due._alone._until = 0.0  # a while later
+    due.do(connection)
+    assert world.ask(hinted, overlooked) == [(1,)]
+    sender.close()
 
 
 def test_a_full_lane_takes_no_more_and_is_asked_for_its_length_only_then(
@@ -229,8 +288,8 @@ def test_what_would_be_forgotten_here_is_held_back_until_there_is_room(
     """Fails when the backlog of a tenant whose receivers hang is hinted again each second, or when
     its turn never comes.
     """
-    crowded: list[UUID] = [world.user_id]
-    due = Due(sender, engine.offer, lambda: engine.room, 1.0, lambda: crowded, lambda: 0 if crowded else 9)
+    engine.tenants, engine.appetite = {world.user_id}, 0
+    due = Due(sender, engine, 1.0)
     mine = [world.trigger(hint_at=NOW) for _ in range(3)]
     others = stranger.trigger(hint_at=NOW)
     due.do(connection)
@@ -243,7 +302,7 @@ def test_what_would_be_forgotten_here_is_held_back_until_there_is_room(
     due.do(connection)
     assert lengths(redis_url) == (1, 0)
     assert engine.offered == []
-    crowded.clear()
+    engine.tenants, engine.appetite = set(), 9
     due.do(connection)
     assert set(mine) <= set(engine.offered), "this worker has room for them"
 
@@ -254,7 +313,7 @@ def test_what_waits_in_a_worker_is_taken_early_ever_more_rarely(
     """Fails when runs of a tenant whose receivers hang are written to each second, though they wait
     in this worker already.
     """
-    due = Due(sender, engine.offer, lambda: engine.room, 1.0)
+    due = Due(sender, engine, 1.0)
     ids = sorted(tenant.trigger(hint_at=NOW) for tenant in (world, stranger))
     due.do(connection)
     came: list[int] = []
@@ -285,8 +344,8 @@ def test_when_redis_answers_but_takes_no_writes_the_own_engine_is_offered_them(
 def test_without_redis_the_own_engine_is_offered_what_fits(world: World, connection: OwnedConnection) -> None:
     """Guards deliveries without Redis."""
     dead = "redis://127.0.0.1:1/0"
-    engine = OwnEngine(room=2)
-    due = Due(HintSender(make_celery(dead), dead), engine.offer, lambda: 2 - len(engine.offered), 1.0)
+    engine = OwnEngine(room=2, fills=True)
+    due = Due(HintSender(make_celery(dead), dead), engine, 1.0)
     for _ in range(5):
         world.trigger(hint_at=NOW)
     due.do(connection)

@@ -42,6 +42,7 @@ class NotingClaimer:
         self.gate.set()
         self.failures: list[Exception] = []
         self.losses: dict[UUID, int] = {}
+        self.looked_at: list[UUID] = []
 
     def claim(
         self,
@@ -73,6 +74,7 @@ class NotingClaimer:
         return runs
 
     def claimable(self, ids: Sequence[UUID]) -> list[Claimable]:
+        self.looked_at += ids
         return [Claimable(i, self.tenants.get(i, TENANT), self.losses.get(i, 0)) for i in ids]
 
     def close(self) -> None: ...
@@ -144,6 +146,31 @@ def test_without_a_lease_nothing_is_claimed(world: World) -> None:
     assert world.claimer.asked == []
     world.lease = True
     assert world.intake.offer(ids(1), 5)
+
+
+def test_what_is_kept_is_claimed_in_turns_and_looked_at_by_nobody_before(world: World) -> None:
+    """Fails when what the sweep hands over is read once more before it waits."""
+    held, mine, others, suspect = ids(CAPACITY), ids(CAPACITY), ids(2), ids(1)[0]
+    world.claimer.tenants = dict.fromkeys(others, OTHER)
+    world.claimer.losses = {suspect: 1}
+    assert world.intake.offer(held, 5)
+    assert world.intake.keep(
+        {one: OTHER if one in others else TENANT for one in (*held, *mine, suspect, *others)}
+    )
+    assert world.claimer.asked == [held]
+    for left, expected in ((held, mine), (mine[:2], others)):
+        for one in left:
+            world.room.leave(one)
+        eventually(lambda: set(expected) <= set(world.delivered), 5, "what is next")  # noqa: B023
+    assert world.delivered == [*held, *mine, *others]
+    assert world.claimer.looked_at == []
+    world.room.leave(mine[2])
+    eventually(lambda: world.suspects == {suspect: 1}, 5, "the suspect")
+
+
+def test_nothing_is_kept_after_the_end(world: World) -> None:
+    world.intake.stop()
+    assert not world.intake.keep({ids(1)[0]: TENANT})
 
 
 def test_an_empty_hint_is_done_at_once(world: World) -> None:
