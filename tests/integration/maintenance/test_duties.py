@@ -210,6 +210,7 @@ def test_a_backlog_is_looked_past_once_and_nobody_is_overlooked(
     assert due.past(*both) == 2, "for what is due, and for what is taken early"
 
     world.do("UPDATE runs SET hint_at = '2000-01-01', hint_count = 0")
+    stranger.do("UPDATE runs SET hint_at = '2000-01-02' WHERE user_id = %s", stranger.user_id)
     third, locked = new_id(), new_id()
     retried = world.trigger(hint_at=str(datetime.now(UTC)), user_id=third, claim=1)
     overlooked = world.trigger(hint_at="2001-01-01", user_id=locked)
