@@ -16,7 +16,7 @@ from uuid import UUID
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from shared.action_types import KINDS
+from shared.action_types import slots
 from shared.action_types.steps import assign_steps
 from shared.errors import Conflict, Invalid
 from shared.models import Action, ActionType
@@ -43,7 +43,7 @@ def reads_of(
     config: opened. earlier: the names of the actions of earlier steps.
     """
     found: set[str] = set()
-    for slot in KINDS[kind].slots(config):
+    for slot in slots(kind, config):
         try:
             names.check(slot.template.names, slot.template.text, earlier)
         except TemplateError as error:

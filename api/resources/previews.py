@@ -20,7 +20,7 @@ from api.resources.content import MAX_SHOWN_BYTES, shown
 from api.resources.shapes import EXAMPLE_ID, EXAMPLE_OTHER_ID, Given, Shown, example
 from api.resources.subjects import Sample
 from api.work import Work
-from shared.action_types import KINDS, parse_config
+from shared.action_types import KINDS, parse_config, slots
 from shared.action_types.texts import filled
 from shared.credentials import kind_name
 from shared.errors import Invalid
@@ -108,13 +108,13 @@ def create(work: Work, owner: UUID, new: NewPreview) -> ShownPreview:
     else:
         work.hold(subjects.MAX_BODY_BYTES)
         subject = subjects.of_trigger(work.session, callback, new.trigger_id, reads)
-    slots = list(KINDS[kind].slots(config))
-    (done,) = done_somewhere([Job(subject, [Part(one.where, one.template) for one in slots], condition)])
+    found = slots(kind, config)
+    (done,) = done_somewhere([Job(subject, [Part(one.where, one.template) for one in found], condition)])
     if isinstance(done, TemplateError):
         raise done
     if not done.holds:
         return ShownPreview(trigger_id=new.trigger_id, skipped=True, request=None)
-    model = parse_config(kind, filled(config, slots, done.texts), rendered=True)
+    model = parse_config(kind, filled(config, found, done.texts), rendered=True)
     request = KINDS[kind].preview(model, subject, secrecy.shown_url(work, callback))
     if new.action_id is not None:
         _add_credential(work, owner, new.action_id, request)

@@ -15,7 +15,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from shared.action_types import http_post, store
-from shared.action_types.texts import RENDERED
+from shared.action_types.texts import RENDERED, Slot, bounded
 from shared.errors import Invalid
 
 KINDS: dict[str, ModuleType] = {
@@ -45,6 +45,11 @@ def parse_config(kind: str, config: Any, *, rendered: bool = False) -> BaseModel
             f"{where}: {first['msg']}.", code="bad_config", hint=f"Fix {where} of the action."
         ) from None
     return model
+
+
+def slots(kind: str, config: dict[str, Any]) -> list[Slot]:
+    """The templates of such a config, opened; raises TemplateError."""
+    return bounded(KINDS[kind].slots(config))
 
 
 def secret_names(kind: str, config: dict[str, Any]) -> list[str]:

@@ -25,7 +25,7 @@ from pydantic import (
 from shared.action_types.http_message import check_forwarded, check_headers, check_url
 from shared.action_types.http_request import message_of
 from shared.action_types.passed_on import RecordedCall
-from shared.action_types.texts import RENDERED, Slot, slot, slots_of_values
+from shared.action_types.texts import RENDERED, Slot, slot, slots_of_texts, slots_of_values
 from shared.masks import (
     MASK,
     masked_headers,
@@ -53,7 +53,12 @@ Fields = Annotated[
 ]
 
 # What a text body is by its type, so that what is put into it stays in its place.
-_TARGETS = {"json": Target.JSON, "html": Target.HTML, "xml": Target.HTML, "x-www-form-urlencoded": Target.URL}
+_TARGETS = {
+    "json": Target.JSON,
+    "html": Target.HTML,
+    "xml": Target.HTML,
+    "x-www-form-urlencoded": Target.FORM,
+}
 
 
 class HttpPostConfig(BaseModel):
@@ -128,14 +133,14 @@ Config = HttpPostConfig
 def slots(config: dict[str, Any]) -> Iterator[Slot]:
     """The templates in it; raises TemplateError."""
     yield from slot(config.get("url"), Target.URL, "url")
-    yield from slots_of_values(config.get("query"), Target.TEXT, "query")
-    yield from slots_of_values(config.get("headers"), Target.HEADER, "headers")
-    yield from slots_of_values(config.get("form"), Target.TEXT, "form")
+    yield from slots_of_texts(config.get("query"), Target.TEXT, "query")
+    yield from slots_of_texts(config.get("headers"), Target.HEADER, "headers")
+    yield from slots_of_texts(config.get("form"), Target.TEXT, "form")
     body = config.get("body")
     if isinstance(body, str):
         yield from slot(body, _target_of_text(config.get("headers") or {}), "body")
     else:
-        yield from slots_of_values(body, Target.TEXT, "body")
+        yield from slots_of_values(body, "body")
 
 
 def _target_of_text(headers: dict[str, str]) -> Target:

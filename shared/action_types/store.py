@@ -51,7 +51,7 @@ Config = StoreConfig
 def slots(config: dict[str, Any]) -> Iterator[Slot]:
     """The templates in it; raises TemplateError."""
     yield from slot(config.get("key"), Target.TEXT, "key")
-    yield from slots_of_values(config.get("value"), Target.TEXT, "value")
+    yield from slots_of_values(config.get("value"), "value")
 
 
 def redact(config: dict[str, Any]) -> dict[str, Any]:

@@ -3,8 +3,9 @@
 Invariants:
 
 - A job that takes longer than its time of CPU ends the process, whatever it is doing: the kernel
-  sees to it.
+  sees to it. So does one that needs more memory.
 - It never has more than so much memory beyond what it started with.
+- Nothing of a job is left when it is answered but its subject, which the next one may be about.
 - Which job it is at stands in memory that the parent reads after its death.
 - It opens nothing and knows no secret but those in the texts that it renders.
 
@@ -22,14 +23,23 @@ import time
 from pathlib import Path
 from typing import BinaryIO
 
-from shared.templates.jobs import LENGTHS, Job, Part, Rendered, answer, heard
+from shared.templates.jobs import (
+    LENGTHS,
+    OUT_OF_MEMORY,
+    PROGRESS_BYTES,
+    Heard,
+    Job,
+    Part,
+    Rendered,
+    answer,
+    heard,
+)
 from shared.templates.language import TemplateError
 from shared.templates.scope import Scope, Subject
 from shared.templates.targets import Target
 from shared.templates.template import template
 
 MORE_MEMORY_BYTES = 20 * 1024 * 1024
-PROGRESS_BYTES = 8
 
 
 def main(progress: mmap.mmap, cpu_seconds: float, jobs: BinaryIO, answers: BinaryIO) -> None:
@@ -37,20 +47,38 @@ def main(progress: mmap.mmap, cpu_seconds: float, jobs: BinaryIO, answers: Binar
     scope: Scope | None = None
     number = 0
     while len(lengths := jobs.read(LENGTHS.size)) == LENGTHS.size:
-        head_bytes, body_bytes = LENGTHS.unpack(lengths)
-        head, body = jobs.read(head_bytes), jobs.read(body_bytes)
         number += 1
         progress[:PROGRESS_BYTES] = number.to_bytes(PROGRESS_BYTES, "little")
         signal.setitimer(signal.ITIMER_PROF, cpu_seconds)
-        began = time.process_time_ns()
-        done: Rendered | TemplateError | MemoryError
         try:
-            job, scope = heard(head, body, scope)
-            done = job.done(scope)
-        except (TemplateError, MemoryError) as error:
-            done = error
-        answers.write(answer(done, (time.process_time_ns() - began) // 1000))
+            head, body = (jobs.read(size) for size in LENGTHS.unpack(lengths))
+            job = heard(head, body, scope)
+            scope = job.scope
+            said = _said_of(job)
+        except MemoryError:
+            os._exit(OUT_OF_MEMORY)  # what is left of the job would be missing to the next ones
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        answers.write(said)
         answers.flush()
+        del head, body, job, said
+
+
+def _said_of(job: Heard) -> bytes:
+    """The answer to a job; raises MemoryError.
+
+    An error that outlived it would keep all that was rendered until then.
+    """
+    began = time.process_time_ns()
+    done: Rendered | TemplateError
+    try:
+        done = job.done()
+    except MemoryError:
+        raise
+    except TemplateError as error:
+        done = error
+    except Exception as error:  # noqa: BLE001 - a fault of ours in one job is none of the others'
+        done = TemplateError(f"It cannot be rendered ({type(error).__name__}).")
+    return answer(done, (time.process_time_ns() - began) // 1000)
 
 
 def _warm_up() -> None:
@@ -67,7 +95,8 @@ def _bound_memory() -> None:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # its parent's end is its own
+    for one in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(one, signal.SIG_IGN)  # its parent's end is its own
     _warm_up()
     if sys.platform == "linux":
         _bound_memory()

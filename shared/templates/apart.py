@@ -20,12 +20,23 @@ from collections.abc import Sequence
 import orjson
 
 from shared.errors import Unavailable
-from shared.templates.jobs import LENGTHS, Job, Rendered, is_for_here, look_ups_in, told
+from shared.templates.jobs import (
+    LENGTHS,
+    OUT_OF_MEMORY,
+    PROGRESS_BYTES,
+    Job,
+    Rendered,
+    is_for_here,
+    look_ups_in,
+    told,
+)
 from shared.templates.language import TemplateError
 
 COMMAND = (sys.executable, "-m", "shared.templates")
-PROGRESS_BYTES = 8
 CPU_SECONDS = 0.25
+
+# With this code the kernel ends a child whose job took longer.
+RAN_OUT_OF_TIME = -signal.SIGPROF
 
 MAX_CHILDREN = 2
 WAIT_SECONDS = 2.0
@@ -44,17 +55,29 @@ def environment() -> dict[str, str]:
     return {"TZ": "UTC", "LC_ALL": "C.UTF-8", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
 
 
-def ran_out_of_time() -> TemplateError:
-    """What a job that took longer than its time of CPU has come to."""
-    return TemplateError(f"It takes more than {CPU_SECONDS * 1000:g} ms to render.")
+def ended_by_job(code: int) -> TemplateError | None:
+    """What a job has done that ended its child with this code, None if nobody knows.
+
+    Some of the C code below breaks where memory ends.
+    """
+    if code == RAN_OUT_OF_TIME:
+        return TemplateError(f"It takes more than {CPU_SECONDS * 1000:g} ms to render.")
+    if code == OUT_OF_MEMORY or -code in (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS):
+        return TemplateError("It takes more memory than a template may have.")
+    return None
 
 
 def done_somewhere(jobs: Sequence[Job]) -> list[Done]:
     """What jobs come to, in their order: look-ups here, all else in a child. Raises Unavailable."""
-    here = [is_for_here(look_ups_in(part.template for part in job.parts), job.subject.body) for job in jobs]
+    here = [_is_for_here(job) for job in jobs]
     elsewhere = [job for job, is_here in zip(jobs, here, strict=True) if not is_here]
     apart = iter(done_apart(elsewhere) if elsewhere else ())
     return [_done(job) if is_here else next(apart) for job, is_here in zip(jobs, here, strict=True)]
+
+
+def _is_for_here(job: Job) -> bool:
+    look_ups = look_ups_in(part.template for part in job.parts)
+    return is_for_here(look_ups, job.subject.body, job.subject.answers)
 
 
 def _done(job: Job) -> Done:
@@ -65,7 +88,10 @@ def _done(job: Job) -> Done:
 
 
 def done_apart(jobs: Sequence[Job]) -> list[Done]:
-    """What jobs come to, in their order. Raises Unavailable when too many are rendered already."""
+    """What jobs come to, in their order.
+
+    Raises Unavailable when too many are rendered already, TemplateError for what cannot be told.
+    """
     if not _children.acquire(timeout=WAIT_SECONDS):
         raise Unavailable("Too much is being rendered just now.")
     try:
@@ -104,10 +130,10 @@ def _by_one_child(jobs: Sequence[Job]) -> list[Done]:
         except (OSError, subprocess.TimeoutExpired):
             raise Unavailable("Nothing could be rendered just now.") from None
     found = _read(ended.stdout)
-    if len(found) < len(jobs) and ended.returncode == -signal.SIGPROF:
-        found.append(ran_out_of_time())
-    elif len(found) < len(jobs):
-        raise Unavailable("Nothing could be rendered just now.")
+    if len(found) < len(jobs):
+        if (fault := ended_by_job(ended.returncode)) is None:
+            raise Unavailable("Nothing could be rendered just now.")
+        found.append(fault)
     return found
 
 

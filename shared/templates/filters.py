@@ -2,8 +2,10 @@
 
 Invariants:
 
-- What a filter would make is measured before it is made, where it can grow.
+- What a filter would make is measured before it is made, where it can become many times as large.
 - No filter reads a clock, a file or another template.
+- Whatever a filter stumbles over is said as its error, with its place.
+- A text that a filter makes of a value is what the value would be in a text.
 
 Where Liquid has a filter, it means what Liquid says. `json` and `sha256` are ours.
 """
@@ -12,15 +14,18 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
+from dateutil import parser
 from liquid.builtin.filters import array, misc, string
 from liquid.builtin.filters import math as arithmetic
-from liquid.exceptions import FilterArgumentError, FilterValueError
+from liquid.exceptions import FilterArgumentError, LiquidError
+from liquid.filter import sequence_filter
 from liquid.undefined import Undefined
 
-from shared.templates.values import Number, to_json_text
+from shared.templates.values import Number, to_json_text, to_text
 
 MAX_CHARS = 1024 * 1024
 MAX_ITEMS = 100_000
@@ -28,6 +33,9 @@ MAX_ITEMS = 100_000
 # A number that is calculated has at most about 150 digits.
 MAX_BITS = 512
 MAX_FORMAT_CHARS = 100
+
+# A time that has another year by each of these names none itself. Both begin with a leap year.
+_SOME_DAY, _OTHER_DAY = datetime(2000, 1, 1), datetime(2004, 1, 1)  # noqa: DTZ001 - of no zone
 
 Filter = Callable[..., Any]
 
@@ -48,131 +56,191 @@ def bounded(result: Any) -> Any:
         case bool():
             return result
         case int() if result.bit_length() > MAX_BITS:
-            raise FilterValueError("the number has too many digits", token=None)
+            raise FilterArgumentError("the number has too many digits", token=None)
         case float() if not isinstance(result, Number) and not math.isfinite(result):
-            raise FilterValueError("the result is not a number", token=None)
+            raise FilterArgumentError("the result is not a number", token=None)
     return result
 
 
-def _too_large() -> FilterValueError:
-    return FilterValueError(
+def _too_large() -> FilterArgumentError:
+    """Of this class, since python-liquid gives a place to no other."""
+    return FilterArgumentError(
         f"the result is larger than {MAX_CHARS} characters or {MAX_ITEMS} items", token=None
     )
 
 
-def _measured(make: Filter, grown: Callable[..., int]) -> Filter:
-    """A filter whose result is measured before it is made. grown: its length, or more."""
+def _guarded(name: str, make: Filter) -> Filter:
+    """A filter whose result is bounded, and whose every fault is an error of the template."""
 
-    def measured(value: Any, *arguments: Any, **named: Any) -> Any:
-        if grown(value, *arguments) > MAX_CHARS:
-            raise _too_large()
-        return bounded(make(value, *arguments, **named))
+    def guarded(value: Any, *arguments: Any, **named: Any) -> Any:
+        said: object = "it cannot be made of this"
+        try:
+            return bounded(make(value, *arguments, **named))
+        except FilterArgumentError:
+            raise
+        except LiquidError as error:
+            said = error.message
+        except (ArithmeticError, AttributeError, LookupError, UnicodeError):
+            pass
+        except (TypeError, ValueError) as error:
+            said = error
+        raise FilterArgumentError(f"{name}: {said}", token=None) from None
 
-    return _like(make, measured)
-
-
-def _checked(make: Filter) -> Filter:
-    """A filter whose result is no larger than what it is made of."""
-
-    def checked(value: Any, *arguments: Any, **named: Any) -> Any:
-        return bounded(make(value, *arguments, **named))
-
-    return _like(make, checked)
-
-
-def _like(make: Filter, wrapped: Filter) -> Filter:
     for mark in ("with_environment", "with_context"):
         if getattr(make, mark, False):
-            setattr(wrapped, mark, True)
-    return wrapped
+            setattr(guarded, mark, True)
+    return guarded
 
 
-def _chars(value: Any) -> int:
-    return len(value if isinstance(value, str) else str(value))
+def _of_texts(make: Filter, grown: Callable[..., int] | None = None) -> Filter:
+    """A filter of a text and of texts or numbers. grown: the length of its result, or more."""
+
+    def made(value: Any, *arguments: Any, **named: Any) -> Any:
+        text = to_text(value)
+        others = [one if _is_number(one) else to_text(one) for one in arguments]
+        if grown is not None and grown(text, *map(str, others)) > MAX_CHARS:
+            raise _too_large()
+        return make(text, *others, **named)
+
+    if getattr(make, "with_environment", False):
+        made.with_environment = True  # type: ignore[attr-defined]  # as liquid marks its own
+    return made
 
 
-def _replaced(value: Any, sought: Any = "", by: Any = "") -> int:
-    text, old, new = str(value), str(sought), str(by)
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _replaced(text: str, old: str = "", new: str = "") -> int:
     times = text.count(old) if old else len(text) + 1
     return len(text) + times * max(len(new) - len(old), 0)
 
 
-def _joined(items: Any, separator: Any = " ") -> int:
-    if not isinstance(items, Iterable) or isinstance(items, str | dict):
-        return _chars(items)
-    return sum(_chars(item) + _chars(separator) for item in items)
+def _with_end(text: str, _count: str = "", end: str = "...") -> int:
+    return len(text) + len(end)
+
+
+def _split(text: str, separator: str = "") -> list[str]:
+    if (text.count(separator) if separator else len(text)) > MAX_ITEMS:
+        raise _too_large()
+    parts: list[str] = string.split(text, separator)
+    return parts
+
+
+def _sliced(value: Any, start: Any, length: Any = 1) -> Any:
+    return string.slice_(value if isinstance(value, list | tuple) else to_text(value), start, length)
+
+
+@sequence_filter
+def _joined(items: list[Any], separator: Any = " ") -> str:
+    between, texts, chars = to_text(separator), [], 0
+    for item in items:
+        texts.append(to_text(item))
+        chars += len(texts[-1]) + len(between)
+        if chars > MAX_CHARS:
+            raise _too_large()
+    return between.join(texts)
+
+
+def _mapped(items: Any, key: Any) -> Any:
+    """As Liquid's, with null in the place of the null that is the library's own."""
+    found = array.map_(items, key)
+    return found and [None if one == None else one for one in found]  # noqa: E711
+
+
+@sequence_filter
+def _compacted(items: list[Any], key: Any = None) -> list[Any]:
+    """As Liquid's. An item that does not have the key at all is left out like one that has null."""
+    if key is None:
+        return [one for one in items if one is not None]
+    if not all(isinstance(one, dict) for one in items):
+        raise FilterArgumentError("compact: an item is no object", token=None)
+    return [one for one in items if one.get(key) is not None]
 
 
 def json_text(value: Any) -> JsonText:
     """The value as JSON: `null` for what is not there."""
-    try:
-        return JsonText(to_json_text(None if isinstance(value, Undefined) else value))
-    except ValueError as error:
-        raise FilterValueError(f"json: {error}", token=None) from None
+    return JsonText(to_json_text(None if isinstance(value, Undefined) else value))
 
 
 def sha256(value: Any) -> str:
     """The SHA-256 of a text, in hexadecimal."""
-    text = "" if value is None else str(value)
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+    return hashlib.sha256(to_text(value).encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def _date(value: Any, form: Any, *, environment: Any) -> Any:
-    """The time in a form of strftime. `now` is none: a request is the same at each attempt."""
-    if value in ("now", "today"):
+def date(value: Any, form: Any) -> str:
+    """The time in a form of strftime; a text that is no time stays as it is.
+
+    `now` is none, nor is a time without a year: a request is the same at each attempt.
+    """
+    text, form = to_text(value), to_text(form)
+    if text in ("now", "today"):
         raise FilterArgumentError(
-            'date: "now" would differ at each attempt. Use trigger.receivedAt', token=None
+            f'date: "{text}" would differ at each attempt. Use trigger.receivedAt', token=None
         )
-    if _chars(value) > MAX_FORMAT_CHARS or _chars(form) > MAX_FORMAT_CHARS:
+    if len(text) > MAX_FORMAT_CHARS or len(form) > MAX_FORMAT_CHARS:
         raise FilterArgumentError(f"date: a text of more than {MAX_FORMAT_CHARS} characters", token=None)
     try:
-        return misc.date(value, form, environment=environment)
+        moment = _moment(value, text) if form else None
+        return text if moment is None else moment.strftime(form)
     except (OverflowError, OSError, ValueError):
         raise FilterArgumentError("date: no such time", token=None) from None
 
 
-_date.with_environment = True  # type: ignore[attr-defined]  # as liquid marks its own
+def _moment(value: Any, text: str) -> datetime | None:
+    """The time of a text, or of seconds since 1970, None if it is none; raises ValueError too."""
+    if _is_number(value) or text.isdecimal():
+        return datetime.fromtimestamp(int(float(value)) if isinstance(value, float) else int(text), UTC)
+    try:
+        one, other = (parser.parse(text, default=day) for day in (_SOME_DAY, _OTHER_DAY))
+    except parser.ParserError:
+        return None
+    if one != other:
+        raise FilterArgumentError("date: a time without a year would differ at each attempt", token=None)
+    found: datetime = one
+    return found
 
-_GROWING: dict[str, tuple[Filter, Callable[..., int]]] = {
-    "append": (string.append, lambda value, other="": _chars(value) + _chars(other)),
-    "prepend": (string.prepend, lambda value, other="": _chars(value) + _chars(other)),
+
+_TEXTS: dict[str, tuple[Filter, Callable[..., int] | None]] = {
+    "append": (string.append, lambda text, other="": len(text) + len(other)),
+    "prepend": (string.prepend, lambda text, other="": len(text) + len(other)),
     "replace": (string.replace, _replaced),
-    "replace_first": (string.replace_first, lambda value, _old="", new="": _chars(value) + _chars(new)),
-    "replace_last": (string.replace_last, lambda value, _old="", new="": _chars(value) + _chars(new)),
-    "escape": (string.escape, lambda value: 6 * _chars(value)),
-    "escape_once": (string.escape_once, lambda value: 6 * _chars(value)),
-    "newline_to_br": (string.newline_to_br, lambda value: 6 * _chars(value)),
-    "url_encode": (string.url_encode, lambda value: 3 * _chars(value)),
-    "truncate": (string.truncate, lambda value, _n=0, end="...": _chars(value) + _chars(end)),
-    "truncatewords": (string.truncatewords, lambda value, _n=0, end="...": _chars(value) + _chars(end)),
-    "join": (array.join, _joined),
+    "replace_first": (string.replace_first, lambda text, _old="", new="": len(text) + len(new)),
+    "replace_last": (string.replace_last, lambda text, _old="", new="": len(text) + len(new)),
+    "escape": (string.escape, lambda text: 6 * len(text)),
+    "escape_once": (string.escape_once, lambda text: 6 * len(text)),
+    "newline_to_br": (string.newline_to_br, lambda text: len(text) + 6 * text.count("\n")),
+    "url_encode": (string.url_encode, lambda text: 3 * len(text.encode("utf-8", "surrogatepass"))),
+    "truncate": (string.truncate, _with_end),
+    "truncatewords": (string.truncatewords, _with_end),
+    "base64_decode": (string.base64_decode, None),
+    "base64_encode": (string.base64_encode, None),
+    "base64_url_safe_decode": (string.base64_url_safe_decode, None),
+    "base64_url_safe_encode": (string.base64_url_safe_encode, None),
+    "capitalize": (string.capitalize, None),
+    "downcase": (string.downcase, None),
+    "lstrip": (string.lstrip, None),
+    "remove": (string.remove, None),
+    "remove_first": (string.remove_first, None),
+    "remove_last": (string.remove_last, None),
+    "rstrip": (string.rstrip, None),
+    "split": (_split, None),
+    "strip": (string.strip, None),
+    "strip_newlines": (string.strip_newlines, None),
+    "upcase": (string.upcase, None),
+    "url_decode": (string.url_decode, None),
 }
 _OTHERS: dict[str, Filter] = {
-    "base64_decode": string.base64_decode,
-    "base64_encode": string.base64_encode,
-    "base64_url_safe_decode": string.base64_url_safe_decode,
-    "base64_url_safe_encode": string.base64_url_safe_encode,
-    "capitalize": string.capitalize,
-    "downcase": string.downcase,
-    "lstrip": string.lstrip,
-    "remove": string.remove,
-    "remove_first": string.remove_first,
-    "remove_last": string.remove_last,
-    "rstrip": string.rstrip,
-    "slice": string.slice_,
-    "split": string.split,
-    "strip": string.strip,
-    "strip_newlines": string.strip_newlines,
-    "upcase": string.upcase,
-    "url_decode": string.url_decode,
-    "compact": array.compact,
+    "slice": _sliced,
+    "join": _joined,
+    "compact": _compacted,
     "concat": array.concat,
     "find": array.find,
     "find_index": array.find_index,
     "first": array.first,
     "has": array.has,
     "last": array.last,
-    "map": array.map_,
+    "map": _mapped,
     "reject": array.reject,
     "reverse": array.reverse,
     "sort": array.sort,
@@ -191,7 +259,7 @@ _OTHERS: dict[str, Filter] = {
     "plus": arithmetic.plus,
     "round": arithmetic.round_,
     "times": arithmetic.times,
-    "date": _date,
+    "date": date,
     "default": misc.default,
     "size": misc.size,
     "json": json_text,
@@ -199,6 +267,6 @@ _OTHERS: dict[str, Filter] = {
 }
 
 FILTERS: dict[str, Filter] = {
-    **{name: _measured(make, grown) for name, (make, grown) in _GROWING.items()},
-    **{name: _checked(make) for name, make in _OTHERS.items()},
+    **{name: _guarded(name, _of_texts(make, grown)) for name, (make, grown) in _TEXTS.items()},
+    **{name: _guarded(name, make) for name, make in _OTHERS.items()},
 }

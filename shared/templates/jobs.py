@@ -3,15 +3,15 @@
 Invariants:
 
 - The texts of a job come to at most MAX_CHARS bytes together.
-- A job of look-ups about a small body is done here, in a bounded time. Every other one is for a
-  child process (__main__.py).
+- A job of look-ups about a small body and small answers is done here, in a bounded time. Every
+  other one is for a child process (__main__.py).
 - A frame is the lengths of two parts, four bytes each, then JSON, then opaque bytes.
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import orjson
@@ -23,10 +23,16 @@ from shared.templates.scope import Scope, Subject
 from shared.templates.targets import Target
 from shared.templates.template import MAX_LOOK_UPS, Template, condition, context_of, template
 
-# Reading a larger body takes longer than what is rendered of it, and others wait meanwhile.
+# Reading larger ones takes longer than what is rendered of it, and others wait meanwhile.
 IN_PLACE_BYTES = 16 * 1024
 
 LENGTHS = struct.Struct("!II")
+
+# In the memory that a child and its parent share: how many jobs it has begun.
+PROGRESS_BYTES = 8
+
+# With this code a child says that a job needed more memory than there is.
+OUT_OF_MEMORY = 3
 _BODY = Subject._fields.index("body")
 
 
@@ -76,9 +82,20 @@ def _holds(text: str, context: RenderContext) -> bool:
         raise error.at("condition") from None
 
 
-def is_for_here(look_ups: int | None, body: bytes) -> bool:
-    """Whether a job may be done by whoever has it. look_ups: of all its templates together."""
-    return look_ups is not None and look_ups <= MAX_LOOK_UPS and len(body) <= IN_PLACE_BYTES
+def is_for_here(look_ups: int | None, body: bytes, answers: Mapping[str, Any]) -> bool:
+    """Whether a job may be done by whoever has it.
+
+    look_ups: of all its templates together. body, answers: of its subject.
+    """
+    return (
+        look_ups is not None and look_ups <= MAX_LOOK_UPS and len(body) + chars_in(answers) <= IN_PLACE_BYTES
+    )
+
+
+def chars_in(answers: Mapping[str, Any]) -> int:
+    """How much of answers is still to be read."""
+    bodies = [kept.get("body") for kept in answers.values()]
+    return sum(len(body) for body in bodies if isinstance(body, str))
 
 
 def look_ups_in(templates: Iterable[Template]) -> int | None:
@@ -92,36 +109,49 @@ def look_ups_in(templates: Iterable[Template]) -> int | None:
 
 
 def frame(head: Any, opaque: bytes = b"") -> bytes:
-    """One message to a child, or from it."""
-    text = orjson.dumps(head)
+    """One message to a child, or from it; raises TemplateError for what has no JSON."""
+    try:
+        text = orjson.dumps(head)
+    except TypeError as error:
+        raise TemplateError(f"What it reads cannot be told: {error}.") from None
     return LENGTHS.pack(len(text), len(opaque)) + text + opaque
 
 
 def told(job: Job, *, again: bool) -> bytes:
-    """A job as a child is told of it. again: its subject is that of the job before."""
+    """A job as a child is told of it; raises TemplateError where it cannot be told.
+
+    again: its subject is that of the job before.
+    """
     subject = None if again else [*job.subject[:_BODY], None, *job.subject[_BODY + 1 :]]
     parts = [[where, one.text, one.target] for where, one in job.parts]
     head = [subject, parts, job.condition]
     return frame(head, b"" if again else job.subject.body)
 
 
-def heard(head: Any, opaque: bytes, before: Scope | None) -> tuple[Job, Scope]:
+class Heard(NamedTuple):
+    """A job as it was told, of which nothing is parsed yet."""
+
+    scope: Scope
+    parts: Sequence[tuple[str, str, str]]
+    condition: str | None
+
+    def done(self) -> Rendered:
+        """Do it. Raises TemplateError."""
+        parts = [Part(where, template(text, Target(target))) for where, text, target in self.parts]
+        return Job(self.scope.subject, parts, self.condition).done(self.scope)
+
+
+def heard(head: bytes, opaque: bytes, before: Scope | None) -> Heard:
     """A job that was told. before: of the job before it."""
     fields, parts, of_condition = orjson.loads(head)
-    if fields is None:
-        assert before is not None
-        scope = before
-    else:
-        scope = Scope(Subject(*fields)._replace(body=opaque))
-    listed = [Part(where, template(text, Target(target))) for where, text, target in parts]
-    return Job(scope.subject, listed, of_condition), scope
+    if fields is not None:
+        before = Scope(Subject(*fields)._replace(body=opaque))
+    assert before is not None
+    return Heard(before, parts, of_condition)
 
 
-def answer(rendered: Rendered | TemplateError | MemoryError, cpu_us: int) -> bytes:
+def answer(rendered: Rendered | TemplateError, cpu_us: int) -> bytes:
     """What a child says of a job."""
-    match rendered:
-        case Rendered(holds=holds, texts=texts):
-            return frame([holds, texts, None, cpu_us])
-        case TemplateError(message=message):
-            return frame([False, [], message, cpu_us])
-    return frame([False, [], "It takes more memory than a template may have.", cpu_us])
+    if isinstance(rendered, TemplateError):
+        return frame([False, [], rendered.message, cpu_us])
+    return frame([rendered.holds, rendered.texts, None, cpu_us])

@@ -17,7 +17,7 @@ from functools import cache
 from typing import Any, TextIO
 
 from liquid import Environment
-from liquid.ast import Node
+from liquid.ast import IllegalNode, Node
 from liquid.builtin import content, illegal
 from liquid.builtin.expressions import BooleanExpression, Filter, FilteredExpression, tokenize
 from liquid.builtin.expressions.primitive import RangeLiteral
@@ -32,7 +32,7 @@ from liquid.builtin.tags import (
     unless_tag,
 )
 from liquid.context import RenderContext
-from liquid.exceptions import LiquidError
+from liquid.exceptions import LiquidError, LiquidSyntaxError
 from liquid.expression import Expression
 from liquid.stream import TokenStream
 from liquid.template import BoundTemplate
@@ -54,6 +54,10 @@ _BEGINS = re.compile(r"\{\{|\{%")
 _ENDS = {"{{": "}}", "{%": "%}"}
 _RAW = re.compile(r"\{%-?\s*raw\s*-?%\}")
 _END_OF_RAW = re.compile(r"\{%-?\s*endraw\s*-?%\}")
+_WORDS = (
+    *("assign", "break", "case", "comment", "continue", "else", "elsif", "endcase", "endcomment"),
+    *("endfor", "endif", "endraw", "endunless", "for", "if", "raw", "unless", "when"),
+)
 _TAGS = (
     assign_tag.AssignTag,
     case_tag.CaseTag,
@@ -63,7 +67,6 @@ _TAGS = (
     for_tag.ContinueTag,
     for_tag.ForTag,
     if_tag.IfTag,
-    illegal.Illegal,
     inline_comment_tag.InlineCommentTag,
     unless_tag.UnlessTag,
 )
@@ -83,20 +86,33 @@ class TemplateError(Invalid):
 class _WrittenNode(OutputNode):
     """An output that is written as its target demands."""
 
-    __slots__ = ("_target",)
+    __slots__ = ("target",)
 
     def __init__(self, node: OutputNode, target: Target) -> None:
         super().__init__(node.token, node.expression)
-        self._target = target
+        self.target = target
 
     def render_to_output(self, context: RenderContext, buffer: TextIO) -> int:
-        return buffer.write(written(self.expression.evaluate(context), self._target))
+        return buffer.write(written(self.expression.evaluate(context), self.target))
 
 
 class _WrittenOutput(Output):
     def parse(self, stream: TokenStream) -> OutputNode:
         assert isinstance(self.env, Language)
         return _WrittenNode(super().parse(stream), self.env.target)
+
+
+class _UnknownTag(illegal.Illegal):
+    """A tag that there is not here."""
+
+    def parse(self, stream: TokenStream) -> IllegalNode:
+        name = stream.current.value
+        try:
+            return super().parse(stream)
+        except LiquidSyntaxError as error:
+            near = [] if name in _WORDS else get_close_matches(name, _WORDS, n=1)
+            meant = f"; did you mean {near[0]}" if near else ""
+            raise LiquidSyntaxError(f"{error.message}{meant}", token=error.token) from None
 
 
 class Language(Environment):
@@ -115,7 +131,7 @@ class Language(Environment):
         super().__init__()
 
     def setup_tags_and_filters(self, *, extra: bool = False) -> None:  # noqa: ARG002 - liquid's signature
-        for tag in (*_TAGS, _WrittenOutput):
+        for tag in (*_TAGS, _UnknownTag, _WrittenOutput):
             self.add_tag(tag)
         self.filters.update(FILTERS)
 
@@ -132,9 +148,25 @@ def parse(text: str, target: Target) -> BoundTemplate:
     try:
         parsed = language(target).from_string(text)
     except LiquidError as error:
+        if isinstance(error.__cause__, MemoryError):
+            raise MemoryError from None
         raise _translated(error, text, _first_faulty(text, target)) from None
     _must_be_allowed(parsed, text)
+    if target is Target.URL:
+        _mark_query(parsed.nodes)
     return parsed
+
+
+def _mark_query(nodes: list[Node]) -> None:
+    """Have what stands behind the `?` of a URL written as of a query."""
+    is_behind = False
+    for node in nodes:
+        if isinstance(node, content.ContentNode):
+            is_behind = is_behind or "?" in node.text
+        elif is_behind:
+            for inner in nodes_in([node]):
+                if isinstance(inner, _WrittenNode):
+                    inner.target = Target.FORM
 
 
 def parse_condition(text: str) -> BooleanExpression:
@@ -148,15 +180,19 @@ def parse_condition(text: str) -> BooleanExpression:
         raise _translated(error, text, 0) from None
     for expression in expressions_in(found):
         if isinstance(expression, RangeLiteral):
-            raise at(text, 0, "a range (a..b) is not allowed")
+            raise at(text, max(expression.token.start_index, 0), "a range (a..b) is not allowed")
     return found
 
 
 def at(text: str, index: int, what: str) -> TemplateError:
-    """The error of something at an index of a text."""
+    """The error of something at an index of a text.
+
+    what: may repeat what nothing can hold, as a lone surrogate.
+    """
     line = text.count("\n", 0, index) + 1
     column = index - text.rfind("\n", 0, index)
-    return TemplateError(f"line {line}, column {column}: {what[:MAX_ERROR_CHARS]}.")
+    said = what[:MAX_ERROR_CHARS].encode("utf-8", "backslashreplace").decode()
+    return TemplateError(f"line {line}, column {column}: {said}.")
 
 
 def nodes_in(nodes: list[Node]) -> Iterator[Node]:

@@ -6,6 +6,8 @@ Invariants:
   one string or one value, in HTML text.
 - A header's value is checked when it is whole, by who sends it.
 - An object and a list are written as JSON, wherever they stand.
+- A path is never shortened: no value in it is nothing but dots. In a query and in a form dots are
+  dots.
 """
 
 from __future__ import annotations
@@ -17,10 +19,9 @@ from typing import Any
 from urllib.parse import quote
 
 import orjson
-from liquid.undefined import Undefined
 
 from shared.templates.filters import JsonText
-from shared.templates.values import to_json_text
+from shared.templates.values import to_text
 
 
 class Target(StrEnum):
@@ -31,6 +32,7 @@ class Target(StrEnum):
     HTML = "html"
     JSON = "json"
     URL = "url"
+    FORM = "form"
 
 
 def _json_string(text: str) -> str:
@@ -41,10 +43,14 @@ def _json_string(text: str) -> str:
         raise ValueError(str(error)) from None
 
 
+def _in_form(text: str) -> str:
+    return quote(text, safe="")
+
+
 def _in_url(text: str) -> str:
     if text and not text.strip("."):
-        raise ValueError("a value of nothing but dots leads elsewhere in a URL")
-    return quote(text, safe="")
+        raise ValueError("a value of nothing but dots leads elsewhere in the path of a URL")
+    return _in_form(text)
 
 
 def _as_it_is(text: str) -> str:
@@ -57,21 +63,13 @@ _ESCAPES: dict[Target, Callable[[str], str]] = {
     Target.HTML: html.escape,
     Target.JSON: _json_string,
     Target.URL: _in_url,
+    Target.FORM: _in_form,
 }
 
 
 def written(value: Any, target: Target) -> str:
     """A value as it stands in its target; raises ValueError if it cannot stand there."""
-    if isinstance(value, JsonText):
-        return value if target is Target.JSON else _ESCAPES[target](value)
-    if isinstance(value, str):
-        return _ESCAPES[target](value)
-    match value:
-        case None | Undefined():
-            return ""
-        case bool():
-            return "true" if value else "false"
-        case dict() | list() | tuple():
-            text = to_json_text(value)
-            return text if target is Target.JSON else _ESCAPES[target](text)
-    return _ESCAPES[target](str(value))
+    text = to_text(value)
+    if target is Target.JSON and isinstance(value, JsonText | dict | list | tuple):
+        return text
+    return _ESCAPES[target](text)

@@ -6,8 +6,7 @@ that its text and what it reads bound. Only such are for the process that carrie
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from functools import lru_cache
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from liquid.ast import Node
@@ -23,22 +22,38 @@ from liquid.builtin.expressions.primitive import (
 )
 from liquid.builtin.output import OutputNode
 from liquid.context import RenderContext
-from liquid.exceptions import LiquidError
+from liquid.exceptions import LiquidError, LiquidInterrupt
 from liquid.expression import Expression
 from liquid.output import LimitedStringIO
 
 from shared.templates import names
 from shared.templates.filters import MAX_CHARS
-from shared.templates.language import TemplateError, at, language, parse, parse_condition
+from shared.templates.kept import KeptParts
+from shared.templates.language import (
+    TemplateError,
+    at,
+    expressions_in,
+    language,
+    nodes_in,
+    parse,
+    parse_condition,
+)
 from shared.templates.targets import Target
 
 # So many outputs are looked up in place; a template with more is rendered apart.
 MAX_LOOK_UPS = 50
 LOOK_UP_FILTERS = {"default", "json"}
 
-# So many parsed texts are kept, of up to so many characters. About ten times as much memory.
-MAX_KEPT = 1_024
-MAX_KEPT_CHARS = 2_048
+# So many parts (nodes, expressions, filters) of templates are kept, and as many of conditions. Each
+# takes about 500 bytes, as so many characters do. Most templates have fewer than ten.
+MAX_KEPT = 16_384
+CHARS_OF_A_PART = 64
+
+# What a text may stumble over when it is rendered. A `break` outside of a loop is an interrupt.
+_FAULTS = (
+    *(LiquidError, LiquidInterrupt, ValueError, ArithmeticError, TypeError, LookupError),
+    *(AttributeError, RecursionError),
+)
 
 _PLAIN = (Path, StringLiteral, IntegerLiteral, FloatLiteral, TrueLiteral, FalseLiteral, Nil)
 
@@ -52,17 +67,23 @@ class Template:
     """A parsed template.
 
     look_ups: how many outputs it has, None if it is more than look-ups. answers: the actions whose
-    answers it needs. is_json_value: it is one JSON value, and nothing around it.
+    answers it needs. is_json_value: it is one JSON value, and nothing around it. weight: of how
+    many parts it is made, and its characters.
     """
 
-    __slots__ = ("_nodes", "answers", "is_json_value", "look_ups", "names", "target", "text")
+    __slots__ = ("_nodes", "answers", "is_json_value", "look_ups", "names", "target", "text", "weight")
 
     def __init__(self, text: str, target: Target) -> None:
         parsed = parse(text, target)
         self.text = text
         self.target = target
-        self.names = names.of_template(parsed)
+        try:
+            self.names = names.of_template(parsed)
+        except RecursionError:
+            raise at(text, 0, "it is nested too deeply") from None
         self.answers = names.answers_in(self.names)
+        parts = sum(1 + _weight(node.expressions()) for node in nodes_in(parsed.nodes))
+        self.weight = parts + len(text) // CHARS_OF_A_PART
         self.look_ups = _look_ups(parsed.nodes)
         self.is_json_value = len(parsed.nodes) == 1 and _is_json(parsed.nodes[0])
         self._nodes = parsed.nodes
@@ -73,31 +94,34 @@ class Template:
         context: a new one, unless it is a look-up, which leaves it as it was. at_most: bytes.
         """
         buffer = LimitedStringIO(at_most, newline="")
+        index = 0
         try:
             for node in self._nodes:
+                index = node.token.start_index
                 node.render(context, buffer)
-        except (LiquidError, ValueError, ArithmeticError, TypeError, RecursionError) as error:
-            raise _failed(error, self.text) from None
+        except _FAULTS as error:
+            raise _failed(error, self.text, index) from None
         return buffer.getvalue()
 
 
 class Condition:
     """A parsed condition. Each is a look-up."""
 
-    __slots__ = ("_parsed", "answers", "names", "text")
+    __slots__ = ("_parsed", "answers", "names", "text", "weight")
 
     def __init__(self, text: str) -> None:
         self.text = text
         self._parsed = parse_condition(text)
         self.names = names.of_condition(self._parsed)
         self.answers = names.answers_in(self.names)
+        self.weight = _weight([self._parsed]) + len(text) // CHARS_OF_A_PART
 
     def holds(self, context: RenderContext) -> bool:
         """Whether it is true; raises TemplateError."""
         try:
             return self._parsed.evaluate(context)
-        except (LiquidError, ValueError, ArithmeticError, TypeError, RecursionError) as error:
-            raise _failed(error, self.text) from None
+        except _FAULTS as error:
+            raise _failed(error, self.text, 0) from None
 
 
 def context_of(scope: Mapping[str, Any]) -> RenderContext:
@@ -107,28 +131,34 @@ def context_of(scope: Mapping[str, Any]) -> RenderContext:
 
 def template(text: str, target: Target) -> Template:
     """The template of a text; raises TemplateError."""
-    return (_kept_template if len(text) <= MAX_KEPT_CHARS else Template)(text, target)
+    return _templates(text, target)
 
 
-@lru_cache(MAX_KEPT)
-def _kept_template(text: str, target: Target) -> Template:
-    return Template(text, target)
-
-
-@lru_cache(MAX_KEPT)
 def condition(text: str) -> Condition:
     """The condition of a text; raises TemplateError."""
-    return Condition(text)
+    return _conditions(text)
 
 
+_templates = KeptParts(Template, MAX_KEPT)
+_conditions = KeptParts(Condition, MAX_KEPT)
 _NOTHING = language(Target.TEXT).from_string("")
 
 
-def _failed(error: Exception, text: str) -> TemplateError:
+def _failed(error: Exception, text: str, index: int) -> TemplateError:
+    """Our error for a fault. index: where it is, if the library does not know better."""
+    if isinstance(error, LiquidInterrupt):
+        return at(text, index, f"{error} outside of a loop")
     token = error.token if isinstance(error, LiquidError) else None
-    index = token.start_index if token is not None and token.source == text else 0
+    if token is not None and token.source == text:
+        index = token.start_index
     message = str(error.message) if isinstance(error, LiquidError) else str(error) or type(error).__name__
     return at(text, max(index, 0), message)
+
+
+def _weight(expressions: Iterable[Expression]) -> int:
+    return sum(
+        1 + len(getattr(expression, "filters", None) or ()) for expression in expressions_in(*expressions)
+    )
 
 
 def _look_ups(nodes: list[Node]) -> int | None:

@@ -1,9 +1,10 @@
-"""JSON as templates see it: each number keeps the text that it came with.
+"""JSON as templates see it: each number keeps the text that it came with. Values as text.
 
 Invariants:
 
 - What was read is written as it came: `10.00` and `25000000000000000000`, not 10.0 and 2.5e19.
 - NaN and Infinity are no JSON. What is nested too deeply to be read is none either.
+- No text is ever Python's: a list is written as JSON, and true as `true`.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import json
 from typing import Any, Never
 
 import orjson
+from liquid.undefined import Undefined
 
 # An integer of fewer digits fits into 64 bits.
 MAX_WHOLE_DIGITS = 18
@@ -58,6 +60,23 @@ def to_json_text(value: Any) -> str:
             return _dumped(_long_ones_marked(value))
     except (TypeError, RecursionError) as error:
         raise ValueError(str(error)) from None
+
+
+def to_text(value: Any) -> str:
+    """A value as text: objects and lists as JSON, nothing for what is null or not there.
+
+    Raises ValueError for what has no text.
+    """
+    match value:
+        case str():
+            return value
+        case None | Undefined():
+            return ""
+        case bool():
+            return "true" if value else "false"
+        case dict() | list() | tuple():
+            return to_json_text(value)
+    return str(value)
 
 
 def _dumped(value: Any) -> str:

@@ -231,6 +231,34 @@ def test_a_header_cannot_be_forged_by_what_a_caller_sends(
     assert receiver.receipts == []
 
 
+SECOND = "a\r\n\r\nGET /second HTTP/1.1\r\nHost: x\r\n\r\n\x00ä"
+
+
+def test_a_value_is_never_a_second_request(
+    pointsman: Running, other_tenant: Running, receiver: Receiver
+) -> None:
+    """Fails when what a caller sends leaves its place on the wire."""
+    configs: list[dict[str, Any]] = [
+        {
+            "url": receiver.url("/p/{{ body.v }}?q={{ body.v }}"),
+            "query": {"r": "{{ body.v }}"},
+            "body": {"a": "{{ body.v }}"},
+        },
+        {"url": receiver.url("/p/{{ body.v | strip }}"), "form": {"a": "{{ body.v | json }}"}},
+    ]
+    for running, of in ((pointsman, "mine"), (other_tenant, "theirs")):
+        callback = quiet(running)
+        for config in configs:
+            added(running, callback, type="HTTP_POST", config=config)
+        trigger = running.ended(running.fire(callback, json={"v": f"{of}{SECOND}"}))
+        assert [e["status"] for e in trigger["executions"]] == ["SUCCESS", "SUCCESS"], trigger
+        got = [r for r in receiver.receipts if r.trigger_id == trigger["id"]]
+        assert [r.path.partition("%0D%0A")[0] for r in got] == [f"/p/{of}a"] * 2
+        assert json.loads(got[0].body) == {"a": f"{of}{SECOND}"}
+        assert dict(parse_qsl(got[1].body.decode())) == {"a": json.dumps(f"{of}{SECOND}", ensure_ascii=False)}
+    assert len(receiver.receipts) == 4
+
+
 def test_a_template_that_fails_fails_its_execution_alone(pointsman: Running, receiver: Receiver) -> None:
     callback = quiet(pointsman)
     added(

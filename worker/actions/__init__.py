@@ -39,7 +39,7 @@ def starts_at_claim(action: ActionRecord, trigger: TriggerRecord, callback: Call
         if action.condition is None:
             return True
         job = Job(subject_of(trigger, callback, {}), condition=action.condition)
-        return is_for_here(0, trigger.body) and job.done().holds
+        return is_for_here(0, trigger.body, {}) and job.done().holds
     except TemplateError:
         return False  # its run says so
     except Exception:

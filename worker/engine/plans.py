@@ -17,13 +17,16 @@ from typing import Any, NamedTuple
 
 from pydantic import BaseModel
 
-from shared.action_types import KINDS, parse_config
+from shared.action_types import KINDS, parse_config, slots
 from shared.action_types.texts import Slot, filled
 from shared.crypto import SecretBox
 from shared.templates.jobs import Part, look_ups_in
 from worker.records import ActionRecord
 
 MAX_PLANS = 1_024
+
+# So many parts of templates are kept with them, of about 500 bytes each.
+MAX_WEIGHT = 32_768
 
 # A longer config is read anew each time.
 MAX_KEPT_CHARS = 4_096
@@ -41,6 +44,11 @@ class Plan(NamedTuple):
     look_ups: int | None
     ready: BaseModel | None
 
+    @property
+    def weight(self) -> int:
+        """Of its templates."""
+        return sum(one.template.weight for one in self.slots)
+
     def filled(self, texts: Sequence[str]) -> BaseModel:
         """Its model with these texts in the places of its templates; raises Invalid."""
         return parse_config(self.kind, filled(self.config, self.slots, texts), rendered=True)
@@ -52,6 +60,7 @@ class Plans:
     def __init__(self, secrets: SecretBox) -> None:
         self._secrets = secrets
         self._known: OrderedDict[tuple[str, str], Plan] = OrderedDict()
+        self._weight = 0
 
     def of(self, action: ActionRecord) -> Plan:
         """The plan of an action; raises Invalid for a config or a secret that cannot be used."""
@@ -60,21 +69,25 @@ class Plans:
         if plan is None:
             plan = self._make(action)
             if 0 < len(action.config_text) <= MAX_KEPT_CHARS:
-                self._known[key] = plan
-                if len(self._known) > MAX_PLANS:
-                    self._known.popitem(last=False)
+                self._keep(key, plan)
         return plan
 
+    def _keep(self, key: tuple[str, str], plan: Plan) -> None:
+        self._known[key] = plan
+        self._weight += plan.weight
+        while len(self._known) > MAX_PLANS or self._weight > MAX_WEIGHT:
+            _, dropped = self._known.popitem(last=False)
+            self._weight -= dropped.weight
+
     def _make(self, action: ActionRecord) -> Plan:
-        module = KINDS[action.type]
-        config = module.unseal(action.config, self._secrets.decrypt)
+        config = KINDS[action.type].unseal(action.config, self._secrets.decrypt)
         model = parse_config(action.type, config)
-        slots = tuple(module.slots(config))
+        found = tuple(slots(action.type, config))
         return Plan(
             kind=action.type,
             config=config,
-            slots=slots,
-            parts=tuple(Part(one.where, one.template) for one in slots),
-            look_ups=look_ups_in(one.template for one in slots),
-            ready=None if slots else model,
+            slots=found,
+            parts=tuple(Part(one.where, one.template) for one in found),
+            look_ups=look_ups_in(one.template for one in found),
+            ready=None if found else model,
         )

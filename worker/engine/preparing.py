@@ -100,7 +100,7 @@ class Preparing:
         if condition is None and plan.ready is not None:
             return plan.ready
         job = Job(context.subject, plan.parts, condition)
-        if is_for_here(plan.look_ups, context.trigger.body):
+        if is_for_here(plan.look_ups, context.trigger.body, context.answers):
             rendered = job.done()
         else:
             rendered = await self._renderer.render(job, context.callback.user_id)

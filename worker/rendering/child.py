@@ -13,15 +13,17 @@ import asyncio
 import contextlib
 import mmap
 import os
-import signal
 import tempfile
 from collections.abc import Iterable
 from typing import Any
 
 import orjson
 
-from shared.templates.apart import COMMAND, PROGRESS_BYTES, environment
-from shared.templates.jobs import LENGTHS
+from shared.templates.apart import COMMAND, environment
+from shared.templates.jobs import LENGTHS, PROGRESS_BYTES
+
+# Its input has ended, and it does not.
+END_SECONDS = 0.5
 
 
 class RenderProcess:
@@ -72,13 +74,22 @@ class RenderProcess:
         head_bytes, _ = LENGTHS.unpack(await self._process.stdout.readexactly(LENGTHS.size))
         return orjson.loads(await self._process.stdout.readexactly(head_bytes))
 
-    async def end(self) -> bool:
-        """Kill it, if it lives. Returns whether a job had taken more time than it had."""
-        with contextlib.suppress(ProcessLookupError):
-            self._process.kill()
+    async def end(self) -> int:
+        """Have it end. Returns the code that it has ended with.
+
+        It is not killed at once: asyncio's own kill() takes the code of one that is just dying.
+        """
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        try:
+            async with asyncio.timeout(END_SECONDS):
+                await self._process.wait()
+        except TimeoutError:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.kill()
         code = await self._process.wait()
         self._progress.close()
-        return code == -signal.SIGPROF
+        return code
 
 
 def _unnamed_file() -> int:

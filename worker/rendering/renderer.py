@@ -2,7 +2,11 @@
 
 Invariants:
 
-- A job that ends its child fails alone. What waited behind it is done by the next child.
+- A job that ends its child fails alone, whatever that dies of. What waited behind it is done by the
+  next child, and counts nothing of it.
+- A job that needs too much memory, or dies of nobody knows what, is done once more by a new child
+  before it fails: what others have left in the old one is not its fault.
+- A child that may owe an answer is never asked again, so that no answer is taken for another's.
 - A tenant whose job took long goes to a child that only such tenants have, for a while, and they
   take turns there.
 - Nothing waits for a clock: a job is bounded by the CPU that it takes, so that a busy machine fails
@@ -21,9 +25,9 @@ from uuid import UUID
 
 import structlog
 
-from shared.errors import Unavailable
-from shared.templates.apart import CPU_SECONDS, ran_out_of_time
-from shared.templates.jobs import Job, Rendered, told
+from shared.errors import PointsmanError, Unavailable
+from shared.templates.apart import CPU_SECONDS, RAN_OUT_OF_TIME, ended_by_job
+from shared.templates.jobs import Job, Rendered, chars_in, told
 from shared.templates.language import TemplateError
 from worker.rendering.child import RenderProcess
 
@@ -142,7 +146,7 @@ class _Lane:
             log.exception("rendering_broken", jobs=len(batch))
             for asked in batch:
                 if not asked.rendered.done():
-                    asked.rendered.set_exception(Unavailable("Nothing could be rendered just now."))
+                    asked.rendered.set_exception(_unrendered())
 
     def _take(self) -> list[_Asked]:
         """The next ones: the tenants take turns. Those of one trigger stand together."""
@@ -155,10 +159,11 @@ class _Lane:
                 self._asked[tenant] = theirs
             if not asked.rendered.done():  # nobody waits for it any more
                 batch.append(asked)
-                size_bytes += len(asked.job.subject.body)
+                size_bytes += len(asked.job.subject.body) + chars_in(asked.job.subject.answers)
         return sorted(batch, key=lambda one: one.job.subject.trigger_id)
 
     async def _do(self, batch: list[_Asked]) -> None:
+        batch, frames = _told(batch)
         try:
             child = await self._living()
         except OSError as error:
@@ -169,7 +174,7 @@ class _Lane:
         done = 0
         try:
             async with asyncio.timeout(None) as deadline:
-                telling = asyncio.create_task(child.tell(_frames(batch)))
+                telling = asyncio.create_task(child.tell(frames))
                 try:
                     for asked in batch:
                         deadline.reschedule(asyncio.get_running_loop().time() + SILENCE_SECONDS)
@@ -180,8 +185,12 @@ class _Lane:
         except (EOFError, TimeoutError):
             self._child = None
             begun = child.begun - before
-            ran_out = await child.end()
-            await self._died(batch, done, begun, ran_out=ran_out)
+            code = await child.end()
+            await self._died(batch[done:], code, was_at_work=begun > done)
+        except BaseException:
+            self._child = None
+            await child.end()
+            raise
 
     def _answer(self, asked: _Asked, said: tuple[bool, list[str], str | None, int]) -> None:
         holds, texts, error, cpu_us = said
@@ -193,20 +202,29 @@ class _Lane:
         else:
             asked.rendered.set_exception(TemplateError(error))
 
-    async def _died(self, batch: list[_Asked], done: int, begun: int, *, ran_out: bool) -> None:
-        """Fail the job at which a child ran out of time, and have the others done by another."""
-        left = batch[done:]
-        if begun > done and ran_out:
-            self._took(left[0].tenant, None)
-            if not left[0].rendered.done():
-                left[0].rendered.set_exception(ran_out_of_time())
-            left = left[1:]
-            for asked in reversed(left):
-                self._asked.setdefault(asked.tenant, deque()).appendleft(asked)
-                self._asked.move_to_end(asked.tenant, last=False)
+    async def _died(self, left: list[_Asked], code: int, *, was_at_work: bool) -> None:
+        """Go on without a child that has died, at the first of what is left if it was at work."""
+        fault = ended_by_job(code) if was_at_work else None
+        if fault is None:
+            log.warning("renderer_died", jobs=len(left), code=code)
+        if not was_at_work:
+            await self._again(left)
             return
-        log.warning("renderer_died", jobs=len(left))
-        await self._again(left)
+        at_work, *others = left
+        for asked in reversed(others):
+            self._asked.setdefault(asked.tenant, deque()).appendleft(asked)
+            self._asked.move_to_end(asked.tenant, last=False)
+        at_work.tries += 1
+        if code == RAN_OUT_OF_TIME or at_work.tries > 1:
+            self._fail(at_work, fault or _unrendered())
+        elif not at_work.rendered.done():
+            await self._do([at_work])
+
+    def _fail(self, asked: _Asked, error: PointsmanError) -> None:
+        """A job has ended its child."""
+        self._took(asked.tenant, None)
+        if not asked.rendered.done():
+            asked.rendered.set_exception(error)
 
     async def _again(self, batch: list[_Asked]) -> None:
         """Nobody is to blame, or nobody knows who: try again, not for ever, after a pause."""
@@ -215,7 +233,7 @@ class _Lane:
             if asked.tries < MAX_TRIES:
                 self._asked.setdefault(asked.tenant, deque()).append(asked)
             elif not asked.rendered.done():
-                asked.rendered.set_exception(Unavailable("Nothing could be rendered just now."))
+                asked.rendered.set_exception(_unrendered())
         await asyncio.sleep(PAUSE_SECONDS)
 
     async def _living(self) -> RenderProcess:
@@ -228,13 +246,22 @@ class _Lane:
         return self._child
 
 
-def _frames(batch: list[_Asked]) -> list[bytes]:
-    """Each job; a subject that is that of the job before is not sent again."""
+def _unrendered() -> Unavailable:
+    return Unavailable("Nothing could be rendered just now.")
+
+
+def _told(batch: list[_Asked]) -> tuple[list[_Asked], list[bytes]]:
+    """What can be told of these, and each as a frame: a subject that is that of the job before is
+    not sent again. What cannot be told has failed.
+    """
+    can_be_told: list[_Asked] = []
     frames: list[bytes] = []
-    before = None
     for asked in batch:
-        subject = asked.job.subject
-        again = before is not None and before == subject
-        frames.append(told(asked.job, again=again))
-        before = subject
-    return frames
+        again = bool(can_be_told) and can_be_told[-1].job.subject == asked.job.subject
+        try:
+            frames.append(told(asked.job, again=again))
+        except TemplateError as error:
+            asked.rendered.set_exception(error)
+        else:
+            can_be_told.append(asked)
+    return can_be_told, frames

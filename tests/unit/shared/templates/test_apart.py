@@ -7,8 +7,9 @@ import pytest
 from shared.errors import Unavailable
 from shared.templates import apart
 from shared.templates.apart import MAX_DEATHS, done_apart, done_somewhere
-from shared.templates.jobs import Job, Part, Rendered
+from shared.templates.jobs import LENGTHS, Job, Part, Rendered, heard, told
 from shared.templates.language import TemplateError
+from shared.templates.scope import Scope
 from shared.templates.targets import Target
 from shared.templates.template import template
 from tests.subjects import subject
@@ -47,6 +48,26 @@ def test_look_ups_about_a_small_body_need_no_child(monkeypatch: pytest.MonkeyPat
     assert isinstance(failed, TemplateError)
     with pytest.raises(Unavailable):
         done_somewhere([job("{{ body.n }}", n=1)])
+
+
+def test_what_needs_more_memory_fails_alone() -> None:
+    hungry = Job(subject([{}] * 340_000), [Part("a", template("{{ body | size }}", Target.TEXT))])
+    done = done_apart([job("{{ body.n | plus: 1 }}", n=1), hungry, job("{{ body.n | plus: 1 }}", n=2)])
+    assert str(done[1]) == "It takes more memory than a template may have."
+    assert (done[0], done[2]) == (Rendered(holds=True, texts=["2"]), Rendered(holds=True, texts=["3"]))
+
+
+def test_a_job_has_its_own_subject_even_if_it_does_not_parse() -> None:
+    """Fails when the next job, about the same, is done about the one before: another tenant's."""
+    mine, theirs = job("{{ body.n }}", n=1), job("{{ body.n }}", n=2)
+    framed = told(theirs, again=False)
+    size, _ = LENGTHS.unpack_from(framed)
+    head, body = framed[LENGTHS.size :][:size], framed[LENGTHS.size + size :]
+    found = heard(head.replace(b"{{ body.n }}", b"{{ body.n "), body, Scope(mine.subject))
+    with pytest.raises(TemplateError):
+        found.done()
+    again = heard(told(theirs, again=True)[LENGTHS.size :], b"", found.scope)
+    assert again.done().texts == ["2"]
 
 
 def test_no_more_children_than_a_few(monkeypatch: pytest.MonkeyPatch) -> None:

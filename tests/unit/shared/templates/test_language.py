@@ -22,6 +22,16 @@ WRONG = [
     ("{% render 'other' %}", 1, 4, "render"),
     ("{% capture x %}{% endcapture %}", 1, 4, "capture"),
     ("{% increment x %}", 1, 4, "increment"),
+    ("a\n{% iff body.a %}{% endif %}", 2, 4, "did you mean if"),
+    ("{% if body.a %}{% esle %}{% endif %}", 1, 19, "did you mean else"),
+    ("{% " + "i" * 1_900 + " %}", 1, 4, "unexpected tag"),
+    ("{{ body.a | upcse }}", 1, 13, "did you mean upcase"),
+    ("{% assign x = (1..9) %}", 1, 15, "range"),
+    ("{% if (1..9) contains 3 %}{% endif %}", 1, 7, "range"),
+    ("{% case body.a %}{% when (1..9) %}{% endcase %}", 1, 26, "range"),
+    ("{{ body.a | join: (1..9) }}", 1, 19, "range"),
+    ("{% for i in body.a limit: (1..9) %}{% endfor %}", 1, 27, "range"),
+    ("{% for i in body.a %}{% if body.a %}{% elsif (1..9) %}{% endif %}{% endfor %}", 1, 46, "range"),
     ("{{ (1..1000000000) | join: ',' }}", 1, 4, "range"),
     ("{% for i in (1..9) %}{% endfor %}", 1, 13, "range"),
     ("{{ body.a | unheard_of }}", 1, 13, "unheard_of"),
@@ -52,6 +62,12 @@ def test_what_is_wrong_is_said_with_its_place(text: str, line: int, column: int,
         "{%" * 130_000,
         "{{}}" * 60_000,
         "{% raw %}" * 28_000,
+        "{{ " + "a[" * 650 + "0" + "]" * 650 + " }}",
+        "{{ 'x' | append: " + "body.a[" * 260 + "0" + "]" * 260 + " }}",
+        "{% if " + "not " * 490 + "a %}{% endif %}",
+        "{% if " + "(a) or " * 280 + "a %}{% endif %}",
+        ("{% if " + "(a) or " * 280 + "a %}{% endif %}") * 50,
+        ("{{ " + '[" ' * 600 + " }}") * 100,
     ],
 )
 def test_no_text_takes_long_to_refuse_or_to_parse(text: str) -> None:
@@ -80,6 +96,28 @@ def test_no_text_takes_long_to_refuse_or_to_parse(text: str) -> None:
 def test_a_condition_that_is_none_is_refused(text: str) -> None:
     with pytest.raises(TemplateError):
         parse_condition(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["(" * 600 + "a" + ")" * 600, "not " * 490 + "a", "a[" * 650 + "0" + "]" * 650]
+)
+def test_a_condition_that_is_nested_deeply_takes_no_long_and_breaks_nothing(text: str) -> None:
+    began = time.monotonic()
+    try:
+        holds(text)
+    except TemplateError as error:
+        assert len(error.message) < 500  # noqa: PT017 - some of them parse
+    assert time.monotonic() - began < 1
+
+
+def test_a_wrong_condition_says_where() -> None:
+    for text, column, says in [
+        ("body.a and (1..9) == 1", 12, "range"),
+        ("body.a == 1 and\n body.b =", 9, "="),
+        ("body.a ? 1", 8, "unexpected"),
+    ]:
+        with pytest.raises(TemplateError, match=f"column {column}: .*{says}"):
+            parse_condition(text)
 
 
 def test_a_text_without_markup_is_no_template() -> None:

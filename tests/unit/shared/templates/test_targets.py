@@ -45,6 +45,21 @@ def test_dots_do_not_climb(value: str) -> None:
         rendered("https://x.example/a/{{ body.v }}/b", subject({"v": value}), Target.URL)
 
 
+@pytest.mark.parametrize("value", [".", "..", "..."])
+def test_dots_are_dots_where_they_cannot_climb(value: str) -> None:
+    """Fails when a caller makes an execution fail by a value of dots in a query or a form."""
+    of = subject({"v": value})
+    url = "https://x.example/a?q={{ body.v }}{% if body.v %}&r={{ body.v }}{% endif %}"
+    assert rendered(url, of, Target.URL) == f"https://x.example/a?q={value}&r={value}"
+    assert rendered("a={{ body.v }}&b=1", of, Target.FORM) == f"a={value}&b=1"
+    for climbing in (
+        "https://x.example/{{ body.v }}?q=1",
+        "https://x.example/{% if body.v %}?{% endif %}{{ body.v }}",
+    ):
+        with pytest.raises(TemplateError, match="dots"):
+            rendered(climbing, of, Target.URL)
+
+
 @given(texts)
 def test_a_text_is_text_in_html(value: str) -> None:
     made = rendered("<p>{{ body.v }}</p>", subject({"v": value}), Target.HTML)

@@ -32,10 +32,17 @@ def test_only_look_ups_are_done_in_place(text: str, count: int | None) -> None:
 
 def test_look_ups_are_counted_together_and_a_large_body_goes_elsewhere() -> None:
     some = template("{{ body.a }}" * MAX_LOOK_UPS, Target.TEXT)
-    assert is_for_here(look_ups_in([some]), b"")
-    assert not is_for_here(look_ups_in([some, some]), b"")
-    assert not is_for_here(look_ups_in([template("{{ body.a | size }}", Target.TEXT)]), b"")
-    assert not is_for_here(1, b"x" * 20_000)
+    assert is_for_here(look_ups_in([some]), b"", {})
+    assert not is_for_here(look_ups_in([some, some]), b"", {})
+    assert not is_for_here(look_ups_in([template("{{ body.a | size }}", Target.TEXT)]), b"", {})
+    assert not is_for_here(1, b"x" * 20_000, {})
+
+
+def test_large_answers_go_elsewhere_too() -> None:
+    """Fails when a receiver decides by what it answers how long a worker's loop stands still."""
+    small, large = {"statusCode": 200, "body": "[1]"}, {"statusCode": 200, "body": "[" + "1," * 9_000 + "1]"}
+    assert is_for_here(1, b"{}", {"a": small, "b": {"storedBytes": 7}})
+    assert not is_for_here(1, b"{}", {"a": small, "b": large})
 
 
 @pytest.mark.parametrize(
@@ -80,6 +87,13 @@ def test_the_texts_of_a_job_have_one_bound_together() -> None:
     Job(of, [Part("a", one), Part("b", one)]).done()
     with pytest.raises(TemplateError, match="d: "):
         Job(of, [Part(where, one) for where in "abcd"]).done()
+
+
+def test_a_break_outside_of_a_loop_is_an_error() -> None:
+    """Fails when what is no error of the library's gets out: it would end its process."""
+    for tag in ("break", "continue"):
+        with pytest.raises(TemplateError, match=f"^line 1, column 6: {tag} outside of a loop"):
+            rendered(f"ab{{% {tag} %}}c")
 
 
 def test_an_error_names_the_text_that_it_is_in() -> None:
