@@ -21,7 +21,7 @@ from shared.templates.filters import MAX_CHARS
 from shared.templates.language import TemplateError
 from shared.templates.scope import Scope, Subject
 from shared.templates.targets import Target
-from shared.templates.template import MAX_LOOK_UPS, Template, condition, context_of, template
+from shared.templates.template import MAX_LOOK_UPS, Template, condition, context_of, look_ups_of, template
 
 # Reading larger ones takes longer than what is rendered of it, and others wait meanwhile.
 IN_PLACE_BYTES = 16 * 1024
@@ -60,7 +60,7 @@ class Job(NamedTuple):
     def done(self, scope: Scope | None = None) -> Rendered:
         """Do it. Raises TemplateError. scope: of its subject, if something is read already."""
         scope = scope or Scope(self.subject)
-        context = context_of(scope)
+        context = look_ups_of(scope)
         if self.condition is not None and not _holds(self.condition, context):
             return Rendered(holds=False)
         texts: list[str] = []

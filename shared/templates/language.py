@@ -83,7 +83,7 @@ class TemplateError(Invalid):
         return TemplateError(f"{where}: {self.message}", code=self.code, hint=self.hint)
 
 
-class _WrittenNode(OutputNode):
+class WrittenNode(OutputNode):
     """An output that is written as its target demands."""
 
     __slots__ = ("target",)
@@ -99,7 +99,7 @@ class _WrittenNode(OutputNode):
 class _WrittenOutput(Output):
     def parse(self, stream: TokenStream) -> OutputNode:
         assert isinstance(self.env, Language)
-        return _WrittenNode(super().parse(stream), self.env.target)
+        return WrittenNode(super().parse(stream), self.env.target)
 
 
 class _UnknownTag(illegal.Illegal):
@@ -165,7 +165,7 @@ def _mark_query(nodes: list[Node]) -> None:
             is_behind = is_behind or "?" in node.text
         elif is_behind:
             for inner in nodes_in([node]):
-                if isinstance(inner, _WrittenNode):
+                if isinstance(inner, WrittenNode):
                     inner.target = Target.FORM
 
 

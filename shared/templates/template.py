@@ -7,7 +7,7 @@ that its text and what it reads bound. Only such are for the process that carrie
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from liquid.ast import Node
 from liquid.builtin.content import ContentNode
@@ -22,7 +22,7 @@ from liquid.builtin.expressions.primitive import (
 )
 from liquid.builtin.output import OutputNode
 from liquid.context import RenderContext
-from liquid.exceptions import LiquidError, LiquidInterrupt
+from liquid.exceptions import LiquidError, LiquidInterrupt, OutputStreamLimitError
 from liquid.expression import Expression
 from liquid.output import LimitedStringIO
 
@@ -31,6 +31,7 @@ from shared.templates.filters import MAX_CHARS
 from shared.templates.kept import KeptParts
 from shared.templates.language import (
     TemplateError,
+    WrittenNode,
     at,
     expressions_in,
     language,
@@ -38,7 +39,8 @@ from shared.templates.language import (
     parse,
     parse_condition,
 )
-from shared.templates.targets import Target
+from shared.templates.look_ups import LookUps, quicken
+from shared.templates.targets import Target, written
 
 # So many outputs are looked up in place; a template with more is rendered apart.
 MAX_LOOK_UPS = 50
@@ -71,7 +73,10 @@ class Template:
     many parts it is made, and its characters.
     """
 
-    __slots__ = ("_nodes", "answers", "is_json_value", "look_ups", "names", "target", "text", "weight")
+    __slots__ = (
+        *("_nodes", "_pieces", "answers", "is_json_value", "look_ups", "names", "target", "text"),
+        "weight",
+    )
 
     def __init__(self, text: str, target: Target) -> None:
         parsed = parse(text, target)
@@ -82,17 +87,36 @@ class Template:
         except RecursionError:
             raise at(text, 0, "it is nested too deeply") from None
         self.answers = names.answers_in(self.names)
-        parts = sum(1 + _weight(node.expressions()) for node in nodes_in(parsed.nodes))
-        self.weight = parts + len(text) // CHARS_OF_A_PART
+        self.weight = len(text) // CHARS_OF_A_PART
+        for node in nodes_in(parsed.nodes):
+            self.weight += 1 + _weight(node.expressions())
+            quicken(expressions_in(*node.expressions()))
         self.look_ups = _look_ups(parsed.nodes)
         self.is_json_value = len(parsed.nodes) == 1 and _is_json(parsed.nodes[0])
         self._nodes = parsed.nodes
+        self._pieces = [] if self.look_ups is None else [_piece(node) for node in parsed.nodes]
 
     def render(self, context: RenderContext, at_most: int = MAX_CHARS) -> str:
         """The text that it comes to; raises TemplateError.
 
         context: a new one, unless it is a look-up, which leaves it as it was. at_most: bytes.
         """
+        return self._looked_up(context, at_most) if self._pieces else self._rendered(context, at_most)
+
+    def _looked_up(self, context: RenderContext, at_most: int) -> str:
+        texts: list[str] = []
+        index = 0
+        try:
+            for text, expression, target, index in self._pieces:  # noqa: B007
+                texts.append(text if expression is None else written(expression.evaluate(context), target))
+            found = "".join(texts)
+            if len(found.encode()) > at_most:
+                raise OutputStreamLimitError("output stream limit reached", token=None)
+        except _FAULTS as error:
+            raise _failed(error, self.text, index) from None
+        return found
+
+    def _rendered(self, context: RenderContext, at_most: int) -> str:
         buffer = LimitedStringIO(at_most, newline="")
         index = 0
         try:
@@ -115,6 +139,7 @@ class Condition:
         self.names = names.of_condition(self._parsed)
         self.answers = names.answers_in(self.names)
         self.weight = _weight([self._parsed]) + len(text) // CHARS_OF_A_PART
+        quicken(expressions_in(self._parsed))
 
     def holds(self, context: RenderContext) -> bool:
         """Whether it is true; raises TemplateError."""
@@ -125,8 +150,13 @@ class Condition:
 
 
 def context_of(scope: Mapping[str, Any]) -> RenderContext:
-    """What templates and conditions are evaluated in."""
+    """What a template is rendered in that does more than look-ups."""
     return RenderContext(_NOTHING, globals=scope)
+
+
+def look_ups_of(scope: Mapping[str, Any]) -> LookUps:
+    """What conditions, and templates that are look-ups, are evaluated in."""
+    return LookUps(_NOTHING, globals=scope)
 
 
 def template(text: str, target: Target) -> Template:
@@ -159,6 +189,25 @@ def _weight(expressions: Iterable[Expression]) -> int:
     return sum(
         1 + len(getattr(expression, "filters", None) or ()) for expression in expressions_in(*expressions)
     )
+
+
+class _Piece(NamedTuple):
+    """Of a template that is a look-up: a fixed text, or what is looked up, and for where."""
+
+    text: str
+    expression: Expression | None
+    target: Target
+    start: int
+
+
+def _piece(node: Node) -> _Piece:
+    index = node.token.start_index
+    if isinstance(node, ContentNode):
+        return _Piece(node.text, None, Target.TEXT, index)
+    assert isinstance(node, WrittenNode)
+    expression = node.expression
+    assert isinstance(expression, FilteredExpression)
+    return _Piece("", expression if expression.filters else expression.left, node.target, index)
 
 
 def _look_ups(nodes: list[Node]) -> int | None:

@@ -7,14 +7,17 @@ is in preparing.py.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import structlog
 
 from shared.templates.jobs import Job, is_for_here
 from shared.templates.language import TemplateError
+from shared.templates.scope import Scope
 from worker.actions import http_post, store
-from worker.actions.contract import AttemptStamp, Kind, Outcome, Prepared, subject_of
+from worker.actions.contract import AttemptStamp, Kind, Outcome, Prepared
 from worker.doors import Ways
-from worker.records import ActionRecord, CallbackRecord, TriggerRecord
+from worker.records import ActionRecord
 
 log = structlog.get_logger("actions")
 
@@ -24,11 +27,11 @@ KINDS: dict[str, Kind] = {
 }
 
 
-def starts_at_claim(action: ActionRecord, trigger: TriggerRecord, callback: CallbackRecord) -> bool:
+def starts_at_claim(action: ActionRecord, scope: Callable[[], Scope]) -> bool:
     """Whether a claim itself may commit the first attempt as RUNNING.
 
-    An action with a condition may, if that holds and is quickly found out. One that reads earlier
-    answers is prepared first.
+    scope: what is read of its trigger. An action with a condition may, if that holds and is quickly
+    found out. One that reads earlier answers is prepared first.
     """
     kind = KINDS.get(action.type)
     if kind is None or action.flaw is not None:
@@ -38,8 +41,10 @@ def starts_at_claim(action: ActionRecord, trigger: TriggerRecord, callback: Call
             return False
         if action.condition is None:
             return True
-        job = Job(subject_of(trigger, callback, {}), condition=action.condition)
-        return is_for_here(0, trigger.body, {}) and job.done().holds
+        read = scope()
+        if not is_for_here(0, read.subject.body, {}):
+            return False
+        return Job(read.subject, condition=action.condition).done(read).holds
     except TemplateError:
         return False  # its run says so
     except Exception:

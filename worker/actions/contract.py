@@ -8,7 +8,7 @@ claim has committed is prepared after it. This module imports no driver.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
@@ -16,7 +16,7 @@ from uuid import UUID
 
 from shared.config import Settings
 from shared.crypto import SecretBox
-from shared.templates.scope import Subject
+from shared.templates.scope import Scope, Subject
 from worker.doors import Door
 from worker.records import ActionRecord, CallbackRecord, TriggerRecord
 
@@ -41,7 +41,8 @@ class ExecutionContext(NamedTuple):
     """Everything around one execution that is the same for each of its attempts.
 
     answers: what earlier actions of its trigger were answered, by their names; those that its
-    action reads.
+    action reads. shared: what is read of its trigger for all its actions, if this one reads no
+    answers.
     """
 
     trigger: TriggerRecord
@@ -50,16 +51,16 @@ class ExecutionContext(NamedTuple):
     secrets: SecretBox
     limits: Limits
     answers: Mapping[str, Any] = MappingProxyType({})
+    shared: Callable[[], Scope] | None = None
 
-    @property
-    def subject(self) -> Subject:
+    def scope(self) -> Scope:
         """What its templates and its condition read."""
-        return subject_of(self.trigger, self.callback, self.answers)
+        return self.shared() if self.shared else scope_of(self.trigger, self.callback, self.answers)
 
 
-def subject_of(trigger: TriggerRecord, callback: CallbackRecord, answers: Mapping[str, Any]) -> Subject:
+def scope_of(trigger: TriggerRecord, callback: CallbackRecord, answers: Mapping[str, Any]) -> Scope:
     """What templates and conditions read of a trigger."""
-    return Subject(
+    subject = Subject(
         trigger_id=str(trigger.id),
         received_at=trigger.received_at.isoformat(),
         method=trigger.method,
@@ -72,6 +73,7 @@ def subject_of(trigger: TriggerRecord, callback: CallbackRecord, answers: Mappin
         callback_name=callback.name,
         answers=answers,
     )
+    return Scope(subject)
 
 
 class AttemptStamp(NamedTuple):

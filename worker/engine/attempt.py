@@ -92,13 +92,15 @@ def _begin(execution: Execution, fate: Fate) -> None:
 
 def _context(run: HeldRun, execution: Execution, services: RunServices) -> ExecutionContext:
     assert run.callback is not None
+    answers = run.answers_for(execution)
     return ExecutionContext(
         run.trigger,
         run.callback,
         execution.id,
         services.secrets,
         services.limits,
-        run.answers_for(execution),
+        answers,
+        None if answers else run.scope,
     )
 
 

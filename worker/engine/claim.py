@@ -222,7 +222,7 @@ def _startable(run: HeldRun, now: datetime) -> list[Execution]:
         if e.action is not None
         and e.action.enabled
         and run.callback is not None
-        and starts_at_claim(e.action, run.trigger, run.callback)
+        and starts_at_claim(e.action, run.scope)
     ]
 
 

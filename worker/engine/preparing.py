@@ -99,9 +99,10 @@ class Preparing:
         plan = self._plans.of(action)
         if condition is None and plan.ready is not None:
             return plan.ready
-        job = Job(context.subject, plan.parts, condition)
+        scope = context.scope()
+        job = Job(scope.subject, plan.parts, condition)
         if is_for_here(plan.look_ups, context.trigger.body, context.answers):
-            rendered = job.done()
+            rendered = job.done(scope)
         else:
             rendered = await self._renderer.render(job, context.callback.user_id)
         if not rendered.holds:

@@ -8,7 +8,8 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from worker.actions.contract import Outcome, Prepared
+from shared.templates.scope import Scope
+from worker.actions.contract import Outcome, Prepared, scope_of
 from worker.engine.retry import Again, Tries
 from worker.records import ActionRecord, CallbackRecord, TriggerRecord
 
@@ -18,6 +19,9 @@ SMALL_RESPONSE_BYTES = 1_000
 
 # What a run may keep of its answers, all together, for later steps that read them.
 MAX_ANSWERS_BYTES = 256 * 1024
+
+# A larger body is read anew by each action. What is read of this one takes about 50 KiB at most.
+MAX_READ_ONCE_BYTES = 2_048
 
 
 class Status(enum.Enum):
@@ -146,6 +150,7 @@ class HeldRun:
     places: int = 1
     answers: dict[str, dict[str, Any]] = field(default_factory=dict)
     answers_bytes: int = 0
+    _scope: Scope | None = None
 
     @property
     def id(self) -> UUID:
@@ -159,6 +164,16 @@ class HeldRun:
             + ROW_OVERHEAD_BYTES * (1 + len(self.executions))
             + self.answers_bytes
         )
+
+    def scope(self) -> Scope:
+        """What templates read that need no answers. Of a small body it is read once for all."""
+        if self._scope is not None:
+            return self._scope
+        assert self.callback is not None
+        scope = scope_of(self.trigger, self.callback, {})
+        if len(self.trigger.body) <= MAX_READ_ONCE_BYTES:
+            self._scope = scope
+        return scope
 
     def is_read(self, execution: Execution) -> bool:
         """Whether a step that is still to come reads what this execution was answered."""

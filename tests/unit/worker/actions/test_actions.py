@@ -67,8 +67,7 @@ def prepared(monkeypatch: pytest.MonkeyPatch, module: Any) -> Prepared | Outcome
 
 
 def starts(action: ActionRecord) -> bool:
-    given = context()
-    return actions.starts_at_claim(action, given.trigger, given.callback)
+    return actions.starts_at_claim(action, context().scope)
 
 
 def attempt(monkeypatch: pytest.MonkeyPatch, module: Any) -> Outcome:

@@ -99,9 +99,9 @@ class Story:
                 type=action.type,
                 step=step,
                 status=Status.RUNNING
-                if step == 0 and starts_at_claim(action, base.trigger, base.callback)
+                if step == 0 and starts_at_claim(action, base.scope)
                 else Status.PENDING,
-                attempt=1 if step == 0 and starts_at_claim(action, base.trigger, base.callback) else 0,
+                attempt=1 if step == 0 and starts_at_claim(action, base.scope) else 0,
                 action=action,
             )
             for action, step in assign_steps(actions)
