@@ -27,10 +27,10 @@ from shared.templates.jobs import (
     LENGTHS,
     OUT_OF_MEMORY,
     PROGRESS_BYTES,
-    Heard,
     Job,
     Part,
     Rendered,
+    ToldJob,
     answer,
     heard,
 )
@@ -63,7 +63,7 @@ def main(progress: mmap.mmap, cpu_seconds: float, jobs: BinaryIO, answers: Binar
         del head, body, job, said
 
 
-def _said_of(job: Heard) -> bytes:
+def _said_of(job: ToldJob) -> bytes:
     """The answer to a job; raises MemoryError.
 
     An error that outlived it would keep all that was rendered until then.

@@ -128,7 +128,7 @@ def told(job: Job, *, again: bool) -> bytes:
     return frame(head, b"" if again else job.subject.body)
 
 
-class Heard(NamedTuple):
+class ToldJob(NamedTuple):
     """A job as it was told, of which nothing is parsed yet."""
 
     scope: Scope
@@ -141,13 +141,13 @@ class Heard(NamedTuple):
         return Job(self.scope.subject, parts, self.condition).done(self.scope)
 
 
-def heard(head: bytes, opaque: bytes, before: Scope | None) -> Heard:
+def heard(head: bytes, opaque: bytes, before: Scope | None) -> ToldJob:
     """A job that was told. before: of the job before it."""
     fields, parts, of_condition = orjson.loads(head)
     if fields is not None:
         before = Scope(Subject(*fields)._replace(body=opaque))
     assert before is not None
-    return Heard(before, parts, of_condition)
+    return ToldJob(before, parts, of_condition)
 
 
 def answer(rendered: Rendered | TemplateError, cpu_us: int) -> bytes:

@@ -23,7 +23,7 @@ class Weighed(Protocol):
 T = TypeVar("T", bound=Weighed)
 
 
-class KeptParts(Generic[T]):
+class Kept(Generic[T]):
     """Makes things of keys, and keeps them. Used by any thread.
 
     What weighs more than an eighth of everything is made anew each time.

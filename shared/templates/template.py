@@ -28,7 +28,7 @@ from liquid.output import LimitedStringIO
 
 from shared.templates import names
 from shared.templates.filters import MAX_CHARS
-from shared.templates.kept import KeptParts
+from shared.templates.kept import Kept
 from shared.templates.language import (
     TemplateError,
     WrittenNode,
@@ -169,8 +169,8 @@ def condition(text: str) -> Condition:
     return _conditions(text)
 
 
-_templates = KeptParts(Template, MAX_KEPT)
-_conditions = KeptParts(Condition, MAX_KEPT)
+_templates = Kept(Template, MAX_KEPT)
+_conditions = Kept(Condition, MAX_KEPT)
 _NOTHING = language(Target.TEXT).from_string("")
 
 

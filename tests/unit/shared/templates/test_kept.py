@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import pytest
 
-from shared.templates.kept import KeptParts
+from shared.templates.kept import Kept
 from shared.templates.targets import Target
 from shared.templates.template import Condition, Template
 
@@ -23,7 +23,7 @@ def test_a_thing_is_made_once_and_the_oldest_goes() -> None:
         made.append(name)
         return Thing(name, weight)
 
-    kept = KeptParts(make, 80)
+    kept = Kept(make, 80)
     for name in "abcdefgh":
         kept(name, 10)
     assert kept("a", 10) is kept("a", 10)
@@ -36,7 +36,7 @@ def test_a_thing_is_made_once_and_the_oldest_goes() -> None:
 
 
 def test_what_is_too_heavy_is_not_kept() -> None:
-    kept = KeptParts(Thing, 80)
+    kept = Kept(Thing, 80)
     assert kept("large", 11) is not kept("large", 11)
     assert kept.weight == 0
 
@@ -45,7 +45,7 @@ def test_what_cannot_be_made_says_so_each_time() -> None:
     def make(name: str) -> Thing:
         raise ValueError(name)
 
-    kept = KeptParts(make, 80)
+    kept = Kept(make, 80)
     for _ in range(2):
         with pytest.raises(ValueError, match="bad"):
             kept("bad")
