@@ -499,7 +499,7 @@ def test_a_rotation_that_was_killed_is_gone_on_with(world: World) -> None:
 def test_no_key_leaves_while_something_may_seal_with_it(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Fails when an old key goes since what the last round saw of it was gone when it looked again."""
+    """Fails when an old key goes because the last value that was seen under it was deleted."""
     turn(world, SecretBox(OLD))
     gone, _ = (at_day(world, 0, headers=json.dumps([["cookie", sealed(one)]])) for one in ("gone", "kept"))
     write = SealedColumn.write
