@@ -11,7 +11,7 @@ Invariants:
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Annotated, Any, get_args
 
@@ -56,7 +56,7 @@ class PublicKey(Shown):
 class OpenSecret:
     """A signing secret as it stands in its row, and what opening it has shown."""
 
-    plain: str
+    plain: str = field(repr=False)
     sealed: str
     created_at: str
     expires_at: datetime | None = None

@@ -7,6 +7,7 @@ rotation is goes to standard error: a bar in a terminal, lines elsewhere.
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from typing import Any
@@ -23,12 +24,18 @@ from shared.config import Settings
 from shared.crypto import SecretBox, key_id, new_key
 from shared.errors import ConfigError
 from shared.keyring import checks, rotation
-from shared.keyring.rotation import RoundProgress, Survey, Told
+from shared.keyring.survey import RoundProgress, Survey, Told
 from shared.keyring.texts import UNNAMED
 from shared.postgres.connections import connect
 from shared.postgres.fitness import explained
 
-AGAIN = "Give its key back and run this again, or set these secrets again."
+# Without a terminal a column that takes long is spoken of so often.
+LINE_SECONDS = 30.0
+
+ADVICE = {
+    "triggers.headers": "Give its key back and run this again, or let them be: they go with the calls that they came with."
+}
+"""What helps where nobody can set a secret again."""
 
 
 @click.group()
@@ -64,14 +71,15 @@ def status() -> None:
 def rotate() -> None:
     """Bring every sealed value under the newest key, beside the traffic.
 
-    It can be cut off and run again. It ends with exit code 1 if it could not open something.
+    It can be cut off and run again. It ends with exit code 1 if something is not under it in
+    the end.
     """
     url, box, settings = _installation()
     with _told() as told:
         found = rotation.rotate(url, box, settings.stale_seconds, told)
     click.echo(f"{found.renewed} rows came under key {box.newest}.")
     _show(found, box, _entered(url))
-    if found.unreadable or found.left:
+    if found.unreadable or found.left or not found.is_settled:
         sys.exit(1)
 
 
@@ -140,7 +148,7 @@ def _told() -> Iterator[Told]:
     """What shows how far it is: a bar for each column, or a line behind it."""
     console = Console(stderr=True)
     if not console.is_terminal:
-        yield _line
+        yield _Lines().moved
         return
     tasks: dict[tuple[int, str], TaskID] = {}
     with Bar(console=console) as bar:
@@ -156,10 +164,19 @@ def _told() -> Iterator[Told]:
         yield moved
 
 
-def _line(progress: RoundProgress) -> None:
-    if progress.is_over:
-        rows = f"{progress.read} rows read, {progress.renewed} written"
-        click.echo(f"round {progress.number}: {progress.column}: {rows}", err=True)
+class _Lines:
+    """A line when a column is through, and now and then before."""
+
+    def __init__(self) -> None:
+        self._said_at = time.monotonic()
+
+    def moved(self, progress: RoundProgress) -> None:
+        is_due = time.monotonic() - self._said_at > LINE_SECONDS
+        if progress.is_over or is_due:
+            self._said_at = time.monotonic()
+            of = "" if progress.is_over else f" of about {progress.rows}"
+            rows = f"{progress.read}{of} rows read, {progress.renewed} written"
+            click.echo(f"round {progress.number}: {progress.column}: {rows}", err=True)
 
 
 def _show(found: Survey, box: SecretBox, entered: list[str]) -> None:
@@ -177,11 +194,29 @@ def _show(found: Survey, box: SecretBox, entered: list[str]) -> None:
     Console().print(table)
     if found.left:
         click.echo(f"{found.left} rows were held by somebody all the time. Run this again.")
+    if not found.is_settled:
+        click.echo(
+            f"Values still come under another key than {box.newest}: some process has an older list of keys."
+            " Give it this one, start it again, and run this again."
+        )
     for (key, column), count in sorted(found.closed.items()):
         sealer = "that an earlier version wrote" if key == UNNAMED else f"that name key {key}"
-        whose = "A caller may have sent them." if column in found.foreign else AGAIN
-        rows = ", ".join(found.rows[column])
-        click.echo(f"{column}: no key here opens {count} values {sealer}. {whose} Rows: {rows}")
+        rows = ", ".join(found.rows[key, column])
+        click.echo(
+            f"{column}: no key here opens {count} values {sealer}. {_advice(key, column, box)} Rows: {rows}"
+        )
+    for column, count in sorted(found.lookalikes.items()):
+        click.echo(
+            f"{column}: {count} texts only look sealed. Somebody wrote them so, and no key is missing."
+        )
+
+
+def _advice(key: str, column: str, box: SecretBox) -> str:
+    if column in ADVICE:
+        return ADVICE[column]
+    if key in box.key_ids:
+        return "They are damaged: set these secrets again."
+    return "Give its key back and run this again, or set these secrets again."
 
 
 def _role(key: str, box: SecretBox) -> str:

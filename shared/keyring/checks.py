@@ -20,7 +20,7 @@ from typing import Any
 from shared.crypto import SecretBox
 from shared.errors import ConfigError
 from shared.keyring.columns import sealed_columns
-from shared.keyring.texts import read
+from shared.keyring.texts import name_of, read
 from shared.postgres.connections import connect
 from shared.postgres.fitness import explained
 
@@ -127,7 +127,7 @@ def _judge(cursor: Any, box: SecretBox) -> set[str]:
             for text in column.newest(cursor, SAMPLE_ROWS):
                 reading = read(text, box, column.pattern)
                 opened |= reading.opened.keys()
-                closed |= reading.closed.keys()
+                closed |= {name_of(sealed) for sealed in reading.closed}
     if closed and not opened:
         raise _misfit(sorted(closed), box)
     return opened

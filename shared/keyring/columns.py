@@ -2,8 +2,10 @@
 
 Invariants:
 
-- A column is walked by the primary key of its table, so that no statement reads more than a portion
-  and none of the days of a partitioned table is opened twice.
+- A column is walked by the primary key of its table, so that no statement looks at more than a
+  portion, and none of the days of a partitioned table is opened twice.
+- However long the values are that users have stored, no more than CHUNK_BYTES are read or written
+  at once, or a single value.
 - A value is written only where it still is what was read: whatever a user changed meanwhile stays.
 - Nobody is waited for. A row that somebody holds is left for later.
 - Only the column changes. `updated_at` is the user's.
@@ -12,16 +14,23 @@ Invariants:
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from psycopg2 import sql
 
+from shared.keyring.places import PLACES
 from shared.keyring.texts import NAMED, NAMED_OR_SECRET, NAMED_OR_WHOLE
 from shared.models.sealed import SEALED
 
 PORTION_ROWS = 500
+
+# A statement writes a value as it was and as it becomes; PostgreSQL takes none of a gigabyte.
+CHUNK_BYTES = 4 * 1024 * 1024
+
+WRITTEN_ONCE = frozenset([("triggers", "headers")])
+"""Columns that nobody but a rotation changes, of tables whose keys have the time in them."""
 
 SIGNING_SECRETS = ("callbacks", "signing_secrets")
 """The one JSON column in which an earlier version wrote ciphertexts without the id of a key."""
@@ -37,15 +46,22 @@ SELECT format_type(a.atttypid, NULL), c.relkind = 'p',
 FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = %s AND NOT a.attisdropped
 WHERE c.oid = to_regclass(%s)
 """
-_HOLDS_SOMETHING = "({0}::text LIKE '%%sealed:%%' OR {0}::text LIKE '%%gAAAAA%%')"
+_HOLDS_SOMETHING = "{0}::text LIKE '%%sealed:%%'"
+_OR_BARE = " OR {0}::text LIKE '%%gAAAAA%%'"
+# Each text is made once, and stays where it is.
 _PORTION = """
-SELECT {key}, CASE WHEN {holds_something} THEN {column}::text END
-FROM {table} {behind} ORDER BY {key} LIMIT %s
+SELECT {names}, CASE WHEN {holds_something} THEN octet_length({column}) END
+FROM (SELECT {names}, {column}::text AS {column} FROM {table} {stretch} ORDER BY {names} LIMIT %s) portion ORDER BY {names}
+"""
+# Here and below, the bounds keep a partitioned table's other days out of the plan.
+_READ = """
+SELECT {ours}, {kind}, t.{column}::text
+FROM {table} t JOIN unnest({arrays}) AS g({names}) ON {matches}
+WHERE t.{first} BETWEEN %s AND %s AND t.{column} IS NOT NULL ORDER BY {ours}
 """
 _NEWEST = """
 SELECT {column}::text FROM {table} WHERE {holds_something} {not_deleted} ORDER BY {descending} LIMIT %s
 """
-# The bounds keep a partitioned table's other days out of the plan.
 _WRITE = """
 WITH given AS (SELECT * FROM unnest({arrays}, %s::text[], %s::text[]) AS g({names}, was, becomes)),
 held AS (
@@ -60,11 +76,19 @@ Key = tuple[str, ...]
 """The primary key of a row, each part as text."""
 
 
-class Value(NamedTuple):
-    """A row's value, as text; None if it holds nothing sealed."""
+class Length(NamedTuple):
+    """How long a row's value is, as text, in bytes; None if it holds nothing sealed."""
 
     key: Key
-    text: str | None
+    octets: int | None
+
+
+class Value(NamedTuple):
+    """A row's value, as text. kind: of which kind the row is, if that matters."""
+
+    key: Key
+    kind: str
+    text: str
 
 
 class Renewal(NamedTuple):
@@ -79,8 +103,7 @@ class Renewal(NamedTuple):
 class SealedColumn:
     """A column of the registry as this database has it.
 
-    key: the columns of the primary key, with their types. is_partitioned: it then also holds what
-    callers sent. rows: about how many its table has.
+    key: the columns of the primary key, with their types. rows: about how many its table has.
     """
 
     table: str
@@ -102,14 +125,36 @@ class SealedColumn:
             return NAMED_OR_SECRET
         return NAMED_OR_WHOLE if self.type == "text" else NAMED
 
-    def portion(self, cursor: Any, after: Key | None, rows: int = PORTION_ROWS) -> list[Value]:
-        """The next rows behind a key, from the first one on when there is none."""
-        behind = sql.SQL("")
-        if after is not None:
-            marks = sql.SQL(", ").join([sql.Placeholder()] * len(self.key))
-            behind = sql.SQL("WHERE ({}) > ({})").format(self._names(), marks)
-        cursor.execute(self._composed(_PORTION, behind=behind), (*(after or ()), rows))
-        return [Value(tuple(map(str, row[:-1])), row[-1]) for row in cursor.fetchall()]
+    @property
+    def is_written_once(self) -> bool:
+        return (self.table, self.column) in WRITTEN_ONCE
+
+    def is_ours(self, value: Value) -> Callable[[str], bool]:
+        """Says whether what looks sealed in a value was sealed here; else somebody wrote it."""
+        places = PLACES.get((self.table, self.column))
+        texts = None if places is None else places.texts(value.kind, value.text)
+        return lambda sealed: texts is None or sealed in texts
+
+    def portion(
+        self, cursor: Any, after: Key | None, until: Key | None = None, rows: int = PORTION_ROWS
+    ) -> list[Length]:
+        """The next rows behind a key and before another one; from the first and to the last one
+        where there is none.
+        """
+        bounds = [(sign, key) for sign, key in ((">", after), ("<", until)) if key is not None]
+        marks = sql.SQL(", ").join([sql.Placeholder()] * len(self.key))
+        conditions = [
+            sql.SQL("({}) {} ({})").format(self._names(), sql.SQL(sign), marks) for sign, _ in bounds
+        ]
+        stretch = sql.SQL("WHERE {}").format(sql.SQL(" AND ").join(conditions)) if bounds else sql.SQL("")
+        parameters = [part for _, key in bounds for part in key]
+        cursor.execute(self._composed(_PORTION, stretch=stretch), (*parameters, rows))
+        return [Length(tuple(map(str, row[:-1])), row[-1]) for row in cursor.fetchall()]
+
+    def read(self, cursor: Any, keys: Sequence[Key]) -> list[Value]:
+        """The values of these rows, of those that are still there, in the order of their keys."""
+        cursor.execute(self._composed(_READ), (*_arrays(keys), *_bounds(keys)))
+        return [Value(tuple(map(str, row[:-2])), *row[-2:]) for row in cursor.fetchall()]
 
     def newest(self, cursor: Any, rows: int) -> list[str]:
         """The newest values that hold something sealed, but of what was deleted."""
@@ -120,21 +165,25 @@ class SealedColumn:
         """Write values that are still what they were; how many that are. They are in the order of
         their keys.
         """
-        keys = [list(parts) for parts in zip(*(renewal.key for renewal in renewals), strict=True)]
-        bounds = (keys[0][0], keys[0][-1])
+        keys = [renewal.key for renewal in renewals]
         texts = [renewal.was for renewal in renewals], [renewal.becomes for renewal in renewals]
-        cursor.execute(self._composed(_WRITE), (*keys, *texts, *bounds, *bounds))
+        bounds = _bounds(keys)
+        cursor.execute(self._composed(_WRITE), (*_arrays(keys), *texts, *bounds, *bounds))
         return int(cursor.rowcount)
 
     def _composed(self, text: str, **more: sql.Composable) -> sql.Composed:
         names = [sql.Identifier(name) for name, _ in self.key]
         matches = [sql.SQL("t.{0} = g.{0}").format(name) for name in names]
+        looks_sealed = _HOLDS_SOMETHING if self.pattern is NAMED else _HOLDS_SOMETHING + _OR_BARE
+        places = PLACES.get((self.table, self.column))
         return sql.SQL(text).format(
             table=sql.Identifier(self.table),
             column=sql.Identifier(self.column),
             type=sql.SQL(self.type),
-            holds_something=sql.SQL(_HOLDS_SOMETHING).format(sql.Identifier(self.column)),
-            key=self._names(),
+            holds_something=sql.SQL(f"({looks_sealed})").format(sql.Identifier(self.column)),
+            kind=sql.SQL("t.{}::text").format(sql.Identifier(places.kind))
+            if places and places.kind
+            else sql.SQL("''"),
             names=self._names(),
             first=names[0],
             ours=sql.SQL(", ").join(sql.SQL("t.{}").format(name) for name in names),
@@ -157,3 +206,28 @@ def sealed_columns(cursor: Any) -> Iterator[SealedColumn]:
         if found is not None:
             kind, is_partitioned, is_marked, key, rows = found
             yield SealedColumn(table, column, kind, is_partitioned, is_marked, tuple(map(tuple, key)), rows)
+
+
+def chunks(lengths: Sequence[Length]) -> Iterator[list[Key]]:
+    """The keys of the rows that hold something, in portions of at most CHUNK_BYTES or one row."""
+    keys: list[Key] = []
+    octets = 0
+    for one in lengths:
+        if one.octets is None:
+            continue
+        if keys and octets + one.octets > CHUNK_BYTES:
+            yield keys
+            keys, octets = [], 0
+        keys.append(one.key)
+        octets += one.octets
+    if keys:
+        yield keys
+
+
+def _arrays(keys: Sequence[Key]) -> list[list[str]]:
+    return [list(parts) for parts in zip(*keys, strict=True)]
+
+
+def _bounds(keys: Sequence[Key]) -> tuple[str, str]:
+    """The lowest and the highest first part of keys that are in their order."""
+    return keys[0][0], keys[-1][0]

@@ -2,27 +2,29 @@
 
 Invariants:
 
-- A portion of one column is one statement that commits by itself. What is under the newest key is
-  passed over, so that a rotation that was cut off is simply repeated.
-- It goes round until a round finds nothing to renew. What it then says was counted in that round.
-- No key is taken from anybody: the rows of key_checks that nothing needs any more go last.
+- A rotation that was cut off is simply repeated (walk.py).
+- It goes round until a round finds nothing to renew, but not for ever. What it then says was
+  counted in that round; of what is written only once, when it was gone through.
+- No key is taken from anybody: the rows of key_checks that nothing needs any more go last, and none
+  goes while something still seals under another key.
 - One rotation at a time, and none that a living worker could not follow.
 """
 
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any
 
 from shared.crypto import SecretBox
 from shared.errors import ConfigError, Unavailable
+from shared.ids import first_id_of
 from shared.keyring import checks
-from shared.keyring.columns import PORTION_ROWS, Renewal, SealedColumn, Value, sealed_columns
-from shared.keyring.texts import UNNAMED, ValueReading, read
+from shared.keyring.columns import Key, sealed_columns
+from shared.keyring.survey import RoundProgress, Survey, Told
+from shared.keyring.walk import Walk
 from shared.postgres.connections import connect
 from shared.postgres.fitness import explained
 
@@ -32,78 +34,32 @@ CALL_SECONDS = 30.0
 PATIENCE_SECONDS = 30.0
 PAUSE_SECONDS = 0.5
 
-# So many rows with what no key opens are named, of each column.
-NAMED_ROWS = 10
+# So many rounds may find something new to renew. Then some process seals under another key still.
+MOST_ROUNDS = 10
+
+# A call is committed within seconds of the moment in its id.
+LONGEST_CALL = timedelta(minutes=10)
 
 _TRY_LOCK = "SELECT pg_try_advisory_lock(hashtextextended('pointsman.keys.rotate', 0))"
+_NOW = "SELECT now()"
 
 
-@dataclass(frozen=True, slots=True)
-class RoundProgress:
-    """How far a round is. rows: that its table has, about; renewed: values, in this round."""
-
-    number: int
-    column: str
-    read: int
-    rows: int
-    renewed: int
-    is_over: bool = False
+def _silent(_progress: RoundProgress) -> None:
+    """What nobody wants to be told."""
 
 
-Told = Callable[[RoundProgress], None]
-
-
-@dataclass(slots=True)
-class Survey:
-    """What one round has found.
-
-    opened: how many sealed texts each key opens, by its id and the column; closed: how many none
-    opens, by the id that they name and the column. rows: where these are, by the column: the first
-    part of the row's key. foreign: the columns in which a text that no key opens may be a caller's
-    own. renewed: values that were written; left: values that somebody held or changed meanwhile.
-    """
-
-    opened: Counter[tuple[str, str]] = field(default_factory=Counter)
-    closed: Counter[tuple[str, str]] = field(default_factory=Counter)
-    rows: dict[str, list[str]] = field(default_factory=dict)
-    foreign: set[str] = field(default_factory=set)
-    renewed: int = 0
-    left: int = 0
-
-    def values_of(self, key: str, box: SecretBox) -> dict[str, int]:
-        """How many sealed texts need a key, by column."""
-        found = self.opened if key in box.key_ids else self._lost()
-        return {column: count for (one, column), count in found.items() if one == key}
-
-    def missing(self, box: SecretBox) -> set[str]:
-        """The keys, by their ids, that something needs and the box does not have."""
-        return {key for key, _ in self._lost()} - {*box.key_ids, UNNAMED}
-
-    def needed(self, box: SecretBox) -> set[str]:
-        """The keys, by their ids, that are needed: to seal, to open, or to open what is closed."""
-        return {box.newest, *self.missing(box), *(key for key, _ in self.opened)}
-
-    @property
-    def unreadable(self) -> int:
-        """How many sealed texts no key opens, but those that may be a caller's own."""
-        return sum(self._lost().values())
-
-    def _lost(self) -> dict[tuple[str, str], int]:
-        """What is closed, and was sealed here for sure."""
-        return {one: count for one, count in self.closed.items() if one[1] not in self.foreign}
-
-
-def survey(url: str, box: SecretBox, told: Told = lambda _progress: None) -> Survey:
+def survey(url: str, box: SecretBox, told: Told = _silent) -> Survey:
     """Read everything that is sealed; nothing changes."""
     with _session(url) as cursor:
-        return _round(cursor, box, 1, told, writes=False)
+        walks = [Walk(cursor, column, box, told) for column in sealed_columns(cursor)]
+        return _round(walks, 1)
 
 
 def rotate(
     url: str,
     box: SecretBox,
     stale_seconds: float,
-    told: Told = lambda _progress: None,
+    told: Told = _silent,
     pause: Callable[[float], None] = time.sleep,
 ) -> Survey:
     """Bring everything under the newest key; what is there then.
@@ -118,68 +74,41 @@ def rotate(
         _refuse_unknown(cursor, box, stale_seconds)
         checks.enter(cursor, [box.newest], box)
         found = _renew_all(cursor, box, told, pause)
-        checks.leave(cursor, {key for key, _ in checks.entered(cursor)} - found.needed(box))
+        if found.is_settled:
+            checks.leave(cursor, {key for key, _ in checks.entered(cursor)} - found.needed(box))
         return found
 
 
 def _renew_all(cursor: Any, box: SecretBox, told: Told, pause: Callable[[float], None]) -> Survey:
-    """Go round until nothing is left to renew, or what is left stays held."""
-    number, renewed, moved_at = 0, 0, time.monotonic()
+    """Go round until nothing is left to renew, what is left stays held, or it has no end."""
+    cursor.execute(_NOW)
+    since: Key = (str(first_id_of(cursor.fetchone()[0] - LONGEST_CALL)),)
+    walks = [
+        Walk(cursor, column, box, told, writes=True, since=since if column.is_written_once else None)
+        for column in sealed_columns(cursor)
+    ]
+    number, busy_rounds, renewed, moved_at = 0, 0, 0, time.monotonic()
     while True:
         number += 1
-        found = _round(cursor, box, number, told, writes=True)
+        found = _round(walks, number)
         renewed += found.renewed
         if found.renewed:
-            moved_at = time.monotonic()
-        elif not found.left or time.monotonic() - moved_at > PATIENCE_SECONDS:
+            busy_rounds, moved_at = busy_rounds + 1, time.monotonic()
+        is_tired = busy_rounds >= MOST_ROUNDS or time.monotonic() - moved_at > PATIENCE_SECONDS
+        if is_tired or not (found.renewed or found.left):
+            found.is_settled = not found.renewed
             found.renewed = renewed
             return found
-        else:
+        if not found.renewed:
             pause(PAUSE_SECONDS)
 
 
-def _round(cursor: Any, box: SecretBox, number: int, told: Told, *, writes: bool) -> Survey:
+def _round(walks: list[Walk], number: int) -> Survey:
     """Once through every column."""
     found = Survey()
-    for column in sealed_columns(cursor):
-        if column.is_partitioned:
-            found.foreign.add(column.name)
-        before, done, after = found.renewed, 0, None
-        while True:
-            values = column.portion(cursor, after)
-            renewals = [one for value in values for one in _look(value, column, box, found)]
-            if writes and renewals:
-                written = column.write(cursor, renewals)
-                found.renewed += written
-                found.left += len(renewals) - written
-            done += len(values)
-            is_over = len(values) < PORTION_ROWS
-            rows = max(done, column.rows)
-            told(RoundProgress(number, column.name, done, rows, found.renewed - before, is_over))
-            if is_over:
-                break
-            after = values[-1].key
+    for walk in walks:
+        found.add(walk.go(number))
     return found
-
-
-def _look(value: Value, column: SealedColumn, box: SecretBox, found: Survey) -> Iterator[Renewal]:
-    """Count what a value holds; its renewal, if it needs one."""
-    if value.text is None:
-        return
-    reading = read(value.text, box, column.pattern)
-    _count(reading, value, column, found)
-    if reading.text != value.text:
-        yield Renewal(value.key, value.text, reading.text)
-
-
-def _count(reading: ValueReading, value: Value, column: SealedColumn, found: Survey) -> None:
-    for key, count in reading.opened.items():
-        found.opened[key, column.name] += count
-    for key, count in reading.closed.items():
-        found.closed[key, column.name] += count
-    rows = found.rows.setdefault(column.name, [])
-    if reading.closed and len(rows) < NAMED_ROWS:
-        rows.append(value.key[0])
 
 
 def _refuse_unknown(cursor: Any, box: SecretBox, stale_seconds: float) -> None:

@@ -13,7 +13,7 @@ import re
 from collections import Counter
 from dataclasses import dataclass
 
-from shared.crypto import SecretBox
+from shared.crypto import SEALED, SecretBox, sealed_by
 
 _SEALED = r"sealed:([0-9a-f]{8}):[A-Za-z0-9_=-]+"
 
@@ -26,35 +26,44 @@ NAMED_OR_SECRET = re.compile(rf'{_SEALED}|(?<="secret": "){_BARE}(?=")')
 """Sealed texts as they stand in JSON, in a text, and in the JSON of signing secrets."""
 
 UNNAMED = "unnamed"
-"""Instead of a key's id, of a bare ciphertext that no key opens."""
+"""Instead of a key's id, of a bare ciphertext."""
 
 
 @dataclass(frozen=True, slots=True)
 class ValueReading:
     """One value. text: what it is under the newest key.
 
-    opened: how many sealed texts each key opens, by its id. closed: how many none opens, by the id
-    that they name.
+    opened: how many sealed texts each key opens, by its id. closed: those that none opens.
     """
 
     text: str
     opened: Counter[str]
-    closed: Counter[str]
+    closed: list[str]
 
 
 def read(text: str, box: SecretBox, pattern: re.Pattern[str] = NAMED) -> ValueReading:
-    """Read a value. pattern: what a sealed text looks like there."""
+    """Read a value, and what is sealed within a sealed text. pattern: what one looks like there."""
     opened: Counter[str] = Counter()
-    closed: Counter[str] = Counter()
+    closed: list[str] = []
 
     def renewed(found: re.Match[str]) -> str:
         sealed, named = found.group(), found[1]
         known = box.open(sealed)
         if known is None:
-            closed[named or UNNAMED] += 1
+            closed.append(sealed)
             return sealed
         key, plain = known
         opened[key] += 1
-        return sealed if named == box.newest else box.encrypt(plain)
+        within = plain
+        if SEALED in plain:  # what does not open there is what somebody wrote
+            reading = read(plain, box)
+            opened.update(reading.opened)
+            within = reading.text
+        return sealed if named == box.newest and within == plain else box.encrypt(within)
 
     return ValueReading(pattern.sub(renewed, text), opened, closed)
+
+
+def name_of(sealed: str) -> str:
+    """The id of the key that a sealed text names."""
+    return sealed_by(sealed) or UNNAMED

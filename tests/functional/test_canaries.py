@@ -25,6 +25,7 @@ from psycopg2 import sql
 from api.resources.probes import MOST_A_MINUTE
 from deploy.local.state import DataFolder
 from shared.crypto import SecretBox
+from shared.keyring.texts import NAMED
 from shared.models.sealed import SEALED
 from tests.certificates import Authority
 from tests.peers.oauth_server import SCOPE, Client, OAuthServer
@@ -441,6 +442,19 @@ def test_every_sealed_column_is_there_and_what_is_written_to_it_is_sealed(done: 
         texts = [row[0] for row in done.pointsman.query(f'SELECT "{column}"::text FROM "{table}"')]
         if (table, column) in written:
             assert any("sealed:" in text for text in texts), (table, column)
+
+
+def test_whatever_is_sealed_stands_in_a_column_that_a_rotation_knows(done: Done) -> None:
+    """Fails when a new sealed column is forgotten: its secrets would be lost with the next key."""
+    box = SecretBox(DataFolder(done.pointsman.folder / "data").secret_keys())
+    holding = set()
+    for table, column in done.pointsman.query(COLUMNS):
+        rows = done.pointsman.query(f'SELECT "{column}" FROM "{table}" WHERE "{column}" IS NOT NULL')
+        texts = (json.dumps(row[0], default=lambda raw: bytes(raw).decode("latin-1")) for row in rows)
+        if any(box.open(found.group()) for text in texts for found in NAMED.finditer(text)):
+            holding.add((table, column))
+    assert holding - {("key_checks", "sealed")} <= SEALED.keys()
+    assert len(holding) > 5
 
 
 def test_nothing_is_told_to_redis(done: Done) -> None:

@@ -12,6 +12,7 @@ from deploy.cli.main import main
 from deploy.local.state import DataFolder
 from shared import logs
 from shared.crypto import SecretBox, key_id, new_key
+from shared.keyring import rotation
 from shared.keyring.checks import entered, examine
 from shared.process import EX_CONFIG
 from tests.world import World
@@ -107,6 +108,45 @@ def test_rotate_names_what_it_cannot_open_and_fails(operator: Operator) -> None:
     given = operator.keys("rotate", keys=f"{NEW},{LOST}")
     assert given.exit_code == 0, given.stdout
     assert "1 rows came" in given.stdout
+
+
+def test_what_a_tenant_only_writes_as_if_it_were_sealed_makes_no_rotation_fail(operator: Operator) -> None:
+    """The key whose id the tenant names may go, also if it is one that is here."""
+    for key in (OLD_ID, LOST_ID):
+        config = json.dumps({"url": "http://x/", "body": f"sealed:{key}:x"})
+        operator.world.action(config=config)
+    ended = operator.keys("rotate")
+    assert ended.exit_code == 0, ended.stdout
+    assert "no longer needed" in " ".join(line(ended, OLD_ID))
+    assert LOST_ID not in ended.stdout
+    assert "actions.config: 2 texts only look sealed." in ended.stdout
+    assert operator.keys("drop", OLD_ID).exit_code == 0
+
+
+def test_a_damaged_value_is_told_from_one_whose_key_is_missing(operator: Operator) -> None:
+    broken = SecretBox(OLD).encrypt("canary")[:-8]
+    operator.world.action(config=json.dumps({"headers": {"X": broken}}))
+    ended = operator.keys("rotate")
+    assert ended.exit_code == 1
+    assert "They are damaged: set these secrets again." in ended.stdout
+    assert "no longer needed" in " ".join(line(ended, OLD_ID))
+
+
+def test_of_lost_credentials_of_callers_nobody_is_told_to_set_them_again(operator: Operator) -> None:
+    headers = json.dumps([["authorization", SecretBox(LOST).encrypt("canary")]])
+    operator.world.rows.insert("triggers", headers=headers)
+    ended = operator.keys("rotate")
+    assert ended.exit_code == 1
+    assert "they go with the calls that they came with" in ended.stdout
+    assert line(ended, LOST_ID)[:4] == [LOST_ID, "missing", "triggers.headers", "1"]
+
+
+def test_a_process_with_an_older_list_is_told_of(operator: Operator, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rotation, "MOST_ROUNDS", 1)
+    ended = operator.keys("rotate")
+    assert ended.exit_code == 1
+    assert f"under another key than {NEW_ID}" in ended.stdout
+    assert set(dict(entered(operator.world.cursor))) == {OLD_ID, NEW_ID}
 
 
 def test_drop_takes_a_key_only_when_nothing_needs_it(operator: Operator) -> None:

@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+import tracemalloc
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -21,8 +22,9 @@ from shared.errors import ConfigError, Unavailable
 from shared.ids import first_id_of, new_id
 from shared.keyring import rotation
 from shared.keyring.checks import FIXED_TEXT, entered
-from shared.keyring.columns import PORTION_ROWS, Renewal, sealed_columns
-from shared.keyring.rotation import RoundProgress, Survey, rotate, survey
+from shared.keyring.columns import CHUNK_BYTES, PORTION_ROWS, Renewal, SealedColumn, sealed_columns
+from shared.keyring.rotation import MOST_ROUNDS, rotate, survey
+from shared.keyring.survey import NAMED_ROWS, RoundProgress, Survey
 from shared.keyring.texts import NAMED, UNNAMED
 from shared.models.sealed import SEALED
 from shared.postgres import connections
@@ -123,7 +125,6 @@ def test_what_no_key_opens_stays_and_is_named(world: World, stranger: World) -> 
     """Fails when one lost secret stops a rotation, is hidden, or is made worse."""
     lost = sealed("lost", STRANGE)
     action = world.action(config=json.dumps({"headers": {"X-Lost": lost, "X-Kept": sealed("kept")}}))
-    made_up = stranger.action(config=json.dumps({"body": "sealed:deadbeef:not-a-secret"}))
     strange = Fernet(STRANGE.encode()).encrypt(b"bare").decode()
     world.do("UPDATE users SET secret = %s WHERE id = %s", strange, world.user_id)
 
@@ -132,19 +133,114 @@ def test_what_no_key_opens_stays_and_is_named(world: World, stranger: World) -> 
         ((config,),) = world.ask("SELECT config FROM actions WHERE id = %s", action)
         assert config["headers"]["X-Lost"] == lost
         assert opened(config["headers"]["X-Kept"]) == ["kept"]
-        assert world.ask("SELECT config->>'body' FROM actions WHERE id = %s", made_up) == [
-            ("sealed:deadbeef:not-a-secret",)
-        ]
         assert world.ask("SELECT secret FROM users WHERE id = %s", world.user_id) == [(strange,)]
         assert found.closed == {
             (STRANGE_ID, "actions.config"): 1,
-            ("deadbeef", "actions.config"): 1,
             (UNNAMED, "users.secret"): 1,
         }
-        assert found.unreadable == 3
-        assert found.rows["actions.config"] == sorted(map(str, (action, made_up)))
-        assert found.rows["users.secret"] == [str(world.user_id)]
-        assert found.missing(BOX) == {STRANGE_ID, "deadbeef"}
+        assert found.unreadable == 2
+        assert found.rows == {
+            (STRANGE_ID, "actions.config"): [str(action)],
+            (UNNAMED, "users.secret"): [str(world.user_id)],
+        }
+        assert found.missing(BOX) == {STRANGE_ID}
+
+
+def test_what_a_tenant_only_writes_as_if_it_were_sealed_is_nobodys_loss(
+    world: World, stranger: World
+) -> None:
+    """Fails when a tenant can make every rotation end with an error, ask for a key that has leaked,
+    or hide what really is lost behind what it writes.
+    """
+    lookalike = f"sealed:{STRANGE_ID}:a-tenant_wrote=this"
+    configs = {
+        "HTTP_POST": [{"url": "http://x/", "body": lookalike}, {"form": {lookalike: lookalike}}],
+        "STORE": [{"value": {"headers": {"X": lookalike}}}, {"key": lookalike}] * NAMED_ROWS,
+    }
+    for kind, listed in configs.items():
+        for config in listed:
+            world.action(type=kind, config=json.dumps(config))
+    meta = {"kind": "oauth2", "tokenUrl": "https://x.example/", "clientId": lookalike, "scope": lookalike}
+    world.rows.insert(
+        "service_credentials",
+        user_id=world.user_id,
+        provider="GENERIC",
+        meta=json.dumps(meta),
+        secret=sealed("s"),
+    )
+    kept = stranger.action(config=json.dumps({"headers": {"X": sealed("kept")}, "body": lookalike}))
+    lost = stranger.action(config=json.dumps({"headers": {"X": sealed("lost", STRANGE)}}))
+    before = stored(world, "service_credentials", "meta")
+
+    found = turn(world)
+
+    assert found.closed == {(STRANGE_ID, "actions.config"): 1}
+    assert found.rows == {(STRANGE_ID, "actions.config"): [str(lost)]}
+    assert found.lookalikes == {
+        "actions.config": 2 * NAMED_ROWS + 4,
+        "service_credentials.meta": 2,
+    }
+    assert stored(world, "service_credentials", "meta") == before
+    ((config,),) = world.ask("SELECT config FROM actions WHERE id = %s", kept)
+    assert (opened(config["headers"]["X"]), config["body"]) == (["kept"], lookalike)
+    stranger.do("DELETE FROM actions WHERE id = %s", lost)
+    again = turn(world)
+    assert (again.unreadable, again.missing(BOX), again.needed(BOX)) == (0, set(), {NEW_ID})
+
+
+def test_what_is_sealed_within_a_probe_comes_under_the_newest_key_too(world: World, stranger: World) -> None:
+    """Fails when an old key is said to be free, and a probe that waits needs it."""
+    for one in (world, stranger):
+        request = json.dumps({"headers": [["authorization", sealed(f"Bearer {one.user_id}")]]})
+        one.rows.insert("probes", user_id=one.user_id, request=sealed(request, NEW))
+
+    found = turn(world)
+
+    (within,) = {
+        NAMED.sub("", text) for outer in stored(world, "probes", "request") for text in opened(outer)
+    }
+    assert within == '{"headers": [["authorization", ""]]}'
+    said = [
+        secret
+        for outer in stored(world, "probes", "request")
+        for text in opened(outer)
+        for secret in opened(text)
+    ]
+    assert sorted(said) == sorted(f"Bearer {one.user_id}" for one in (world, stranger))
+    assert found.opened == {(NEW_ID, "probes.request"): 4}
+
+
+def test_long_values_are_not_held_all_at_once(world: World) -> None:
+    """Fails when a tenant can make a statement so long that PostgreSQL refuses it, for ever."""
+    rows, length = 60, 256 * 1024
+    world.do(
+        "INSERT INTO actions (id, callback_id, user_id, type, config) SELECT gen_random_uuid(), %s, %s, 'HTTP_POST',"
+        " jsonb_build_object('headers', jsonb_build_object('X', %s), 'body', repeat('x', %s) || n)"
+        " FROM generate_series(1, %s) n",
+        world.callback_id,
+        world.user_id,
+        sealed("hidden"),
+        length,
+        rows,
+    )
+    tracemalloc.start()
+    try:
+        found = turn(world)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert found.opened == {(NEW_ID, "actions.config"): rows}
+    assert rows * length > 3 * CHUNK_BYTES
+    assert most < 6 * CHUNK_BYTES, "as it was, as it becomes, and both in a statement"
+
+
+def test_a_value_longer_than_a_portion_may_be_is_rotated_by_itself(world: World) -> None:
+    for body in ("x" * 2 * CHUNK_BYTES, "short", "y" * 2 * CHUNK_BYTES):
+        world.action(config=json.dumps({"headers": {"X": sealed("hidden")}, "body": body}))
+    found = turn(world)
+    assert found.opened == {(NEW_ID, "actions.config"): 3}
+    lengths = world.ask("SELECT length(config->>'body') FROM actions ORDER BY id")
+    assert lengths == [(2 * CHUNK_BYTES,), (5,), (2 * CHUNK_BYTES,)]
 
 
 def test_rows_of_every_portion_are_rotated(world: World) -> None:
@@ -202,11 +298,110 @@ def test_partitions_are_walked_and_what_callers_sent_is_left_to_them(world: Worl
     assert [opened(headers[one][0][1]) for one in ids] == [["secret 1"], ["secret 0"], ["secret 0"]]
     assert all(headers[one][1:] == made_up for one in ids)
     assert all_but(world, *HEADERS) == rest
-    assert found.closed == dict.fromkeys(
-        ((one, "triggers.headers") for one in (STRANGE_ID, OLD_ID, NEW_ID)), 3
-    )
+    assert found.lookalikes == {"triggers.headers": 9}
     assert (found.unreadable, found.missing(BOX)) == (0, set())
     assert found.needed(BOX) == {NEW_ID}
+
+
+def test_a_credential_of_a_caller_that_no_key_opens_is_told(world: World) -> None:
+    """Fails when what really is lost passes for what anybody may have sent."""
+    lost = [
+        at_day(world, back, headers=json.dumps([["cookie", sealed("lost", STRANGE)], ["x", "y"]]))
+        for back in (1, 0)
+    ]
+    found = turn(world)
+    assert found.closed == {(STRANGE_ID, "triggers.headers"): 2}
+    assert found.rows == {(STRANGE_ID, "triggers.headers"): lost}
+    assert found.lookalikes == {}
+
+
+def test_calls_of_before_are_read_once_and_new_ones_in_every_round(world: World) -> None:
+    """Fails when millions of calls, which nobody changes, are read twice."""
+    for back in (1, 1, 1, 0):
+        at_day(world, back, headers=json.dumps([["cookie", sealed("secret")], ["x", "sealed:deadbeef:x"]]))
+    steps: list[RoundProgress] = []
+
+    def told(step: RoundProgress) -> None:
+        steps.append(step)
+        if (step.number, step.column, step.is_over) == (1, "triggers.headers", True):
+            at_day(world, 0, headers=json.dumps([["cookie", sealed("late")]]))
+
+    found = turn(world, told=told)
+
+    read = [
+        (one.number, one.read, one.renewed)
+        for one in steps
+        if one.column == "triggers.headers" and one.is_over
+    ]
+    assert read == [(1, 4, 4), (2, 2, 1), (3, 2, 0)]
+    assert found.opened == {(NEW_ID, "triggers.headers"): 5}, "each is counted once"
+    assert found.lookalikes == {"triggers.headers": 4}
+    assert (found.renewed, found.left, found.is_settled) == (5, 0, True)
+    assert not re.search(f"sealed:{OLD_ID}:", "".join(stored(world, *HEADERS)))
+
+
+def test_a_call_of_before_that_somebody_holds_comes_later(world: World, connect: Callable[..., Any]) -> None:
+    """Fails when the old days are done with although something of them was left."""
+    held, free = (at_day(world, 1, headers=json.dumps([["cookie", sealed(one)]])) for one in ("held", "free"))
+    holder = connect(autocommit=False)
+    holder.cursor().execute("SELECT 1 FROM triggers WHERE id = %s FOR UPDATE", (held,))
+    pauses: list[float] = []
+
+    def pause(seconds: float) -> None:
+        pauses.append(seconds)
+        holder.rollback()
+
+    found = turn(world, pause=pause)
+
+    assert len(pauses) == 1
+    headers = dict(world.ask("SELECT id::text, headers::text FROM triggers"))
+    assert [opened(headers[one]) for one in (held, free)] == [["held"], ["free"]]
+    assert (found.renewed, found.left) == (2, 0)
+    assert found.opened == {(NEW_ID, "triggers.headers"): 2}
+
+
+def test_what_goes_meanwhile_is_no_row_that_somebody_holds(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fails when the retention makes a rotation go through the old days again."""
+    gone, kept = (at_day(world, 1, headers=json.dumps([["cookie", sealed(one)]])) for one in ("gone", "kept"))
+    write = SealedColumn.write
+
+    def late(column: SealedColumn, cursor: Any, renewals: Any) -> int:
+        world.do("DELETE FROM triggers WHERE id = %s", gone)
+        return write(column, cursor, renewals)
+
+    monkeypatch.setattr(SealedColumn, "write", late)
+    steps: list[RoundProgress] = []
+
+    found = turn(world, told=steps.append)
+
+    assert [one for (one,) in world.ask("SELECT id::text FROM triggers")] == [kept]
+    assert (found.renewed, found.left, found.opened.total()) == (1, 0, 1)
+    assert {one.read for one in steps if one.number == 2} == {0, 1}, (
+        "the callback and the user, and no trigger"
+    )
+    assert [one.read for one in steps if one.number == 2 and one.column == "triggers.headers"] == [0]
+
+
+def test_a_process_that_seals_under_an_old_key_makes_no_rotation_endless(world: World) -> None:
+    """Fails when a rotation goes round for ever, or lets go of a key that something seals with."""
+    turn(world, SecretBox(OLD))
+    at_day(world, 0, headers=json.dumps([["cookie", sealed("one")]]))
+    steps: list[RoundProgress] = []
+
+    def told(step: RoundProgress) -> None:
+        steps.append(step)
+        if step.column == "triggers.headers" and step.is_over:
+            at_day(world, 0, headers=json.dumps([["cookie", sealed("another")]]))
+
+    found = turn(world, told=told)
+
+    assert not found.is_settled
+    assert steps[-1].number <= MOST_ROUNDS + 1
+    assert [key for key, _ in entered(world.cursor)] == [OLD_ID, NEW_ID]
+    assert turn(world).is_settled
+    assert [key for key, _ in entered(world.cursor)] == [NEW_ID]
 
 
 def test_what_a_user_changes_meanwhile_is_not_overwritten(world: World) -> None:
@@ -215,8 +410,9 @@ def test_what_a_user_changes_meanwhile_is_not_overwritten(world: World) -> None:
     with closing(connections.connect(world.database_url, "test", call_seconds=10, autocommit=True)) as one:
         cursor = one.cursor()
         (column,) = (found for found in sealed_columns(cursor) if found.name == "actions.config")
-        ((key, text),) = column.portion(cursor, None)
-        assert text is not None
+        ((key, octets),) = column.portion(cursor, None)
+        ((_, kind, text),) = column.read(cursor, [key])
+        assert (octets, kind) == (len(text), "HTTP_POST")
         world.do('UPDATE actions SET config = \'{"headers": {"X": "the user\'\'s"}}\'')
         assert column.write(cursor, [Renewal(key, text, text.replace(OLD_ID, NEW_ID))]) == 0
     assert world.ask("SELECT config->'headers'->>'X' FROM actions WHERE id = %s", action) == [("the user's",)]
@@ -300,6 +496,25 @@ def test_a_rotation_that_was_killed_is_gone_on_with(world: World) -> None:
     assert found.opened == {(NEW_ID, "actions.config"): rows}
 
 
+def test_no_key_leaves_while_something_may_seal_with_it(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fails when an old key goes because the last value that was seen under it was deleted."""
+    turn(world, SecretBox(OLD))
+    gone, _ = (at_day(world, 0, headers=json.dumps([["cookie", sealed(one)]])) for one in ("gone", "kept"))
+    write = SealedColumn.write
+
+    def late(column: SealedColumn, cursor: Any, renewals: Any) -> int:
+        world.do("DELETE FROM triggers WHERE id = %s", gone)
+        return write(column, cursor, renewals)
+
+    monkeypatch.setattr(SealedColumn, "write", late)
+    monkeypatch.setattr(rotation, "MOST_ROUNDS", 1)
+    found = turn(world)
+    assert (found.is_settled, found.needed(BOX)) == (False, {NEW_ID})
+    assert [key for key, _ in entered(world.cursor)] == [OLD_ID, NEW_ID]
+
+
 def test_two_rotations_at_once_are_one(world: World) -> None:
     with rotation._session(world.database_url) as cursor:
         cursor.execute(rotation._TRY_LOCK)
@@ -350,7 +565,8 @@ def test_a_start_needs_a_key_until_nothing_does(world: World) -> None:
 
 
 def test_a_survey_counts_and_changes_nothing(world: World, stranger: World) -> None:
-    world.action(config=json.dumps({"a": sealed("one"), "b": sealed("two", NEW), "c": sealed("x", STRANGE)}))
+    headers = {"a": sealed("one"), "b": sealed("two", NEW), "c": sealed("x", STRANGE)}
+    world.action(config=json.dumps({"headers": headers}))
     stranger.do("UPDATE users SET secret = %s WHERE id = %s", sealed("three"), stranger.user_id)
     before = all_but(world, "actions", "") + all_but(world, "users", "")
 

@@ -73,6 +73,7 @@ def test_a_row_is_read_back_as_it_was_written() -> None:
     ended = made.ended(LATER)
     assert signing.in_force(WORK, Callback(signing_secrets=[ended.row]), NOW) == [ended]
     assert ended.plain not in str(ended.row)
+    assert ended.plain not in repr(ended), "an error may show it"
 
 
 def test_of_a_private_key_the_public_one_is_shown_and_of_a_symmetric_secret_nothing() -> None:
