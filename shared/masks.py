@@ -12,11 +12,13 @@ Invariants:
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable
 from functools import lru_cache
-from urllib.parse import unquote, urlsplit
+from html import escape
+from urllib.parse import quote, quote_plus, unquote, urlsplit
 
 from shared.errors import Invalid
 from shared.http_urls import read_url
@@ -62,6 +64,17 @@ def masked_headers(headers: dict[str, str]) -> dict[str, str]:
 def masked_recorded(name: str, value: str) -> str:
     """A recorded call's header as it is shown. name: in lower case."""
     return MASK if name in CREDENTIAL_HEADERS else value
+
+
+def spellings(texts: Iterable[str]) -> list[str]:
+    """Each text in the spellings in which somebody may repeat it, the longest first: as it is, in a
+    URL, in HTML, in JSON.
+    """
+    found: set[str] = set()
+    for one in texts:
+        found |= {one, quote(one), quote(one, safe=""), quote_plus(one), escape(one)}
+        found |= {json.dumps(one, ensure_ascii=is_ascii)[1:-1] for is_ascii in (True, False)}
+    return sorted(found, key=len, reverse=True)
 
 
 def masked_values(values: dict[str, str]) -> dict[str, str]:

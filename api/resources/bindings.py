@@ -64,14 +64,25 @@ def bind(
     callback: Callback,
 ) -> None:
     """Raise Invalid if an action with this config, sealed or not, cannot use this credential."""
-    if credential_id is None:
-        return
+    if credential_id is not None:
+        goes_to = _goes_to(kind, config, callback.callback_url)
+        usable(work, owner, credential_id, kind, goes_to, for_share=True)
+
+
+def usable(
+    work: Work, owner: UUID, credential_id: UUID, kind: ActionType, url: str, *, for_share: bool = False
+) -> ServiceCredential:
+    """The credential that an action of this type may send to this URL, sealed or not; raises
+    Invalid.
+
+    for_share: it stays what it is until the commit.
+    """
     statement = select(ServiceCredential).where(
         ServiceCredential.id == credential_id, ServiceCredential.user_id == owner
     )
-    found = work.session.scalar(
-        statement.with_for_update(read=True).execution_options(populate_existing=True)
-    )
+    if for_share:
+        statement = statement.with_for_update(read=True).execution_options(populate_existing=True)
+    found = work.session.scalar(statement)
     if found is None:
         raise Invalid(
             "You have no such credential.",
@@ -84,8 +95,9 @@ def bind(
             code="credential_unsuitable",
             hint="Another kind of credential fits this type of action.",
         )
-    if not _may_go(found, _goes_to(kind, config, callback.callback_url)):
+    if not _may_go(found, url):
         raise _elsewhere("The action would send its credential to an origin that it is not for.")
+    return found
 
 
 def must_still_fit(work: Work, callback: Callback, url: str) -> None:

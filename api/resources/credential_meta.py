@@ -15,6 +15,7 @@ from typing import Any
 
 from api.work import Work
 from shared.credentials import check, kind_of, parse_meta
+from shared.credentials.kind import CredentialKind
 from shared.errors import Invalid
 from shared.masks import MASK, is_same_destination, secret_needed_again
 from shared.models import ServiceCredential, ServiceProvider
@@ -43,10 +44,9 @@ def changed_meta(
     parse_meta(row.provider, given)
     kind, kept = kind_of(row.provider, given), _opened(work, row)
     meta = kind.unmask(given, kept or {})
-    if secret is None and (kept is None or kind.bound_to(meta) != kind.bound_to(kept)):
+    if secret is None and (changed := _bound_changes(kind, meta, kept)):
         raise secret_needed_again(
-            "What the secret is bound to would change: its kind, an origin, tokenUrl, scope, audience or an id.",
-            hint=SEND_IT,
+            f"The secret is bound to what would change: {', '.join(changed)}.", hint=SEND_IT
         )
     for field in kind.urls:
         url, was = str(meta.get(field)), str((kept or {}).get(field))
@@ -57,6 +57,13 @@ def changed_meta(
             )
     check(row.provider, _open_secret(work, row) if secret is None else secret, meta)
     return kind.seal(meta, work.secrets.encrypt) or None
+
+
+def _bound_changes(kind: CredentialKind, meta: dict[str, Any], kept: dict[str, Any] | None) -> list[str]:
+    """The fields that the secret is bound to and that change; all, where nobody knows what was."""
+    bound = kind.bound_to(meta)
+    was = {} if kept is None else kind.bound_to(kept)
+    return [name for name, value in bound.items() if name not in was or was[name] != value]
 
 
 def must_fit(work: Work, row: ServiceCredential, secret: str) -> None:

@@ -65,7 +65,8 @@ class NewCredential(Given):
 class CredentialChange(Change):
     """Only what is given changes. meta replaces all of it; a mask (`***`) in it means «unchanged».
 
-    Origins, kind, tokenUrl, scope, audience and Twilio's ids change only together with the secret.
+    Origins, kind, header, prefix, parameter, tokenUrl, scope, audience and Twilio's ids change only
+    together with the secret.
     """
 
     model_config = example(name="the api's")

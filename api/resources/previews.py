@@ -9,12 +9,12 @@ Invariants:
 from __future__ import annotations
 
 from typing import Annotated, Any
+from urllib.parse import quote
 from uuid import UUID
 
 from pydantic import Field, model_validator
-from sqlalchemy import select
 
-from api.resources import actions, callbacks, secrecy, subjects
+from api.resources import actions, bindings, callbacks, secrecy, subjects
 from api.resources.action_texts import check_condition, names_of_actions, reads_of
 from api.resources.content import MAX_SHOWN_BYTES, shown
 from api.resources.shapes import EXAMPLE_ID, EXAMPLE_OTHER_ID, Given, Shown, example
@@ -24,8 +24,9 @@ from shared.action_types import KINDS, parse_config, slots
 from shared.action_types.texts import filled
 from shared.credentials import kind_name
 from shared.errors import Invalid
+from shared.http_urls import with_query
 from shared.masks import MASK
-from shared.models import Action, ActionType, Callback, ServiceCredential
+from shared.models import Action, ActionType, Callback
 from shared.templates.apart import done_somewhere
 from shared.templates.jobs import Job, Part
 from shared.templates.language import TemplateError
@@ -140,15 +141,14 @@ def _what(
 
 
 def _add_credential(work: Work, owner: UUID, action_id: UUID, request: dict[str, Any]) -> None:
-    """Show where the action's credential would stand, with a mask in its place."""
+    """Show where the action's credential would stand, with a mask in its place; raises Invalid
+    where it must not go.
+    """
     action = actions.own(work.session, owner, action_id)
     if action.credential_id is None:
         return
-    credential = work.session.scalars(
-        select(ServiceCredential).where(
-            ServiceCredential.id == action.credential_id, ServiceCredential.user_id == owner
-        )
-    ).one()
+    goes_to = str(request.get("url"))
+    credential = bindings.usable(work, owner, action.credential_id, action.type, goes_to)
     meta = credential.meta or {}
     match kind_name(credential.provider, meta):
         case "bearer" | "basic" | "oauth2":
@@ -156,8 +156,8 @@ def _add_credential(work: Work, owner: UUID, action_id: UUID, request: dict[str,
         case "header":
             request["headers"] = {**request["headers"], str(meta["header"]).lower(): MASK}
         case "query":
-            mark = "&" if "?" in request["url"] else "?"
-            request["url"] += f"{mark}{meta['parameter']}={MASK}"
+            added = f"{quote(str(meta['parameter']), safe='')}={MASK}"
+            request["url"] = with_query(request["url"], added)
 
 
 def _kept(work: Work, action: Action) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, Protocol
 from urllib.parse import quote, urlencode
 
 from shared.action_types.passed_on import RecordedCall, forwarded, passed_on
+from shared.http_urls import with_query
 from shared.seals import Cipher
 from shared.templates.values import to_json_text
 
@@ -93,8 +94,4 @@ def _with_query(url: str, config: HttpConfig, trigger: RecordedCall) -> str:
         added.append(urlencode(config.query, quote_via=quote))
     if config.forwardQuery and trigger.query:
         added.append(quote(trigger.query, safe=_IN_QUERY, encoding="latin-1", errors="replace"))
-    if not added:
-        return url
-    rest, mark, fragment = url.partition("#")
-    separator = "" if rest.endswith(("?", "&")) else "&" if "?" in rest else "?"
-    return rest + separator + "&".join(added) + mark + fragment
+    return with_query(url, "&".join(added)) if added else url

@@ -27,4 +27,4 @@ class HeaderMeta(BoundMeta):
     prefix: AsciiText | None = None
 
 
-KIND = CredentialKind("GENERIC", HeaderMeta, HTTP_ACTIONS, header_secret)
+KIND = CredentialKind("GENERIC", HeaderMeta, HTTP_ACTIONS, header_secret, bound=("header", "prefix"))

@@ -4,8 +4,9 @@ Invariants:
 
 - What meta holds can be shown to its owner. A URL in it can be a secret too: in a row it is sealed
   beyond its origin, and shown with a masked query.
-- What a secret is bound to names each place that it, or what is bought with it, may go to, and what
-  it may buy there. Whoever changes that shows that they have the secret.
+- What a secret is bound to names each place that it, or what is bought with it, may go to, where it
+  stands in a request, and what it may buy. Whoever changes that shows that they have the secret:
+  in another header or parameter a receiver could send it back.
 """
 
 from __future__ import annotations

@@ -24,4 +24,4 @@ def _check_secret(secret: str, meta: CredentialMeta) -> None:
         raise ValueError(f"in a query it has at most {MAX_QUERY_SECRET_CHARS} characters")
 
 
-KIND = CredentialKind("GENERIC", QueryMeta, HTTP_ACTIONS, _check_secret)
+KIND = CredentialKind("GENERIC", QueryMeta, HTTP_ACTIONS, _check_secret, bound=("parameter",))

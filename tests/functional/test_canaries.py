@@ -20,6 +20,7 @@ import httpx
 import psycopg2
 import pytest
 import redis
+from flask import Response, request
 from psycopg2 import sql
 
 from api.resources.probes import MOST_A_MINUTE
@@ -228,7 +229,7 @@ def use_credentials(pointsman: Running, receiver: Receiver, oauth: OAuthServer, 
     """
     made = [
         (credential(pointsman, canaries, kind, [receiver.url("")], **meta), receiver.url(path))
-        for path in ("/ok", "/status/401", "/close")
+        for path in ("/ok", "/status/401", "/close", "/echo")
         for kind, meta in (
             ("bearer", {}),
             ("basic", {"username": "me"}),
@@ -238,6 +239,7 @@ def use_credentials(pointsman: Running, receiver: Receiver, oauth: OAuthServer, 
     ]
     made += with_tokens(pointsman, receiver, oauth, canaries)
     made.append(with_certificate(pointsman, receiver, canaries))
+    keep_for_later(pointsman, canaries)
     once = {"maxAttempts": 1}
     actions = [
         {
@@ -253,6 +255,12 @@ def use_credentials(pointsman: Running, receiver: Receiver, oauth: OAuthServer, 
     for _ in range(2):
         pointsman.ended(pointsman.fire(callback, content=b"x"), 30)
     canaries.by_place |= {f"access token {number}": one for number, one in enumerate(oauth.tokens)}
+    canaries.by_place |= {
+        f"pair of {place}": base64.b64encode(f"{name}:{canary}".encode()).decode()
+        for name, kind in (("me", "basic"), ("known", "oauth2"))
+        for place, canary in canaries.by_place.items()
+        if place.startswith(f"credential {kind}")
+    }
     for used, _ in made:
         change_credential(pointsman, used, canaries)
     action_id = callback["actions"][0]["id"]
@@ -297,6 +305,7 @@ def with_tokens(
     origins = [oauth.url("")]
     secret = canaries.new("credential oauth2")
     oauth.clients["known"] = Client("known", secret)
+    oauth.behave = lambda: repeated(oauth)
     return [
         (credential(pointsman, canaries, "oauth2", origins, secret=secret, **known), oauth.url()),
         *(
@@ -307,9 +316,40 @@ def with_tokens(
                 {"tokenUrl": receiver.url(f"/status/302/{canaries.new('redirected token')}")},
                 {"tokenUrl": "http://10.1.2.3/blocked"},
                 {"tokenUrl": receiver.url("/close")},
+                {
+                    "tokenUrl": oauth.url(f"/token?p={canaries.new('repeated token url')}"),
+                    "audience": "repeat",
+                },
             )
         ),
     ]
+
+
+def repeated(oauth: OAuthServer) -> Response | None:
+    """What was asked, said back as an error, where that was asked for."""
+    asked = oauth.asked[-1]
+    if asked.get("audience") != "repeat":
+        return None
+    said = {"error": "of mine", "error_description": f"{asked['header']} {request.url} {asked}"}
+    return Response(json.dumps(said), 400, content_type="application/json")
+
+
+def keep_for_later(pointsman: Running, canaries: Canaries) -> None:
+    """Credentials that no action uses yet."""
+    new = canaries.new
+    for provider, secret, meta in (
+        ("SENDGRID", new("kept key of SendGrid"), None),
+        ("TWILIO", new("kept token of Twilio"), {"accountSid": "AC1"}),
+        ("SLACK", f"https://hooks.slack.com/services/T/B/{new('kept webhook of Slack')}", None),
+        ("DISCORD", f"https://discord.com/api/webhooks/1/{new('kept webhook of Discord')}", None),
+    ):
+        given = {"name": provider, "provider": provider, "secret": secret, "meta": meta}
+        answer = pointsman.api.post("/api/v1/credentials", json=given)
+        assert answer.status_code == 201, answer.text
+        path = f"/api/v1/credentials/{answer.json()['id']}"
+        assert pointsman.api.patch(path, json={"name": "kept"}).is_success
+        broken = {"secret": f"{secret}-{new(f'refused {provider}')}\n"}
+        assert pointsman.api.patch(path, json=broken).status_code == 422
 
 
 def with_certificate(pointsman: Running, receiver: Receiver, canaries: Canaries) -> tuple[str, str]:
@@ -389,6 +429,9 @@ def test_what_is_secret_was_used(done: Done) -> None:
     basic = base64.b64encode(f"me:{canaries['credential basic 1']}".encode()).decode()
     assert any(basic in one for one in received)
     assert any(place.startswith("access token") for place in canaries)
+    repeating = [receipt for receipt in receiver.receipts if receipt.path.startswith("/echo")]
+    assert len(repeating) == 3 * 4
+    assert any("(of mine: Basic ***" in text for text in done.canaries.said)
 
 
 def test_a_recorded_call_shows_that_its_caller_had_credentials_and_not_which(done: Done) -> None:
@@ -441,7 +484,7 @@ def test_every_sealed_column_is_there_and_what_is_written_to_it_is_sealed(done: 
     for table, column in SEALED:
         texts = [row[0] for row in done.pointsman.query(f'SELECT "{column}"::text FROM "{table}"')]
         if (table, column) in written:
-            assert any("sealed:" in text for text in texts), (table, column)
+            assert any("sealed:" in (text or "") for text in texts), (table, column)
 
 
 def test_whatever_is_sealed_stands_in_a_column_that_a_rotation_knows(done: Done) -> None:

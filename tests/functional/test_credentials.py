@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 import httpx
 import psycopg2
@@ -143,6 +143,30 @@ class TestWhatIsSent:
         assert pointsman.ended(trigger)["status"] == "SUCCESS"
         assert [one.headers.get("authorization") for one in receiver.receipts] == [None, "Bearer new"]
 
+    @pytest.mark.parametrize(
+        "meta", [{"kind": "bearer"}, {"kind": "query", "parameter": "key"}], ids=["header", "query"]
+    )
+    def test_what_a_receiver_repeats_of_it_is_a_mask(
+        self, pointsman: Running, receiver: Receiver, meta: dict[str, Any]
+    ) -> None:
+        """Fails when whoever may read executions reads the credential, or a later step sends it
+        on.
+        """
+        callback, action = using(pointsman, receiver, made(pointsman, receiver, **meta), "/echo?a=1")
+        delivered(pointsman, callback, receiver)
+        (sent,) = [one for one in receiver.receipts if one.path.startswith("/echo")]
+        assert SECRET in unquote(sent.path) + str(sent.headers)
+        action_id = action.rpartition("/")[2]
+        listed = pointsman.api.get("/api/v1/executions", params={"actionId": action_id})
+        (found,) = listed.json()["items"]
+        shown = pointsman.api.get(f"/api/v1/executions/{found['id']}").json()
+        assert "***" in shown["response"]["body"]
+        ((stored,),) = pointsman.query(
+            "SELECT response::text FROM action_executions WHERE id = %s", found["id"]
+        )
+        for text in (json.dumps(shown), stored):
+            assert SECRET not in unquote(text)
+
 
 class TestWhoseItIs:
     def test_another_tenants_is_answered_as_one_that_does_not_exist(
@@ -243,6 +267,73 @@ class TestWhereItGoes:
         assert "s3cret" not in error
         assert other.receipts == []
 
+    @pytest.mark.parametrize(
+        "url",
+        ["{0}{{{{ body.to }}}}/", "{0}{{{{body.to}}}}", "http://{{{{ body.host }}}}/", "{{{{ body.url }}}}"],
+    )
+    def test_no_template_stands_where_it_could_lead_it_elsewhere(
+        self, pointsman: Running, receiver: Receiver, url: str
+    ) -> None:
+        callback, action = using(pointsman, receiver, made(pointsman, receiver))
+        given = {"url": url.format(origin(receiver))}
+        answer = pointsman.api.patch(action, json={"config": given})
+        assert answer.status_code == 422
+        assert "cannot be templates" in answer.text
+        new = {
+            "type": "HTTP_POST",
+            "config": given,
+            "credentialId": pointsman.api.get(action).json()["credentialId"],
+        }
+        answer = pointsman.api.post(f"/api/v1/callbacks/{callback['id']}/actions", json=new)
+        assert answer.status_code == 422
+
+    def test_what_a_caller_says_fills_a_template_and_leads_nowhere_else(
+        self, pointsman: Running, receiver: Receiver, other: Receiver
+    ) -> None:
+        config = {"url": receiver.url("/json/{{ body.to }}?x={{ query.y }}")}
+        callback, _ = using(pointsman, receiver, made(pointsman, receiver), config=config)
+        said = f"@127.0.0.1:{other.port}/"
+        trigger = pointsman.fire(callback, json={"to": said}, params={"y": f"#@127.0.0.1:{other.port}"})
+        assert pointsman.ended(trigger)["status"] == "SUCCESS"
+        (got,) = [one for one in receiver.receipts if one.path.startswith("/json/")]
+        assert got.path == f"/json/{quote(said, safe='')}?x=%23%40127.0.0.1%3A{other.port}"
+        assert got.headers["authorization"] == f"Bearer {SECRET}"
+        assert other.receipts == []
+
+    @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+    def test_no_redirect_takes_it_along(
+        self, pointsman: Running, receiver: Receiver, other: Receiver, status: int
+    ) -> None:
+        """Not even to another path of the same origin."""
+        receiver.location = other.url("/ok")
+        kinds: list[dict[str, Any]] = [
+            {"kind": "bearer"},
+            {"kind": "basic", "username": "me"},
+            {"kind": "header", "header": "X-Key"},
+            {"kind": "query", "parameter": "key"},
+        ]
+        for meta in kinds:
+            credential = made(pointsman, receiver, **meta)
+            callback, _ = using(pointsman, receiver, credential, f"/status/{status}", retry=ONCE)
+            assert f"http_{status}" in failed(pointsman, callback)
+        receiver.location = receiver.url("/elsewhere")
+        assert f"http_{status}" in failed(pointsman, callback)
+        called = [urlsplit(one.path).path for one in receiver.receipts]
+        assert called.count(f"/status/{status}") == len(kinds) + 1
+        assert (other.receipts, called.count("/elsewhere")) == ([], 0)
+
+    def test_a_preview_is_refused_as_the_delivery_would_be(
+        self, pointsman: Running, receiver: Receiver, other: Receiver
+    ) -> None:
+        """Fails when a preview shows a credential where it would never go."""
+        credential = made(pointsman, receiver, kind="query", parameter="the key")
+        callback, _ = using(pointsman, receiver, credential, "/ok?a=1#there")
+        given = {"actionId": callback["actions"][0]["id"]}
+        shown = pointsman.api.post("/api/v1/actions/preview", json=given).json()["request"]
+        assert shown["url"] == receiver.url("/ok?a=***&the%20key=***#***")
+        given |= {"config": {"url": other.url("/ok")}}
+        refused(pointsman.api.post("/api/v1/actions/preview", json=given), "credential_origin")
+
     def test_an_origin_that_is_needed_stays(
         self, pointsman: Running, receiver: Receiver, other: Receiver
     ) -> None:
@@ -307,6 +398,13 @@ class TestChanging:
         for change in ({"clientId": "you"}, {"authentication": "body"}):
             changed = pointsman.api.patch(path, json={"meta": {**shown, **change}})
             assert changed.json()["meta"] == {**shown, **change}
+        header, query = {"kind": "header", "header": "X-Key"}, {"kind": "query", "parameter": "key"}
+        for known, field in ((header, "header"), (header, "prefix"), (query, "parameter")):
+            placed = made(pointsman, receiver, **known)
+            elsewhere = {"meta": {**placed["meta"], field: "X-Request-Id"}}
+            answer = pointsman.api.patch(f"{PATH}/{placed['id']}", json=elsewhere)
+            text = refused(answer, "secret_needed_again")
+            assert f"would change: {field}." in text, "a receiver could send it back"
         wider = {"meta": {**shown, "scope": "read write"}, "secret": SECRET}
         assert pointsman.api.patch(path, json=wider).json()["meta"]["scope"] == "read write"
         ((stored,),) = pointsman.query(
@@ -433,6 +531,22 @@ class TestAtOnce:
         new = {"type": "HTTP_POST", "config": {"url": receiver.url("/ok")}, "credentialId": credential["id"]}
         call = lambda: pointsman.api.post(path, json=new)  # noqa: E731
         refused(meanwhile(pointsman, statement, (credential["id"],), call), code)
+
+    def test_a_credential_waits_for_an_action_that_is_being_saved(
+        self, pointsman: Running, receiver: Receiver, other: Receiver
+    ) -> None:
+        """Fails when an origin is taken away that an action has just begun to need."""
+        credential = made(pointsman, receiver, origins=[origin(receiver), origin(other)])
+        callback, _ = using(pointsman, receiver, {"id": None})
+        change = {"meta": {"kind": "bearer", "origins": [origin(other)]}, "secret": SECRET}
+        answer = meanwhile(
+            pointsman,
+            "UPDATE actions SET credential_id = %s WHERE id = %s",
+            (credential["id"], callback["actions"][0]["id"]),
+            lambda: pointsman.api.patch(f"{PATH}/{credential['id']}", json=change),
+        )
+        text = refused(answer, "credential_origin")
+        assert callback["actions"][0]["id"] in text
 
     def test_a_callbacks_url_waits_for_a_credential_that_is_being_changed(
         self, pointsman: Running, receiver: Receiver, other: Receiver

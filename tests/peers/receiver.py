@@ -1,10 +1,11 @@
 """A webhook receiver that keeps what it got, in a thread of its own.
 
 The path, without its query, says how it behaves: /ok, /status/<code>, /delay/<ms>, /hang, /close,
-/drip, /json (its path), /nul (a body with NUL bytes), /big (1 MiB), /flaky/<n> (503 up to attempt
-n, 200 from the next). Everything else answers 200. A redirect leads to the URL that was called.
-`before_answer` is called with each path. Speaks raw HTTP/1.1 with keep-alive, so that it keeps up
-with thousands of deliveries; under TLS if it has a context for that.
+/drip, /json (its path), /echo (its path and headers), /nul (a body with NUL bytes), /big (1 MiB),
+/flaky/<n> (503 up to attempt n, 200 from the next). Everything else answers 200. A redirect leads
+to `location`, by default to the URL that was called. `before_answer` is called with each path.
+Speaks raw HTTP/1.1 with keep-alive, so that it keeps up with thousands of deliveries; under TLS if
+it has a context for that.
 """
 
 from __future__ import annotations
@@ -65,6 +66,7 @@ class Receiver:
     before_answer: Callable[[str], None] = lambda _path: None
     tls: ssl.SSLContext | None = None
     connections: int = 0
+    location: str | None = None
 
     def __enter__(self) -> Receiver:
         self._ready = threading.Event()
@@ -142,6 +144,8 @@ class Receiver:
                 status, body = int(argument.partition("/")[0]), b"as you asked"
             case "json":
                 body = json.dumps({"path": receipt.path}).encode()
+            case "echo":
+                body = json.dumps({"path": receipt.path, "headers": receipt.headers}).encode()
             case "flaky":
                 status, body = 503 if receipt.attempt <= int(argument) else 200, b"flaky"
             case "delay":
@@ -165,7 +169,9 @@ class Receiver:
                 await writer.drain()
                 return True
         receipt.answered_at = time.monotonic()  # before the answer leaves: what follows it comes later
-        _write(writer, status, body, self.url(receipt.path) if 300 <= status < 400 else None)
+        _write(
+            writer, status, body, (self.location or self.url(receipt.path)) if 300 <= status < 400 else None
+        )
         await writer.drain()
         return True
 

@@ -56,7 +56,8 @@ def _entry(address: str) -> tuple[Any, ...]:
 @asynccontextmanager
 async def started(*allow: str, guard: AddressGuard | None = None, **settings: Any) -> AsyncIterator[Egress]:
     guard = guard or AddressGuard(tuple(ip_network(network) for network in allow))
-    egress = Egress(guard=guard, dns_threads=4, connection_limit=20, **{"getaddrinfo": Names(), **settings})
+    settings = {"getaddrinfo": Names(), "connection_limit": 20, **settings}
+    egress = Egress(guard=guard, dns_threads=4, **settings)
     await egress.open()
     try:
         yield egress

@@ -6,6 +6,7 @@ Invariants:
   was when the action was saved.
 - What it adds wins over a header of the action's own.
 - A token that the receiver refuses is dropped, and the next attempt comes at once, once.
+- What it added is a mask in what is kept of the answer: a receiver may repeat it.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import asyncio
 import base64
 import json
 import time
+from collections.abc import Sequence
 from functools import partial
 from typing import NamedTuple
 from urllib.parse import quote
@@ -25,8 +27,11 @@ from shared.credentials.client_certificate import ClientCertificateMeta
 from shared.credentials.header import HeaderMeta
 from shared.credentials.oauth2 import OAuth2Meta
 from shared.credentials.query import QueryMeta
+from shared.http_urls import with_query
+from shared.masks import spellings
 from shared.seals import Cipher, origin_of
 from worker.actions.contract import Outcome
+from worker.actions.http_answers import without
 from worker.actions.oauth import Grant, no_token, read_token, token_request
 from worker.egress.errors import EgressError
 from worker.egress.http import Egress
@@ -35,6 +40,7 @@ from worker.egress.tokens import NoToken, Token
 from worker.records import ActionRecord, CredentialRecord
 
 UNAUTHORIZED = 401
+LATE = NoToken("The token server took longer than the attempt may take.", retryable=True)
 
 
 class Access(NamedTuple):
@@ -45,20 +51,29 @@ class Access(NamedTuple):
 
 
 class Sending(NamedTuple):
-    """Where a request goes, and what it shows of who is calling. opaque: headers of any bytes."""
+    """Where a request goes, and what it shows of who is calling. It shows nothing of itself.
+
+    opaque: headers of any bytes. secrets: what a receiver could repeat of the credential.
+    """
 
     url: str
     headers: dict[str, str]
     opaque: dict[str, bytes]
     identity: ClientIdentity | None = None
     access: Access | None = None
+    secrets: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        return f"Sending(to={origin_of(self.url)!r})"
 
 
 class Answer(NamedTuple):
-    """What came back. is_token_refused: the receiver did not take the token, which is dropped."""
+    """What came back, with masks for the token. is_token_dropped: the receiver did not take it, and
+    the next attempt has another one.
+    """
 
     response: HttpResponse
-    is_token_refused: bool
+    is_token_dropped: bool
 
 
 def with_credential(
@@ -92,14 +107,15 @@ def _applied(
 ) -> Sending:
     match meta:
         case BearerMeta():
-            return _with_header(sending, "authorization", f"Bearer {secret}")
+            return _with_header(sending, "authorization", f"Bearer {secret}", secret)
         case BasicMeta(username=username):
             pair = base64.b64encode(f"{username}:{secret}".encode()).decode()
-            return _with_header(sending, "authorization", f"Basic {pair}")
+            return _with_header(sending, "authorization", f"Basic {pair}", pair, secret)
         case HeaderMeta(header=header, prefix=prefix):
-            return _with_header(sending, header.lower(), f"{prefix or ''}{secret}")
+            return _with_header(sending, header.lower(), f"{prefix or ''}{secret}", secret)
         case QueryMeta(parameter=parameter):
-            return sending._replace(url=_with_parameter(sending.url, parameter, secret))
+            added = f"{quote(parameter, safe='')}={quote(secret, safe='')}"
+            return sending._replace(url=with_query(sending.url, added), secrets=(secret,))
         case OAuth2Meta():
             grant = Grant(
                 token_url=meta.token_url,
@@ -110,8 +126,8 @@ def _applied(
                 in_body=meta.authentication == "body",
                 tenant=tenant,
             )
-            without = _without_header(sending, "authorization")
-            return without._replace(access=Access(_key(credential), grant))
+            others = _without_header(sending, "authorization")
+            return others._replace(access=Access(_key(credential), grant))
         case ClientCertificateMeta():
             name = "/".join(_key(credential))
             identity = ClientIdentity(name, meta.certificate, secret, meta.ca)
@@ -124,9 +140,9 @@ def _key(credential: CredentialRecord) -> tuple[str, str]:
     return str(credential.id), credential.version
 
 
-def _with_header(sending: Sending, name: str, value: str) -> Sending:
-    without = _without_header(sending, name)
-    return without._replace(headers={**without.headers, name: value})
+def _with_header(sending: Sending, name: str, value: str, *secrets: str) -> Sending:
+    others = _without_header(sending, name)
+    return others._replace(headers={**others.headers, name: value}, secrets=secrets)
 
 
 def _without_header(sending: Sending, name: str) -> Sending:
@@ -137,49 +153,49 @@ def _without_header(sending: Sending, name: str) -> Sending:
     )
 
 
-def _with_parameter(url: str, name: str, value: str) -> str:
-    rest, mark, fragment = url.partition("#")
-    joint = "&" if "?" in rest else "?"
-    return f"{rest}{joint}{quote(name, safe='')}={quote(value, safe='')}{mark}{fragment}"
-
-
-async def send(request: HttpRequest, access: Access | None, door: Egress) -> Answer | NoToken:
+async def send(
+    request: HttpRequest, access: Access | None, door: Egress, secrets: Sequence[str] = ()
+) -> Answer | NoToken:
     """Send a request once, with a token if it needs one; raises EgressError.
 
-    Fetching the token is part of the time that the request has.
+    Fetching the token is part of the time that the request has. secrets: what the receiver could
+    repeat of the credential, beside the token.
     """
     if access is None:
-        return Answer(await door.request(request), is_token_refused=False)
+        return Answer(_masked(await door.request(request), secrets), is_token_dropped=False)
     began = time.monotonic()
     try:
         async with asyncio.timeout(request.timeout_ms / 1000):
             token = await door.tokens.get(access.key, partial(_fetch, access.grant, door))
     except TimeoutError:
-        return NoToken("The token server took longer than the attempt may take.", retryable=True)
-    except NoToken as error:
-        return error
+        return LATE
+    if isinstance(token, NoToken):
+        return token
     left_ms = request.timeout_ms - int((time.monotonic() - began) * 1000)
     headers = {**request.headers, "authorization": f"Bearer {token.value}"}
     response = await door.request(request._replace(headers=headers, timeout_ms=max(left_ms, 1)))
-    is_refused = response.status == UNAUTHORIZED
-    if is_refused:
-        door.tokens.drop(access.key, token)
-    return Answer(response, is_refused)
+    is_dropped = response.status == UNAUTHORIZED and door.tokens.drop(access.key, token)
+    return Answer(_masked(response, (*secrets, token.value)), is_dropped)
 
 
-async def _fetch(grant: Grant, door: Egress) -> Token:
+def _masked(response: HttpResponse, secrets: Sequence[str]) -> HttpResponse:
+    return without(response, spellings(secrets)) if secrets else response
+
+
+async def _fetch(grant: Grant, door: Egress) -> Token | NoToken:
     try:
-        return read_token(await door.request(token_request(grant)), grant)
+        response = await door.request(token_request(grant))
     except EgressError as error:
-        raise no_token(error) from None
+        return no_token(error)
+    return read_token(response, grant)
 
 
-def outcome_without_token(error: NoToken) -> Outcome:
+def outcome_without_token(why: NoToken) -> Outcome:
     """How an attempt ended for which no token could be had."""
     return Outcome(
         success=False,
         code="oauth_failed",
-        error=error.message,
-        retryable=error.retryable,
-        retry_after_seconds=error.retry_after_seconds,
+        error=why.message,
+        retryable=why.retryable,
+        retry_after_seconds=why.retry_after_seconds,
     )

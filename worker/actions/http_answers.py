@@ -6,6 +6,7 @@ Invariants:
 - A receiver's Retry-After is seconds from now, never negative and capped.
 - Of a receiver's Location only scheme, host and port are kept and said: the rest is often the path
   and the query of our own URL, which may be credentials.
+- What a receiver repeats of a credential is a mask, whether it is read as text or not.
 
 Whether a status is a success is the action type's own to say. Source: RFC 9110 §10.2.3 and §5.6.7
 for Retry-After.
@@ -16,11 +17,13 @@ from __future__ import annotations
 import base64
 import codecs
 import email.utils
+from collections.abc import Sequence
 from datetime import UTC
 from typing import Any
 from urllib.parse import urlsplit
 
 from shared.clock import database_clock
+from shared.masks import MASK
 from worker.actions.contract import MAX_RETRY_AFTER_SECONDS, Outcome
 from worker.egress.errors import EgressError
 from worker.egress.messages import HttpResponse
@@ -31,6 +34,9 @@ MAX_SHOWN_LOCATION_CHARS = 200
 
 # What stands for a path and a query that are not said.
 UNSAID = "/…"
+
+# A shorter text stands in any answer by chance.
+LEAST_MASKED_CHARS = 6
 
 
 def outcome_of_error(error: EgressError) -> Outcome:
@@ -83,6 +89,28 @@ def shown_location(response: HttpResponse) -> str | None:
 
 def _header(response: HttpResponse, wanted: str) -> str:
     return next((value for name, value in response.headers if name.lower() == wanted), "").strip()
+
+
+def without(response: HttpResponse, secrets: Sequence[str]) -> HttpResponse:
+    """The response with masks for these texts, and for the beginning of one where it was cut."""
+    hidden = [one for one in secrets if len(one) >= LEAST_MASKED_CHARS]
+    headers, body = response.headers, response.body
+    for one in hidden:
+        headers = tuple((name, value.replace(one, MASK)) for name, value in headers)
+        body = body.replace(one.encode(), MASK.encode())
+    if response.truncated:
+        body = _without_beginning(body, hidden)
+    return response._replace(headers=headers, body=body)
+
+
+def _without_beginning(body: bytes, secrets: Sequence[str]) -> bytes:
+    """The body without what it ends with, if a secret begins so."""
+    for one in secrets:
+        raw = one.encode()
+        for count in range(len(raw) - 1, LEAST_MASKED_CHARS - 1, -1):
+            if body.endswith(raw[:count]):
+                return body[:-count] + MASK.encode()
+    return body
 
 
 def kept_response(response: HttpResponse) -> dict[str, Any]:

@@ -48,7 +48,7 @@ USER_AGENT = "Pointsman/0.1"
 GONE = 410
 LOOP = 508
 CODES = {LOOP: "loop"}
-REFUSED = " The token that it was sent is used no more."
+DROPPED = " The token that it was sent is used no more."
 
 
 class Post(NamedTuple):
@@ -56,7 +56,8 @@ class Post(NamedTuple):
 
     headers: all that are the same on each attempt; opaque: those of other bytes than ASCII.
     signers: each secret with its key, newest first. successes: the statuses that are success, None
-    for all of 2xx. identity, access: what its credential shows beside them.
+    for all of 2xx. identity, access: what its credential shows beside them. secrets: what a
+    receiver could repeat of it.
     """
 
     method: str
@@ -72,19 +73,20 @@ class Post(NamedTuple):
     successes: tuple[int, ...] | None
     identity: ClientIdentity | None = None
     access: Access | None = None
+    secrets: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         return f"Post(webhook_id={self.webhook_id})"
 
 
 class Delivered(NamedTuple):
-    """What came back, and which statuses were to be success. is_token_refused: it was sent with a
-    token, which is dropped now.
+    """What came back, and which statuses were to be success. is_token_dropped: it was refused for
+    its token, and the next attempt has another one.
     """
 
     response: HttpResponse
     successes: tuple[int, ...] | None
-    is_token_refused: bool = False
+    is_token_dropped: bool = False
 
 
 def starts_at_claim(action: ActionRecord) -> bool:  # noqa: ARG001
@@ -122,6 +124,7 @@ def prepare(action: ActionRecord, config: Config, context: ExecutionContext) -> 
         successes=config.successStatuses,
         identity=sending.identity,
         access=sending.access,
+        secrets=sending.secrets,
     )
 
 
@@ -152,14 +155,14 @@ Delivery = Delivered | NoToken | EgressError
 async def perform(request: Post, stamp: AttemptStamp, door: Egress) -> Delivery:
     """Send the request once."""
     try:
-        answer = await send(stamped(request, stamp), request.access, door)
+        answer = await send(stamped(request, stamp), request.access, door, request.secrets)
     except EgressError as error:
         if error.code == "timeout":
             error.message += f" The callback's timeoutDuration is {request.timeout_ms} ms."
         return error
     if isinstance(answer, NoToken):
         return answer
-    return Delivered(answer.response, request.successes, answer.is_token_refused)
+    return Delivered(answer.response, request.successes, answer.is_token_dropped)
 
 
 def classify(delivery: Delivery) -> Outcome:
@@ -173,19 +176,19 @@ def classify(delivery: Delivery) -> Outcome:
         return outcome_of_error(delivery)
     if isinstance(delivery, NoToken):
         return outcome_without_token(delivery)
-    response, successes, is_token_refused = delivery
+    response, successes, is_token_dropped = delivery
     status = response.status
     is_success = 200 <= status < 300 and (successes is None or status in successes)
     is_gone = status == GONE
     return Outcome(
         success=is_success,
         code="ok" if is_success else CODES.get(status, f"http_{status}"),
-        error=None if is_success else _explain(response) + REFUSED * is_token_refused,
+        error=None if is_success else _explain(response) + DROPPED * is_token_dropped,
         retryable=not is_success and not is_gone,
         status_code=status,
         retry_after_seconds=retry_after_seconds(response),
         gone=is_gone,
-        mended=is_token_refused,
+        mended=is_token_dropped,
         response=kept_response(response),
     )
 

@@ -4,7 +4,8 @@ Invariants:
 
 - Of what a token server says of a failure only its `error` and `error_description` are told, cut,
   and with everything that was sent to it masked.
-- A failure that asking again could mend is told from one that its owner must.
+- Only what the token server refuses in the words of RFC 6749 is for its owner to mend. Asking again
+  could help with all else: what stands before a token server answers 404 as well.
 
 Source: RFC 6749 §2.3.1, §4.4, §5.1 and §5.2.
 """
@@ -14,11 +15,10 @@ from __future__ import annotations
 import base64
 import json
 import re
-from html import escape
 from typing import Any, NamedTuple
-from urllib.parse import quote, quote_plus, urlencode
+from urllib.parse import quote, unquote_plus, urlencode, urlsplit
 
-from shared.masks import MASK
+from shared.masks import MASK, spellings
 from worker.actions.http_answers import retry_after_seconds
 from worker.egress.errors import EgressError
 from worker.egress.messages import HttpRequest, HttpResponse
@@ -99,20 +99,21 @@ def _basic(grant: Grant) -> str:
     return base64.b64encode(pair.encode()).decode()
 
 
-def read_token(response: HttpResponse, grant: Grant) -> Token:
-    """The token in an answer; raises NoToken."""
+def read_token(response: HttpResponse, grant: Grant) -> Token | NoToken:
+    """The token in an answer, or why there is none."""
     answer, status = _as_object(response), response.status
     if not 200 <= status < 300:
-        raise NoToken(
+        is_final = _is_standard(answer.get("error")) and status < 500 and status not in _RETRYABLE
+        return NoToken(
             f"The token server answered {status}{_told(answer, grant)}.",
-            retryable=status >= 500 or status in _RETRYABLE,
+            retryable=not is_final,
             retry_after_seconds=retry_after_seconds(response),
         )
     token, kind = answer.get("access_token"), answer.get("token_type", "bearer")
     if isinstance(token, str) and str(kind).lower() != "bearer":
-        raise NoToken("The token server gives tokens of another type than Bearer.", retryable=False)
+        return NoToken("The token server gives tokens of another type than Bearer.", retryable=False)
     if not isinstance(token, str) or not _TOKEN.fullmatch(token) or len(token) > MAX_TOKEN_CHARS:
-        raise NoToken("The token server answered without a token that can be sent.", retryable=True)
+        return NoToken("The token server answered without a token that can be sent.", retryable=True)
     return Token(token, _life_seconds(answer.get("expires_in")))
 
 
@@ -146,12 +147,16 @@ def _told(answer: dict[str, Any], grant: Grant) -> str:
     if len(grant.client_secret) < LEAST_MASKED_CHARS:
         return ""
     error, description = (answer.get(name) for name in ("error", "error_description"))
-    error = error if isinstance(error, str) and error in _STANDARD else _masked(error, grant)
+    error = error if _is_standard(error) else _masked(error, grant)
     text = ": ".join(one for one in (error, _masked(description, grant)) if one)
     if not text:
         return ""
     text = "".join(one if one.isprintable() else " " for one in text)
     return f" ({text[:MAX_TOLD_CHARS]}{'…' if len(text) > MAX_TOLD_CHARS else ''})"
+
+
+def _is_standard(error: Any) -> bool:
+    return isinstance(error, str) and error in _STANDARD
 
 
 def _masked(text: Any, grant: Grant) -> str:
@@ -164,6 +169,7 @@ def _masked(text: Any, grant: Grant) -> str:
 def _sent(grant: Grant) -> list[str]:
     """Every value that was sent, in each spelling that it was sent in; the longest first."""
     values = {grant.client_secret, grant.client_id, grant.scope, grant.audience, _basic(grant)}
-    plain = {value for value in values if value is not None}
-    spellings = plain | {encode(value) for value in plain for encode in (quote_plus, quote, escape)}
-    return sorted((one for one in spellings if len(one) >= LEAST_MASKED_CHARS), key=len, reverse=True)
+    parts = urlsplit(grant.token_url).query.split("&")
+    values |= {part.partition("=")[2] or part for part in parts}
+    plain = {one for value in values if value is not None for one in (value, unquote_plus(value))}
+    return [one for one in spellings(plain) if len(one) >= LEAST_MASKED_CHARS]

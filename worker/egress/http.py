@@ -43,6 +43,10 @@ WHOLE_BODY_BYTES = 64 * 1024
 # About 3 KiB each.
 MAX_KEPT_DESTINATIONS = 1_024
 
+# For what has no place of a worker's, so that it takes no connection from what has one: probes, and
+# fetches of tokens that nobody waits for.
+SPARE_CONNECTIONS = 64
+
 # The connection and aiohttp decide these; from a caller they could smuggle a second request.
 log = structlog.get_logger("egress")
 
@@ -112,7 +116,7 @@ class Egress:
                 settings.egress_allow, settings.egress_deny, show=settings.environment == "local"
             ),
             dns_threads=settings.dns_threads,
-            connection_limit=settings.capacity,
+            connection_limit=settings.capacity + SPARE_CONNECTIONS,
         )
 
     async def open(self) -> None:

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
+from shared.seals import origin_of
+
 _NONE: Mapping[str, bytes] = MappingProxyType({})
 
 
@@ -26,7 +28,9 @@ class ClientIdentity(NamedTuple):
 
 
 class HttpRequest(NamedTuple):
-    """One request. headers are sent as they are; tenant is whom the look-up is charged to.
+    """One request. It shows nothing of itself but where it goes.
+
+    headers are sent as they are; tenant is whom the look-up is charged to.
 
     opaque: further headers, whose values may hold any bytes but controls. identity: who is calling,
     None: nobody in particular.
@@ -41,6 +45,9 @@ class HttpRequest(NamedTuple):
     tenant: str
     opaque: Mapping[str, bytes] = _NONE
     identity: ClientIdentity | None = None
+
+    def __repr__(self) -> str:
+        return f"HttpRequest(method={self.method!r}, to={origin_of(self.url)!r})"
 
 
 class HttpResponse(NamedTuple):

@@ -5,13 +5,17 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
+from html import escape
 from typing import Any, cast
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, quote, urlsplit
 from uuid import UUID
 
 import pytest
+import structlog
+from structlog.testing import LogCapture
 
 from shared.action_types.http_post import seal
 from shared.credentials import KINDS, kind_of
@@ -22,6 +26,7 @@ from tests.unit.worker.engine.test_steps import new_action
 from worker.actions import KINDS as KINDS_OF_ACTIONS
 from worker.actions import perform
 from worker.actions.contract import Outcome, Prepared
+from worker.actions.credentials import Sending
 from worker.actions.http_post import Post
 from worker.doors import Doors
 from worker.egress.errors import EgressError
@@ -126,6 +131,38 @@ def test_a_secret_goes_into_the_query_behind_all_else(url: str, sent: str) -> No
     assert parse_qs(urlsplit(sent).query)["the key"] == [SECRET]
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://api.example.com{{ body.to }}/",
+        "https://api.example.com{{body.to}}/",
+        "https://api.example.com{% if true %}.evil.example{% endif %}/",
+        "https://{{ body.host }}/",
+        "{{ body.url }}",
+        "https://api.example.com:{{ body.port }}/",
+    ],
+)
+def test_no_template_leads_a_credential_elsewhere(url: str) -> None:
+    """Fails when a row that was changed behind the API's back is rendered, and then believed."""
+    said = {"to": ".evil.example", "host": "evil.example", "url": "https://evil.example/", "port": 444}
+    for used in map(credential, METAS):
+        made = prepare(action(used, url), context(body=json.dumps(said).encode()))
+        assert isinstance(made, Outcome), url
+        assert not made.retryable
+        assert made.code in ("bad_config", "credential_origin", "template_failed")
+
+
+@pytest.mark.parametrize(
+    "said", ["@evil.example/", "//evil.example/", "\\@evil.example", "?#@evil.example", "/../.."]
+)
+def test_what_a_caller_says_stays_in_its_place_in_the_path(said: str) -> None:
+    config = seal({"url": "https://api.example.com/{{ body.to }}"}, BOX.encrypt)
+    given = replace(action(credential("bearer")), config=config)
+    made = prepare(given, context(body=json.dumps({"to": said}).encode()))
+    assert isinstance(made, Prepared), made
+    assert made.request.url == f"https://api.example.com/{quote(said, safe='')}"
+
+
 def test_a_certificate_is_shown_in_tls_and_nowhere_else() -> None:
     used = credential("clientCertificate")
     post, without = prepared(used), prepared(None)
@@ -201,6 +238,107 @@ def test_what_is_prepared_with_a_credential_shows_no_secret() -> None:
     for kind in METAS:
         made = prepare(action(credential(kind, "canary")), context())
         assert "canary" not in str(made) + repr(made)
+    sending = Sending(
+        "https://api.example.com/?canary", {"x": "canary"}, {"y": b"canary"}, secrets=("canary",)
+    )
+    request = HttpRequest("POST", sending.url, sending.headers, b"canary", 1, 1, "t")
+    assert "canary" not in f"{sending} {sending!r} {request} {request!r}"
+
+
+@contextmanager
+def logged() -> Iterator[LogCapture]:
+    """What is logged meanwhile, tracebacks as they are written."""
+    capture, processors = LogCapture(), structlog.get_config()["processors"]
+    before = processors.copy()
+    processors[:] = [structlog.processors.format_exc_info, capture]
+    try:
+        yield capture
+    finally:
+        processors[:] = before
+
+
+@pytest.mark.parametrize("kind", sorted(METAS))
+def test_a_fault_during_an_attempt_logs_no_secret(kind: str) -> None:
+    """Fails when a traceback shows what its frames hold, or a request what it is."""
+
+    class Broken(Door):
+        async def request(self, request: HttpRequest) -> HttpResponse:
+            raise RuntimeError(f"nobody expects {request!r}, {request}")
+
+    with logged() as said:
+        outcome = asyncio.run(attempt(Broken(), credential(kind, "s3cret-canary")))
+    assert outcome.code == "internal_error"
+    (line,) = said.entries
+    assert (line["event"], "nobody expects" in line["exception"]) == ("attempt_broken", True)
+    sent = base64.b64encode("us\u00e9r:s3cret-canary".encode()).decode()
+    assert not {one for one in ("canary", sent) if one in f"{line} {outcome}"}
+
+
+@pytest.mark.parametrize("kind", ["bearer", "basic", "header", "query", "oauth2"])
+@pytest.mark.parametrize("status", [200, 404])
+def test_what_a_receiver_repeats_of_a_credential_is_a_mask(kind: str, status: int) -> None:
+    """Fails when a page that shows its callers their request shows the secret to whoever may read
+    executions: a redirect of Apache and most pages of an error name the URL.
+    """
+    secret = "s3cret & <m\u00f6re>/" if kind in ("basic", "query") else "s3cret & <more>/"
+
+    def says(request: HttpRequest) -> HttpResponse:
+        sent = f"{request.url} {request.headers.get('authorization')} {request.headers.get('x-key')}"
+        own = "" if kind == "oauth2" else secret  # which it was not sent
+        text = f"{sent} {own} {quote(own)} {escape(own)} {json.dumps(own)} {escape(sent)}"
+        return HttpResponse(status, (("x-request-id", sent), ("server", "s")), text.encode(), False)
+
+    async def story() -> None:
+        door = Door()
+        door.says = says
+        outcome = await attempt(door, credential(kind, secret))
+        assert outcome.response is not None
+        headers, body = outcome.response["headers"], outcome.response["body"]
+        (request,) = door.received
+        sent = request.headers.get("authorization", "").split(" ", 1)[-1] or secret
+        for hidden in (secret, sent, "s3cret", *door.tokens_given):
+            assert hidden not in body + str(headers)
+        assert body.count("***") >= 2
+        assert ("***" in headers["x-request-id"], headers["server"]) == (True, "s")
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize(
+    ("body", "truncated", "kept"),
+    [
+        (b"\xff" + SECRET.encode() + b"\x00", False, b"\xff***\x00"),
+        (b"xyz " + SECRET.encode()[:-2], True, b"xyz ***"),
+        (b"xyz " + SECRET.encode()[:-2], False, b"xyz " + SECRET.encode()[:-2]),
+        (b"xyz s3", True, b"xyz s3"),
+    ],
+)
+def test_nor_is_it_kept_in_bytes_or_where_it_was_cut(body: bytes, truncated: bool, kept: bytes) -> None:
+    async def story() -> None:
+        door = Door()
+        door.says = lambda _request: HttpResponse(200, (), body, truncated)
+        response = (await attempt(door, credential("bearer"))).response
+        assert response is not None
+        found = response["body"]
+        assert (base64.b64decode(found) if "bodyEncoding" in response else found.encode()) == kept
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize(
+    "used",
+    [credential("bearer", "12345"), credential("clientCertificate", "123456789")],
+    ids=["short", "not sent"],
+)
+def test_what_was_not_sent_or_is_in_any_answer_stays(used: CredentialRecord) -> None:
+    async def story() -> None:
+        door = Door()
+        door.says = lambda _request: HttpResponse(200, (), b"123456789", False)
+        response = (await attempt(door, used)).response
+        assert response is not None
+        assert response["body"] == "123456789"
+
+    asyncio.run(story())
 
 
 def test_another_secret_or_another_meta_is_another_version() -> None:
@@ -214,7 +352,8 @@ def test_another_secret_or_another_meta_is_another_version() -> None:
 class Door:
     """A door behind which there are a token server and a receiver.
 
-    tokens_given: what the token server has given, in order. good: what the receiver takes.
+    tokens_given: what the token server has given, in order. good: what the receiver takes. says:
+    what it answers to a request, None for nothing in particular.
     """
 
     def __init__(self) -> None:
@@ -223,6 +362,7 @@ class Door:
         self.received: list[HttpRequest] = []
         self.tokens_given: list[str] = []
         self.good: Callable[[str], bool] = lambda _token: True
+        self.says: Callable[[HttpRequest], HttpResponse | None] = lambda _request: None
         self.end: HttpResponse | EgressError | None = None
         self.seconds = 0.0
 
@@ -230,14 +370,14 @@ class Door:
         if "login.example.com" not in request.url:
             self.received.append(request)
             token = request.headers.get("authorization", "").removeprefix("Bearer ")
-            return answer(200 if self.good(token) else 401)
+            return self.says(request) or answer(200 if self.good(token) else 401)
         self.asked.append(request)
         await asyncio.sleep(self.seconds)
         if isinstance(self.end, EgressError):
             raise self.end
         if self.end is not None:
             return self.end
-        self.tokens_given.append(f"t0k-{len(self.tokens_given) + 1}")
+        self.tokens_given.append(f"t0k3n-{len(self.tokens_given) + 1}")
         body = {"access_token": self.tokens_given[-1], "token_type": "Bearer", "expires_in": 3600}
         return answer(200, json.dumps(body).encode())
 
@@ -257,7 +397,7 @@ def test_a_hundred_deliveries_are_one_token() -> None:
         outcomes += [await attempt(door, used) for _ in range(50)]
         assert all(outcome.success for outcome in outcomes)
         assert (len(door.asked), len(door.received)) == (1, 100)
-        assert {request.headers["authorization"] for request in door.received} == {"Bearer t0k-1"}
+        assert {request.headers["authorization"] for request in door.received} == {"Bearer t0k3n-1"}
         (asked,) = door.asked
         assert (asked.method, asked.url) == ("POST", "https://login.example.com/token?p=1")
         assert asked.tenant == str(UUID(int=2)), "the look-up is charged to its tenant"
@@ -269,7 +409,7 @@ def test_a_token_that_is_refused_is_dropped_and_the_next_attempt_may_come_at_onc
     async def story() -> None:
         door, used = Door(), credential("oauth2")
         assert (await attempt(door, used)).success
-        door.good = lambda token: token != "t0k-1"
+        door.good = lambda token: token != "t0k3n-1"
         refused = await attempt(door, used)
         assert (refused.success, refused.code, refused.retryable, refused.mended) == (
             False,
@@ -280,6 +420,21 @@ def test_a_token_that_is_refused_is_dropped_and_the_next_attempt_may_come_at_onc
         assert "t0k" not in str(refused)
         again = await attempt(door, used)
         assert (again.success, again.mended) == (True, False)
+        assert len(door.asked) == 2
+
+    asyncio.run(story())
+
+
+def test_a_token_that_is_refused_soon_after_another_stays_and_nothing_comes_at_once() -> None:
+    async def story() -> None:
+        door, used = Door(), credential("oauth2")
+        door.good = lambda _token: False
+        first, second = [await attempt(door, used) for _ in range(2)]
+        assert (first.mended, second.mended) == (True, False)
+        assert [("used no more" in str(one.error)) for one in (first, second)] == [True, False]
+        assert (second.code, second.retryable) == ("http_401", True)
+        for _ in range(20):
+            await attempt(door, used)
         assert len(door.asked) == 2
 
     asyncio.run(story())
