@@ -37,6 +37,13 @@ class HttpUrl(NamedTuple):
     target: str
 
 
+def with_query(url: str, added: str) -> str:
+    """The URL with something behind its query. added: as it is to be sent."""
+    rest, mark, fragment = url.partition("#")
+    joint = "" if rest.endswith(("?", "&")) else "&" if "?" in rest else "?"
+    return rest + joint + added + mark + fragment
+
+
 def read_url(text: str) -> HttpUrl:
     """Read an http(s) URL that can be sent to; raises ValueError saying what is wrong with it."""
     if len(text) > MAX_URL_CHARS:

@@ -45,11 +45,13 @@ class Access(NamedTuple):
 
 
 class Sending(NamedTuple):
-    """Where a request goes, and what it shows of who is calling. opaque: headers of any bytes."""
+    """Where a request goes, and what it shows of who is calling. opaque: headers of any bytes, each
+    with its lines.
+    """
 
     url: str
     headers: dict[str, str]
-    opaque: dict[str, bytes]
+    opaque: dict[str, tuple[bytes, ...]]
     identity: ClientIdentity | None = None
     access: Access | None = None
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
-_NONE: Mapping[str, bytes] = MappingProxyType({})
+_NONE: Mapping[str, tuple[bytes, ...]] = MappingProxyType({})
 
 
 class ClientIdentity(NamedTuple):
@@ -28,8 +28,8 @@ class ClientIdentity(NamedTuple):
 class HttpRequest(NamedTuple):
     """One request. headers are sent as they are; tenant is whom the look-up is charged to.
 
-    opaque: further headers, whose values may hold any bytes but controls. identity: who is calling,
-    None: nobody in particular.
+    opaque: further headers, each with its lines, which may hold any bytes but controls. identity:
+    who is calling, None: nobody in particular.
     """
 
     method: str
@@ -39,7 +39,7 @@ class HttpRequest(NamedTuple):
     timeout_ms: int
     max_response_bytes: int
     tenant: str
-    opaque: Mapping[str, bytes] = _NONE
+    opaque: Mapping[str, tuple[bytes, ...]] = _NONE
     identity: ClientIdentity | None = None
 
 
