@@ -20,6 +20,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from api import environ
+from api.urls import logged_path
 from shared.errors import Invalid, NotFound, PointsmanError, Refused, RowRejected, Unavailable
 from shared.postgres.group_commit import is_transient
 
@@ -108,7 +109,7 @@ def translate(error: Exception, path: str | None = None) -> PointsmanError:
             return _of_werkzeug(error)
         case _:
             where = request.path if has_request_context() else path
-            log.error("request_broken", path=where, exc_info=error)
+            log.error("request_broken", path=where and logged_path(where), exc_info=error)
             return PointsmanError("Something went wrong inside Pointsman.")
 
 

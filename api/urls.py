@@ -10,6 +10,8 @@ import re
 from dataclasses import dataclass
 from uuid import UUID
 
+from shared.masks import MASK
+
 TOKEN_PREFIX = "/t/"  # noqa: S105 - a path, no secret
 CUSTOM_PREFIX = "/c/"
 TRIGGER_PREFIXES = (TOKEN_PREFIX, CUSTOM_PREFIX)
@@ -39,3 +41,11 @@ class Urls:
     def status(trigger_url: str, trigger_id: UUID) -> str:
         """Where the status of a trigger is, for whoever knows the URL that was called."""
         return f"{trigger_url}/{trigger_id}"
+
+
+def logged_path(path: str) -> str:
+    """A path as the log has it: whoever reads a trigger URL there could call it."""
+    for prefix in TRIGGER_PREFIXES:
+        if path.startswith(prefix):
+            return prefix + MASK
+    return path

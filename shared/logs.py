@@ -2,6 +2,7 @@
 
 Everything goes to standard output, the lines of libraries too. `console` is for people, `json` for
 machines. Control characters of tenants' data are escaped, so that one event is always one line.
+Passwords in URLs are masked, and the values of rows that PostgreSQL refuses.
 A failure to write a log line never reaches the caller.
 """
 
@@ -19,7 +20,13 @@ _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 # Of a traceback.
 _CONTROL_BUT_LINES = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
-_URL_PASSWORD = re.compile(r"(?<=://)([^/\s:@]*):([^/\s@]+)@")
+
+# Up to the last @ in reach: an operator's slip is a password with a special character in it.
+_URL_PASSWORD = re.compile(r"(?<=://)([^/\s:@]*):\S{1,1000}@")
+
+# What PostgreSQL says of the row that it refuses.
+_ROW = re.compile(r"(Failing row contains \().*?(?=\n\n|\Z)", re.DOTALL)
+_KEY = re.compile(r"(Key \([^)\n]*\)=\().*")
 
 QUIET_LIBRARIES = (
     "sqlalchemy",
@@ -124,7 +131,7 @@ def _one_line(value: Any) -> Any:
 
 
 def _mask(text: str) -> str:
-    return _URL_PASSWORD.sub(r"\1:***@", text)
+    return _KEY.sub(r"\1***", _ROW.sub(r"\1***", _URL_PASSWORD.sub(r"\1:***@", text)))
 
 
 def _escape(match: re.Match[str]) -> str:

@@ -128,10 +128,10 @@ def unmasked_url(given: str, kept: str | None, where: str) -> str:
     _, kept_parameters, kept_fragment = _parts(kept or "")
     known = dict(_numbered(kept_parameters))
     written = [
-        name + (_behind(known.get(number), where) if _is_mask(value) else value)
+        name + (_behind(known.get(number), where) if is_mask(value) else value)
         for number, (name, value) in zip((n for n, _ in _numbered(parameters)), parameters, strict=True)
     ]
-    if _is_mask(fragment[1:]):
+    if is_mask(fragment[1:]):
         fragment = "#" + _behind(kept_fragment[1:], where)
     return _joined(beginning, written, fragment)
 
@@ -139,8 +139,8 @@ def unmasked_url(given: str, kept: str | None, where: str) -> str:
 def shortest_url(given: str) -> str:
     """The given URL with one character for each mask: what it stands for is no shorter."""
     beginning, parameters, fragment = _parts(given)
-    shortest = [name + (MASK[:1] if _is_mask(value) else value) for name, value in parameters]
-    return _joined(beginning, shortest, "#" + MASK[:1] if _is_mask(fragment[1:]) else fragment)
+    shortest = [name + (MASK[:1] if is_mask(value) else value) for name, value in parameters]
+    return _joined(beginning, shortest, "#" + MASK[:1] if is_mask(fragment[1:]) else fragment)
 
 
 def is_same_destination(one: str, other: str) -> bool:
@@ -167,7 +167,7 @@ def _is_secret(header: str) -> bool:
     return header.lower() not in HARMLESS_HEADERS
 
 
-def _is_mask(value: str) -> bool:
+def is_mask(value: str) -> bool:
     """Also one that a client's library has percent-encoded."""
     return unquote(value) == MASK
 

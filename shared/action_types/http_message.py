@@ -8,21 +8,24 @@ when it is dialled, not here.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from functools import lru_cache
+from urllib.parse import quote, urlencode
 
-from shared import via
 from shared.http_urls import MAX_URL_CHARS, read_url
-from shared.masks import CREDENTIAL_HEADERS, shortest_url
+from shared.masks import CREDENTIAL_HEADERS, MASK, is_mask, shortest_url
 from shared.seals import origin_of
 from shared.templates.template import is_template
 
 MAX_HEADERS = 50
 MAX_HEADER_VALUE_CHARS = 4_096
 
-# The message's own framing and routing, hop-by-hop headers (RFC 9110 §7.6.1), what asks for a
-# compressed response (a bomb), and what Pointsman itself signs and sets.
+# What Pointsman itself signs and sets, and what is said to a proxy.
+RESERVED_PREFIXES = ("webhook-", "pointsman-", "proxy-")
+
+# The message's own framing and routing, hop-by-hop headers (RFC 9110 §7.6.1), and what asks for a
+# compressed response (a bomb).
 FORBIDDEN_HEADERS = frozenset(
     [
         "host",
@@ -34,17 +37,8 @@ FORBIDDEN_HEADERS = frozenset(
         "te",
         "trailer",
         "expect",
-        "proxy-connection",
-        "proxy-authorization",
-        "proxy-authenticate",
+        "http2-settings",
         "accept-encoding",
-        "webhook-id",
-        "webhook-timestamp",
-        "webhook-signature",
-        "pointsman-trigger-id",
-        "pointsman-action-id",
-        "pointsman-attempt",
-        via.HEADER,
     ]
 )
 
@@ -75,6 +69,30 @@ def check_url(url: str) -> str:
     return url
 
 
+def check_query(url: str | None, query: Mapping[str, str]) -> None:
+    """Raise ValueError for a query that makes a URL too long. url: None where it is not known.
+
+    As in check_url(), masks and templates are counted when it is known what they stand for.
+    """
+    if not query:
+        return
+    literal = {name: MASK[:1] if is_mask(value) else _MARKUP.sub("", value) for name, value in query.items()}
+    rest = shortest_url(_MARKUP.sub("x", url or ""))
+    if len(rest) + len("?") + len(encoded_query(literal)) > MAX_URL_CHARS:
+        raise ValueError(f"the URL with its query is longer than {MAX_URL_CHARS} characters")
+
+
+def encoded_query(query: Mapping[str, str]) -> str:
+    """Parameters as they stand in a URL. An asterisk stays, so that a mask can be seen."""
+    return urlencode(query, quote_via=quote, safe="*")
+
+
+def is_reserved(name: str) -> bool:
+    """Whether neither an action nor a caller may set a header, however its name is spelled."""
+    plain = _spelt(name)
+    return plain in FORBIDDEN_HEADERS or plain.startswith(RESERVED_PREFIXES)
+
+
 def check_headers(headers: dict[str, str], *, rendered: bool = False) -> dict[str, str]:
     """Return headers that may be sent, or raise ValueError naming the one that may not.
 
@@ -85,7 +103,7 @@ def check_headers(headers: dict[str, str], *, rendered: bool = False) -> dict[st
     for name, value in headers.items():
         if not _HEADER_NAME.fullmatch(name):
             raise ValueError(f"{name!r} is not a header name")
-        if name.lower() in FORBIDDEN_HEADERS:
+        if is_reserved(name):
             raise ValueError(f"{name} is set by Pointsman and cannot be overridden")
         literal = value if rendered else _MARKUP.sub("", value)
         if len(value) > MAX_HEADER_VALUE_CHARS or not _HEADER_VALUE.fullmatch(literal):
@@ -102,7 +120,7 @@ def check_forwarded(patterns: Sequence[str]) -> tuple[str, ...]:
     for pattern in patterns:
         if len(pattern) > MAX_PATTERN_CHARS or not _PATTERN.fullmatch(pattern):
             raise ValueError(f"{pattern!r} is not the name of a header; a * stands for any characters")
-        if pattern.lower() in NEVER_FORWARDED:
+        if _is_kept(pattern):
             raise ValueError(f"{pattern} is never forwarded")
     return tuple(dict.fromkeys(pattern.lower() for pattern in patterns))
 
@@ -112,13 +130,22 @@ def is_forwarded(name: str, patterns: Iterable[str]) -> bool:
 
     Credentials are, if they are named in full.
     """
-    if name in NEVER_FORWARDED:
+    if _is_kept(name):
         return False
     if name in CREDENTIAL_HEADERS:
         return name in patterns
     return any(_matches(name, pattern) for pattern in patterns)
 
 
+def _is_kept(name: str) -> bool:
+    return is_reserved(name) or _spelt(name) in NEVER_FORWARDED
+
+
+def _spelt(name: str) -> str:
+    """A header's name as a receiver that speaks CGI may read it: underscores are hyphens to it."""
+    return name.lower().replace("_", "-")
+
+
 @lru_cache(1_024)
 def _matches(name: str, pattern: str) -> bool:
-    return fnmatchcase(name, pattern.replace("[", "[[]").replace("?", "[?]"))
+    return fnmatchcase(name, pattern)

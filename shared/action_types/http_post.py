@@ -22,7 +22,7 @@ from pydantic import (
     model_validator,
 )
 
-from shared.action_types.http_message import check_forwarded, check_headers, check_url
+from shared.action_types.http_message import check_forwarded, check_headers, check_query, check_url
 from shared.action_types.http_request import message_of
 from shared.action_types.passed_on import RecordedCall
 from shared.action_types.texts import RENDERED, Slot, slot, slots_of_texts, slots_of_values
@@ -65,12 +65,13 @@ class HttpPostConfig(BaseModel):
     """`url`, or `{"target": "callback_url"}` for the callback's own URL (its primary action).
 
     method: POST, PUT, PATCH, GET or DELETE. query: added to the URL's. headers: sent as they are.
-    body: sent instead of the trigger's body; a string as it is, anything else as JSON. form: sent
-    as a form instead. Without either the trigger's body and content type pass through unchanged,
-    but for GET and DELETE, which have none. forwardHeaders: names of the caller's headers to be
-    sent on; a `*` stands for any characters, but `authorization` and `cookie` are named in full.
-    forwardQuery: whether the caller's query is added to the URL's. successStatuses: the statuses
-    within 2xx that count as success, all by default.
+    body: sent instead of the trigger's body; a string as it is, an object or a list as JSON. form:
+    sent as a form instead. Without either the trigger's body and content type pass through
+    unchanged, but for GET and DELETE, which send nothing of it; a GET has no body at all.
+    forwardHeaders: names of the caller's headers to be sent on; a `*` stands for any characters,
+    but `authorization` and `cookie` are named in full. forwardQuery: whether the caller's query is
+    added to the URL's, but for the names that it has already. successStatuses: the statuses within
+    2xx that count as success, all by default.
 
     Every text may be a template.
     """
@@ -124,6 +125,7 @@ class HttpPostConfig(BaseModel):
             raise ValueError('give either "body" or "form"')
         if self.method == "GET" and (self.body is not None or self.form is not None):
             raise ValueError("a GET has no body; use another method or query")
+        check_query(self.url, self.query)
         return self
 
 
@@ -202,15 +204,18 @@ def _with(
 ) -> dict[str, Any]:
     """The config with its URL, its headers and its query made into something else.
 
-    What is no URL and no headers, which only a row changed by hand can hold, stays what it is.
+    What is no text, which only a row changed by hand can hold, stays what it is.
     """
     changed = dict(config)
     if isinstance(old := config.get("url"), str):
         changed["url"] = url(old)
     for name, change in (("headers", headers), ("query", query)):
         old = config.get(name)
-        if isinstance(old, dict) and old and all(isinstance(value, str) for value in old.values()):
-            changed[name] = change(old)
+        if isinstance(old, dict):
+            changed[name] = {
+                **old,
+                **change({key: text for key, text in old.items() if isinstance(text, str)}),
+            }
     return changed
 
 
@@ -220,7 +225,7 @@ def preview(config: HttpPostConfig, recorded: RecordedCall, url: str) -> dict[st
     config: rendered, with masks for secrets. url: the callback's own.
     """
     message = message_of(config, config.url or url, recorded, lambda _sealed: MASK)
-    opaque = {name: value.decode("latin-1") for name, value in message.opaque.items()}
+    opaque = {name: b", ".join(lines).decode("latin-1") for name, lines in message.opaque.items()}
     return {
         "method": message.method,
         "url": message.url,

@@ -1,14 +1,18 @@
 """The body and the URL of an HTTP request, from a config and the trigger that it is about.
 
-Invariant: a body of our making says what it is, unless the action says so itself.
+Invariants:
+
+- A body of our making says what it is, unless the action says so itself.
+- What an action says itself wins over what its caller sends, in headers and in the query.
 """
 
 from __future__ import annotations
 
 from collections.abc import Container, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
-from urllib.parse import quote, urlencode
+from urllib.parse import quote, unquote_to_bytes, urlencode
 
+from shared.action_types.http_message import encoded_query
 from shared.action_types.passed_on import RecordedCall, forwarded, passed_on
 from shared.http_urls import with_query
 from shared.seals import Cipher
@@ -41,20 +45,24 @@ class HttpConfig(Protocol):
 
 
 class Message(NamedTuple):
-    """A request before Pointsman's own headers. opaque: headers of other bytes than ASCII."""
+    """A request before Pointsman's own headers.
+
+    opaque: further headers, of other bytes than ASCII or of several lines, each with its lines.
+    """
 
     method: str
     url: str
     headers: dict[str, str]
-    opaque: dict[str, bytes]
+    opaque: dict[str, tuple[bytes, ...]]
     body: bytes
 
 
 # Of these the caller's body is none of theirs.
 WITHOUT_BODY = frozenset({"GET", "DELETE"})
 
-# Whatever may stand in a query as it is (RFC 3986 §3.4), and percent-encodings.
-_IN_QUERY = "!$&'()*+,;=:@/?%-._~"
+# What a request line can hold as it is, as a URL of an action's own can: all printable ASCII but
+# the sign of a fragment.
+_IN_QUERY = "".join(map(chr, range(0x21, 0x7F))).replace("#", "")
 
 
 def message_of(config: HttpConfig, url: str, recorded: RecordedCall, decrypt: Cipher) -> Message:
@@ -70,7 +78,7 @@ def message_of(config: HttpConfig, url: str, recorded: RecordedCall, decrypt: Ci
 
 def _body(
     config: HttpConfig, trigger: RecordedCall, own: Container[str]
-) -> tuple[bytes, dict[str, str], dict[str, bytes]]:
+) -> tuple[bytes, dict[str, str], dict[str, tuple[bytes, ...]]]:
     """The body and the headers that say what it is: of printable ASCII, and of any bytes.
 
     own: names, in lower case, of headers that the action sets itself.
@@ -89,9 +97,16 @@ def _body(
 
 def _with_query(url: str, config: HttpConfig, trigger: RecordedCall) -> str:
     """The URL with what is to be added to its query: the action's, then the caller's."""
-    added = []
     if config.query:
-        added.append(urlencode(config.query, quote_via=quote))
+        url = with_query(url, encoded_query(config.query))
     if config.forwardQuery and trigger.query:
-        added.append(quote(trigger.query, safe=_IN_QUERY, encoding="latin-1", errors="replace"))
-    return with_query(url, "&".join(added)) if added else url
+        query = quote(trigger.query, safe=_IN_QUERY, encoding="latin-1", errors="replace")
+        taken = {_name(part) for part in url.partition("#")[0].partition("?")[2].split("&") if part}
+        left = "&".join(part for part in query.split("&") if _name(part) not in taken)
+        url = with_query(url, left) if left else url
+    return url
+
+
+def _name(parameter: str) -> bytes:
+    """The name of a parameter, however it is encoded."""
+    return unquote_to_bytes(parameter.partition("=")[0].replace("+", " "))

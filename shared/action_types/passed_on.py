@@ -6,6 +6,9 @@ Invariants:
 - The names of the former are those of RFC 9110 §8.3 to §8.5: type, coding and language.
 - A value is passed on as it came, byte for byte. What no header can hold is not: then the bytes are
   just bytes.
+- What is forwarded more than once keeps its order and its number. Cookies are one line, as HTTP/1.1
+  has them.
+- A credential is opened only for an action that names it in full.
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ from collections.abc import Container, Sequence
 from typing import Protocol
 
 from shared.action_types.http_message import is_forwarded
+from shared.errors import Invalid
 from shared.masks import CREDENTIAL_HEADERS, MASK
 from shared.seals import Cipher, opened_text
 
@@ -42,13 +46,15 @@ CONTENT_TYPE = "content-type"
 # Besides the type, which has a column of its own.
 _IN_HEADERS = ("content-encoding", "content-language")
 _QUOTED_CODING, _QUOTED_LANGUAGE = (f'"{name}"' for name in _IN_HEADERS)
-# How several of one name become one (RFC 9110 §5.3, RFC 9113 §8.2.3).
-_SEPARATORS = {"cookie": "; "}
-_OPAQUE = re.compile(rb"[\t\x20-\x7e\x80-\xff]+")
+_OPAQUE = re.compile(rb"[\t\x20-\x7e\x80-\xff]*")
 
 
-def passed_on(trigger: RecordedCall, own: Container[str]) -> tuple[dict[str, str], dict[str, bytes]]:
-    """The headers of printable ASCII, and those of any bytes.
+Headers = tuple[dict[str, str], dict[str, tuple[bytes, ...]]]
+"""Headers of one line of printable ASCII each; others, each with its lines of any bytes."""
+
+
+def passed_on(trigger: RecordedCall, own: Container[str]) -> Headers:
+    """The headers that say what its body is.
 
     own: names, in lower case, that the action sets itself. None of them is among the latter.
     """
@@ -59,14 +65,14 @@ def passed_on(trigger: RecordedCall, own: Container[str]) -> tuple[dict[str, str
     elif _is_plain(described[CONTENT_TYPE]):
         return described, {}
     plain: dict[str, str] = {}
-    opaque: dict[str, bytes] = {}
+    opaque: dict[str, tuple[bytes, ...]] = {}
     for name, value in described.items():
         if _is_plain(value):
             plain[name] = value
         elif name in own:
             continue
         elif (raw := _as_it_came(value)) is not None:
-            opaque[name] = raw
+            opaque[name] = (raw,)
         elif name == CONTENT_TYPE:
             plain[name] = JUST_BYTES
     return plain, opaque
@@ -74,26 +80,41 @@ def passed_on(trigger: RecordedCall, own: Container[str]) -> tuple[dict[str, str
 
 def forwarded(
     trigger: RecordedCall, patterns: Sequence[str], taken: Container[str], decrypt: Cipher
-) -> tuple[dict[str, str], dict[str, bytes]]:
-    """The caller's headers that match, of printable ASCII and of any bytes.
+) -> Headers:
+    """The caller's headers that match.
 
     taken: names that the request has already. Raises Invalid for a credential that does not
     decrypt. One that was recorded before an action named it is a mask, and stays here.
     """
-    values: dict[str, str] = {}
+    found: dict[str, list[str]] = {}
     for name, recorded in json.loads(trigger.headers):
-        if name in taken or recorded == MASK or not is_forwarded(name, patterns):
+        if name in taken or not is_forwarded(name, patterns):
             continue
-        value = opened_text(recorded, decrypt) if name in CREDENTIAL_HEADERS else recorded
-        values[name] = f"{values[name]}{_SEPARATORS.get(name, ', ')}{value}" if name in values else value
+        if name not in CREDENTIAL_HEADERS:
+            found.setdefault(name, []).append(recorded)
+        elif recorded != MASK:
+            found.setdefault(name, []).append(_opened(name, recorded, decrypt))
+    if "cookie" in found:
+        found["cookie"] = ["; ".join(found["cookie"])]
     plain: dict[str, str] = {}
-    opaque: dict[str, bytes] = {}
-    for name, value in values.items():
-        if _is_plain(value):
-            plain[name] = value
-        elif (raw := _as_it_came(value)) is not None:
-            opaque[name] = raw
+    opaque: dict[str, tuple[bytes, ...]] = {}
+    for name, values in found.items():
+        if len(values) == 1 and _is_plain(values[0]):
+            plain[name] = values[0]
+        elif lines := tuple(raw for value in values if (raw := _as_it_came(value)) is not None):
+            opaque[name] = lines
     return plain, opaque
+
+
+def _opened(name: str, recorded: str, decrypt: Cipher) -> str:
+    try:
+        return opened_text(recorded, decrypt)
+    except Invalid as error:
+        raise Invalid(
+            f"The caller's {name} cannot be decrypted with the keys of this installation.",
+            code=error.code,
+            hint="Put the key that encrypted it back into POINTSMAN_SECRET_KEYS, then replay the trigger.",
+        ) from None
 
 
 def coding_and_language(trigger: RecordedCall) -> tuple[str | None, str | None]:

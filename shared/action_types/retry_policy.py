@@ -5,6 +5,7 @@ When the next attempt comes is worker/engine/retry.py's to compute.
 
 from __future__ import annotations
 
+from inspect import cleandoc
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -67,4 +68,6 @@ def parse_retry(value: Any) -> RetryPolicy:
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False, include_context=False)[0]
         where = ".".join(str(part) for part in ("retry", *first["loc"]))
-        raise Invalid(f"{where}: {first['msg']}.", code="bad_retry", hint=RetryPolicy.__doc__) from None
+        raise Invalid(
+            f"{where}: {first['msg']}.", code="bad_retry", hint=cleandoc(RetryPolicy.__doc__ or "")
+        ) from None

@@ -189,13 +189,17 @@ def open_database(url: str, application: str, *, pool_size: int, call_seconds: f
         pool_timeout=2,
         pool_recycle=1800,
         pool_pre_ping=True,
+        hide_parameters=True,  # an error that nobody foresaw is logged whole
     )
 
 
 def open_unbounded(url: str, application: str) -> Engine:
     """The same for migrations: no pool, and statements may take any time."""
     return create_engine(
-        DRIVER, creator=partial(connect, url, application, call_seconds=math.inf), poolclass=NullPool
+        DRIVER,
+        creator=partial(connect, url, application, call_seconds=math.inf),
+        poolclass=NullPool,
+        hide_parameters=True,
     )
 
 

@@ -12,6 +12,7 @@ import json
 import threading
 import uuid
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -122,6 +123,7 @@ def do_everything(pointsman: Running, receiver: Receiver, canaries: Canaries) ->
                 {"type": "HTTP_POST", "config": config(url, canaries), "retry": {"maxAttempts": 1}}
                 for url in failing(receiver, new("redirected path"))
             ),
+            {"type": "HTTP_POST", "config": unrenderable(receiver.url("/ok"), canaries)},
             {"type": "STORE", "config": {"key": "k"}},
         ],
         timeoutDuration=3_000,
@@ -143,6 +145,8 @@ def do_everything(pointsman: Running, receiver: Receiver, canaries: Canaries) ->
         ]
     )
     pointsman.api.post("/api/v1/replays", json={"callbackId": callback["id"], "status": "FAILED"})
+    preview(pointsman, callback, canaries, replayed[0]["id"])
+    fail(pointsman, callback, canaries)
     try_out(pointsman, callback, canaries, replayed[0]["id"])
 
 
@@ -162,13 +166,51 @@ def try_out(pointsman: Running, callback: dict[str, Any], canaries: Canaries, tr
         assert pointsman.api.get(f"/api/v1/probes/{answer.json()['id']}").json() == answer.json()
 
 
+def preview(pointsman: Running, callback: dict[str, Any], canaries: Canaries, trigger: str) -> None:
+    """Each action as it is and as it could be, with a past call that bears credentials."""
+    listed = pointsman.api.get(f"/api/v1/callbacks/{callback['id']}/actions").json()["items"]
+    for action in listed:
+        given: list[dict[str, Any]] = [{}]
+        if action["type"] == "HTTP_POST":
+            given.append({"config": config(f"http://127.0.0.1:9/{action['id']}", canaries)})
+        for more in given:
+            body = {"actionId": action["id"], "triggerId": trigger, **more}
+            answer = pointsman.api.post("/api/v1/actions/preview", json=body)
+            assert answer.status_code in (200, 422), answer.text
+
+
+def fail(pointsman: Running, callback: dict[str, Any], canaries: Canaries) -> None:
+    """A fault that nobody foresaw, while secrets are in what is being written."""
+    new = canaries.new
+    given = config("http://127.0.0.1:9/failed", canaries) | {"body": {"secret": new("body of a 500")}}
+    action = {"type": "HTTP_POST", "name": "impossible", "config": given}
+    connection = psycopg2.connect(pointsman.database_url)
+    with closing(connection), connection, connection.cursor() as cursor:
+        cursor.execute("ALTER TABLE actions ADD CONSTRAINT impossible CHECK (name <> 'impossible') NOT VALID")
+        connection.commit()
+        answer = pointsman.api.post(f"/api/v1/callbacks/{callback['id']}/actions", json=action)
+        cursor.execute("ALTER TABLE actions DROP CONSTRAINT impossible")
+    assert (answer.status_code, answer.json()["code"]) == (500, "internal_error")
+
+
+def unrenderable(url: str, canaries: Canaries) -> dict[str, Any]:
+    """A config whose header cannot be rendered, beside the secret in it."""
+    header = canaries.new("unrenderable header") + " {{ 1 | divided_by: 0 }}"
+    return {**config(f"{url}/unrenderable", canaries), "headers": {"X-Own": header}}
+
+
 def config(url: str, canaries: Canaries) -> dict[str, Any]:
-    """A config with a canary in each place that is a secret."""
+    """A config with a canary in each place that is a secret, that sends on what a caller shows."""
     new = canaries.new
     before, _, path = url.partition("//")
     host, _, path = path.partition("/")
     tail = f"/{path}?key={new(f'query {url}')}&sig={new(f'second value {url}')}#{new(f'fragment {url}')}"
-    return {"url": f"{before}//{host}{tail}", "headers": {"X-Own": new(f"header {url}")}}
+    return {
+        "url": f"{before}//{host}{tail}",
+        "query": {"more": new(f"parameter {url}")},
+        "headers": {"X-Own": new(f"header {url}")},
+        "forwardHeaders": ["authorization", "cookie"],
+    }
 
 
 def failing(receiver: Receiver, path: str) -> list[str]:
@@ -420,7 +462,10 @@ def test_what_is_secret_was_used(done: Done) -> None:
     received = [receipt.path + str(receipt.headers) for receipt in receiver.receipts]
     for place in ("callback path", "callback query", "bare", "primary header", "harmless header"):
         assert any(canaries[place] in one for one in received), place
-    for place in ("query", "second value", "header"):
+    for place in ("inbound authorization", "inbound cookie"):
+        assert sum(canaries[place] in one for one in received) >= 8, "sent on, and again in replays"
+    assert not any(canaries["inbound proxy-authorization"] in one for one in received)
+    for place in ("query", "parameter", "second value", "header"):
         for url in (receiver.url("/ok"), receiver.url("/status/500")):
             assert any(canaries[f"{place} {url}"] in one for one in received), place
     credentials = [place for place in canaries if place.startswith("credential ")]
@@ -479,6 +524,7 @@ def test_every_sealed_column_is_there_and_what_is_written_to_it_is_sealed(done: 
         ("service_credentials", "meta"),
         ("service_credentials", "secret"),
         ("probes", "result"),
+        ("triggers", "headers"),
     }
     assert written <= SEALED.keys()
     for table, column in SEALED:
@@ -508,6 +554,8 @@ def test_nothing_is_told_to_redis(done: Done) -> None:
 def test_nothing_is_in_the_log(done: Done) -> None:
     log = done.pointsman.log()
     assert '"attempt_ended"' in log
+    assert '"request_broken"' in log
+    assert "CheckViolation" in log
     assert done.canaries.found_in(log) == set()
 
 
@@ -519,7 +567,15 @@ def test_nothing_is_in_an_answer_but_what_is_shown_once(done: Done) -> None:
     assert set().union(*found) - once - set(SHOWN) == set(), [text for text in said if "canary" in text][:3]
     for place in once:
         assert sum(place in places for places in found) == 1
-    for code in ("connect_failed", "oauth_failed", "credential_origin", "http_401", "secret_needed_again"):
+    for code in (
+        "internal_error",
+        "template_failed",
+        "connect_failed",
+        "oauth_failed",
+        "credential_origin",
+        "http_401",
+        "secret_needed_again",
+    ):
         assert any(code in text for text in said), code
 
 

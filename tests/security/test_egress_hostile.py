@@ -556,14 +556,15 @@ def test_a_connection_is_kept_alive_and_nothing_is_added_to_a_request(loop: str)
 
 @both_ways
 def test_headers_of_any_bytes_but_controls_are_sent_as_they_are(loop: str, body: bytes) -> None:
-    values = {"X-Latin": b"caf\xe9", "X-Utf8": b"caf\xc3\xa9\t\xff", "X-None": b""}
+    values = {"X-Latin": (b"caf\xe9",), "X-Twice": (b"2", b"caf\xc3\xa9\t\xff", b"1", b"2"), "X-None": (b"",)}
 
     async def story() -> None:
         async with HostilePeer(peers.answers(OK)) as peer, started() as egress:
             assert (await egress.request(post(peer.url(), body=body, opaque=values))).status == 200
             (head,) = peer.requests
-            sent = dict(line.split(b": ", 1) for line in head.rstrip().split(b"\r\n")[1:])
-            assert {name: sent[name.encode()] for name in values} == values
+            sent = [line.split(b": ", 1) for line in head.rstrip().split(b"\r\n")[1:]]
+            for name, lines in values.items():
+                assert tuple(value for found, value in sent if found == name.encode()) == lines
 
     run(loop, story())
 
@@ -622,12 +623,13 @@ BAD_REQUESTS: list[dict[str, Any]] = [
     {"headers": {"Transfer-Encoding": "chunked"}},
     {"headers": {"Connection": "upgrade"}},
     {"headers": {"Expect": "100-continue"}},
-    {"opaque": {"X": b"a\r\nY: b"}},
-    {"opaque": {"X": b"a\x00\xe9"}},
-    {"opaque": {"X": b"\x7f"}},
-    {"opaque": {"X: y\r\nZ": b"a"}},
-    {"opaque": {"Content-Length": b"0"}},
-    {"opaque": {"X\u00e9": b"a"}},
+    {"opaque": {"X": (b"a\r\nY: b",)}},
+    {"opaque": {"X": (b"a", b"a\nY: b")}},
+    {"opaque": {"X": (b"a\x00\xe9",)}},
+    {"opaque": {"X": (b"\x7f",)}},
+    {"opaque": {"X: y\r\nZ": (b"a",)}},
+    {"opaque": {"Content-Length": (b"0",)}},
+    {"opaque": {"X\u00e9": (b"a",)}},
     {"method": "GET / HTTP/1.1\r\nX: y"},
     {"method": "CONNECT"},
     {"method": ""},

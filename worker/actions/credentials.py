@@ -53,12 +53,13 @@ class Access(NamedTuple):
 class Sending(NamedTuple):
     """Where a request goes, and what it shows of who is calling. It shows nothing of itself.
 
-    opaque: headers of any bytes. secrets: what a receiver could repeat of the credential.
+    opaque: headers of any bytes, each with its lines. secrets: what a receiver could repeat of the
+    credential.
     """
 
     url: str
     headers: dict[str, str]
-    opaque: dict[str, bytes]
+    opaque: dict[str, tuple[bytes, ...]]
     identity: ClientIdentity | None = None
     access: Access | None = None
     secrets: tuple[str, ...] = ()

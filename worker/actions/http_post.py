@@ -14,6 +14,7 @@ Source: Standard Webhooks 1.0.0.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import NamedTuple
 
 from shared import via
@@ -54,7 +55,7 @@ DROPPED = " The token that it was sent is used no more."
 class Post(NamedTuple):
     """A request without what depends on the attempt. It shows nothing of itself: it holds secrets.
 
-    headers: all that are the same on each attempt; opaque: those of other bytes than ASCII.
+    headers: all that are the same on each attempt; opaque: further ones, each with its lines.
     signers: each secret with its key, newest first. successes: the statuses that are success, None
     for all of 2xx. identity, access: what its credential shows beside them. secrets: what a
     receiver could repeat of it.
@@ -63,7 +64,7 @@ class Post(NamedTuple):
     method: str
     url: str
     headers: dict[str, str]
-    opaque: dict[str, bytes]
+    opaque: dict[str, tuple[bytes, ...]]
     body: bytes
     timeout_ms: int
     max_response_bytes: int
@@ -99,7 +100,8 @@ def prepare(action: ActionRecord, config: Config, context: ExecutionContext) -> 
     decrypt = context.secrets.decrypt
     trigger = context.trigger
     url = config.url or opened_url(action.callback_url, decrypt)
-    message = message_of(config, url, trigger, decrypt)
+    # each call has ciphertexts of its own: remembered, they would push out what is asked for again
+    message = message_of(config, url, trigger, partial(context.secrets.decrypt, remember=False))
     webhook_id = str(context.execution_id)
     headers = {"user-agent": USER_AGENT, **message.headers}
     headers["webhook-id"] = webhook_id

@@ -47,9 +47,9 @@ MAX_KEPT_DESTINATIONS = 1_024
 # fetches of tokens that nobody waits for.
 SPARE_CONNECTIONS = 64
 
-# The connection and aiohttp decide these; from a caller they could smuggle a second request.
 log = structlog.get_logger("egress")
 
+# The connection and aiohttp decide these; from a caller they could smuggle a second request.
 FRAMING_HEADERS = frozenset(
     (
         "connection",
@@ -245,9 +245,9 @@ def _check_message(request: HttpRequest) -> None:
             _check_name(name)
             if not _FIELD_VALUE.fullmatch(value):
                 raise bad_request(f"The header {name} holds a character other than printable ASCII.")
-    for name, raw in request.opaque.items():
+    for name, lines in request.opaque.items():
         _check_name(name)
-        if not _OPAQUE_VALUE.fullmatch(raw):
+        if not all(map(_OPAQUE_VALUE.fullmatch, lines)):
             raise bad_request(f"The header {name} holds a control character.")
 
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from shared.seals import origin_of
 
-_NONE: Mapping[str, bytes] = MappingProxyType({})
+_NONE: Mapping[str, tuple[bytes, ...]] = MappingProxyType({})
 
 
 class ClientIdentity(NamedTuple):
@@ -32,8 +32,8 @@ class HttpRequest(NamedTuple):
 
     headers are sent as they are; tenant is whom the look-up is charged to.
 
-    opaque: further headers, whose values may hold any bytes but controls. identity: who is calling,
-    None: nobody in particular.
+    opaque: further headers, each with its lines, which may hold any bytes but controls. identity:
+    who is calling, None: nobody in particular.
     """
 
     method: str
@@ -43,7 +43,7 @@ class HttpRequest(NamedTuple):
     timeout_ms: int
     max_response_bytes: int
     tenant: str
-    opaque: Mapping[str, bytes] = _NONE
+    opaque: Mapping[str, tuple[bytes, ...]] = _NONE
     identity: ClientIdentity | None = None
 
     def __repr__(self) -> str:

@@ -121,8 +121,9 @@ def _head(destination: Destination, method: str, request: HttpRequest) -> bytes:
     for name, value in request.headers.items():
         lines += (name, ": ", value, "\r\n")
     if request.opaque:
-        for name, raw in request.opaque.items():
-            lines += (name, ": ", raw.decode("latin-1"), "\r\n")
+        for name, values in request.opaque.items():
+            for raw in values:
+                lines += (name, ": ", raw.decode("latin-1"), "\r\n")
     if request.body or method not in _WITHOUT_BODY:
         lines.append(f"Content-Length: {len(request.body)}\r\n")
     lines.append("\r\n")

@@ -111,7 +111,7 @@ def shown_response(response: HttpResponse, hidden: list[str]) -> dict[str, Any]:
 def secrets_of(sent: HttpRequest) -> list[str]:
     """The texts in a request that are shown as masks, the longest first."""
     values = [value for name, value in sent.headers.items() if not _is_shown(name)]
-    values += [raw.decode("latin-1") for raw in sent.opaque.values()]
+    values += [raw.decode("latin-1") for lines in sent.opaque.values() for raw in lines]
     parts = urlsplit(sent.url)
     values += [value for _, value in parse_qsl(parts.query)]
     values += [one.partition("=")[2] or one for one in (*parts.query.split("&"), parts.fragment)]

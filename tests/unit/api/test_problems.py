@@ -107,6 +107,23 @@ def test_what_nobody_foresaw_is_logged_whole_and_what_is_ours_is_not() -> None:
     assert [(line["event"], line["exc_info"]) for line in logged] == [("request_broken", unforeseen)]
 
 
+@pytest.mark.parametrize(
+    ("path", "told"),
+    [
+        (f"/t/{CANARY}", "/t/***"),
+        (f"/c/{CANARY}/0192aaaa-0000-7000-8000-000000000001", "/c/***"),
+        ("/api/v1/callbacks", "/api/v1/callbacks"),
+        ("/t", "/t"),
+        (None, None),
+    ],
+)
+def test_what_is_logged_names_no_trigger_url(path: str | None, told: str | None) -> None:
+    """Whoever knows one can call it."""
+    with capture_logs() as logged:
+        problems.translate(KeyError("x"), path)
+    assert [line["path"] for line in logged] == [told]
+
+
 def test_our_own_error_stays_itself() -> None:
     ours = Refused("x")
     assert problems.translate(ours) is ours

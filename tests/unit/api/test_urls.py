@@ -6,7 +6,7 @@ from uuid import UUID
 
 import pytest
 
-from api.urls import NAME, Urls
+from api.urls import NAME, Urls, logged_path
 
 ONE = UUID("01938c5e-8a00-7000-8000-000000000001")
 
@@ -22,3 +22,11 @@ def test_a_trigger_url_and_its_status_url() -> None:
 def test_a_name_needs_no_escaping(name: str) -> None:
     assert not NAME.fullmatch(name)
     assert NAME.fullmatch("a.B_9~-")
+
+
+@pytest.mark.parametrize(
+    ("path", "logged"),
+    [("/t/canary", "/t/***"), ("/c/canary/x", "/c/***"), ("/t", "/t"), ("/", "/"), ("/api/t/x", "/api/t/x")],
+)
+def test_the_log_names_no_trigger_url(path: str, logged: str) -> None:
+    assert logged_path(path) == logged

@@ -7,6 +7,7 @@ import io
 import json
 import logging
 import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
@@ -168,6 +169,60 @@ def test_a_password_in_a_traceback_is_masked_too(log_format: str) -> None:
         logging.getLogger("library").error("said", exc_info=error)
     assert printed.text.count("cannot reach") == 2
     assert "canary" not in printed.text
+
+
+@FORMATS
+@pytest.mark.parametrize(
+    "password",
+    ["canary", "ca/nary", "@canary", "ca@nary", "ca:nary/", "canary@/:@", "'canary", "caf\u00e9-canary"],
+)
+def test_a_password_that_was_not_encoded_is_masked_too(log_format: str, password: str) -> None:
+    """Fails when an operator's slip stands in the log up to its first special character."""
+    with printing(log_format) as printed:
+        structlog.get_logger("t").info("event", url=f"redis://user:{password}@h:1/0")
+        logging.getLogger("library").error("lost %s", f"amqp://:{password}@h//, trying http://h:1/x")
+    assert "nary" not in printed.text
+    for kept in ("redis://user:***@h:1/0", "amqp://:***@h//, trying http://h:1/x"):
+        assert kept in printed.text
+
+
+@FORMATS
+def test_a_long_text_of_colons_and_slashes_takes_no_time(log_format: str) -> None:
+    with printing(log_format) as printed:
+        started = time.process_time()
+        structlog.get_logger("t").info("event", value="://:" * 20_000)
+        assert time.process_time() - started < 2
+    assert "event" in printed.text
+
+
+ROWS = """(psycopg2.errors.NotNullViolation) null value in column "x" violates not-null constraint
+DETAIL:  Failing row contains (7, canary (a), 2026-01-01, {"body": "canary
+"}, null).
+
+[SQL: INSERT INTO t VALUES (%s)]"""
+KEYS = """duplicate key value violates unique constraint "uq"
+DETAIL:  Key (callback_id, name)=(7, canary (b)) already exists.
+"""
+
+
+@FORMATS
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        (ROWS, ["NotNullViolation", 'column "x"', "Failing row contains (***", "INSERT INTO t"]),
+        (KEYS, ["Key (callback_id, name)=(***", '"uq"']),
+    ],
+    ids=["row", "key"],
+)
+def test_what_postgresql_says_of_a_rows_values_is_masked(log_format: str, text: str, kept: list[str]) -> None:
+    """Fails when an error that nobody foresaw writes a tenant's row into the log."""
+    with printing(log_format) as printed:
+        structlog.get_logger("t").error("event", error=text)
+        structlog.get_logger("t").error("event", exc_info=ValueError(text))
+    assert "canary" not in printed.text
+    told = printed.text.replace('\\"', '"')
+    for part in kept:
+        assert told.count(part) == 2, part
 
 
 def test_with_json_an_exception_is_part_of_its_line() -> None:

@@ -310,3 +310,28 @@ def test_a_large_call_is_recorded_apart() -> None:
     ingress.call()
     assert [len(trigger.call.body) for trigger in ingress.large_recorder.asked] == [20_000]
     assert [trigger.call.body for trigger in ingress.recorder.asked] == [b"body"]
+
+
+@pytest.mark.parametrize(
+    ("forwards", "sealed"),
+    [
+        ([], set()),
+        (["authorization"], {"authorization"}),
+        (["cookie", "authorization"], {"cookie", "authorization"}),
+    ],
+)
+def test_a_callers_credential_is_recorded_where_an_action_sends_it_on(
+    forwards: list[str], sealed: set[str]
+) -> None:
+    ingress = Ingress(callback=dataclasses.replace(ACTIVE, forwards=frozenset(forwards)))
+    given = [("authorization", "***"), ("cookie", "***"), ("x-a", "***")]
+    credentials = (("authorization", "canary-a"), ("cookie", "canary-c"))
+    status, _, _ = ingress.call(headers=orjson.dumps(given).decode(), credentials=credentials)
+    assert status == 202
+    (trigger,) = ingress.recorder.asked
+    assert "canary" not in trigger.call.headers
+    recorded = dict(orjson.loads(trigger.call.headers))
+    opened = {
+        name: ingress.parts.secrets.decrypt(recorded[name]) for name in recorded if recorded[name] != "***"
+    }
+    assert opened == {name: f"canary-{name[0]}" for name in sealed}

@@ -72,6 +72,7 @@ def test_a_refusal_names_the_field_and_shows_both_forms(retry: Any, named: str) 
     assert error.value.message.startswith(f"{named}: ")
     assert "schedule" in error.value.hint
     assert "initialSeconds" in error.value.hint
+    assert "\n    " not in error.value.hint, "it is read by people"
 
 
 def test_a_refusal_does_not_repeat_what_was_given() -> None:

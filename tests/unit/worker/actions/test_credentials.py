@@ -239,7 +239,7 @@ def test_what_is_prepared_with_a_credential_shows_no_secret() -> None:
         made = prepare(action(credential(kind, "canary")), context())
         assert "canary" not in str(made) + repr(made)
     sending = Sending(
-        "https://api.example.com/?canary", {"x": "canary"}, {"y": b"canary"}, secrets=("canary",)
+        "https://api.example.com/?canary", {"x": "canary"}, {"y": (b"canary",)}, secrets=("canary",)
     )
     request = HttpRequest("POST", sending.url, sending.headers, b"canary", 1, 1, "t")
     assert "canary" not in f"{sending} {sending!r} {request} {request!r}"

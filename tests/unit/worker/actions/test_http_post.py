@@ -19,7 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from standardwebhooks import Webhook, WebhookVerificationError
 
-from shared.action_types.http_message import FORBIDDEN_HEADERS
+from shared.action_types.http_message import FORBIDDEN_HEADERS, is_reserved
 from shared.action_types.http_post import seal
 from shared.crypto import SecretBox, new_key
 from shared.errors import Invalid
@@ -42,7 +42,10 @@ from worker.records import CallbackRecord, SigningSecret, TriggerRecord
 BOX = SecretBox(new_key())
 BODY = b'{"a": 1}'
 STAMP = AttemptStamp(number=3, sent_at=int(time.time()))
-IDENTITY = {name for name in FORBIDDEN_HEADERS if name.startswith(("webhook-", "pointsman-"))}
+IDENTITY = {
+    *("webhook-id", "webhook-timestamp", "webhook-signature"),
+    *("pointsman-trigger-id", "pointsman-action-id", "pointsman-attempt", "pointsman-via"),
+}
 
 
 def context(
@@ -149,6 +152,20 @@ def test_a_sealed_config_and_a_sealed_url_are_opened() -> None:
     assert primary.url == "http://callback.example/p?key=2"
 
 
+def test_a_callers_credential_is_opened_anew_each_time() -> None:
+    """Fails when strangers fill the memory of secrets with what is never asked for again, and push
+    out those of all tenants.
+    """
+    box = SecretBox(new_key())
+    recorded = json.dumps([["authorization", box.encrypt("Bearer of a caller")]])
+    config = {"url": "http://x/", "headers": {"x-own": box.encrypt("of the action")}}
+    given = context(headers=recorded)._replace(secrets=box)
+    for _ in range(2):
+        request = request_of({**config, "forwardHeaders": ["authorization"]}, given)
+        assert request.headers["authorization"] == "Bearer of a caller"
+    assert set(box._decrypted.values()) == {"of the action"}
+
+
 @pytest.mark.parametrize("place", ["url", "header", "callback"])
 def test_a_secret_that_no_key_opens_ends_the_execution(place: str) -> None:
     lost = SecretBox(new_key()).encrypt("/lost")
@@ -182,7 +199,7 @@ def test_a_wrong_secret_or_a_changed_body_does_not_verify() -> None:
         Webhook(secret).verify(b'{"a": 2}', dict(request.headers))
 
 
-@pytest.mark.parametrize("name", sorted(FORBIDDEN_HEADERS))
+@pytest.mark.parametrize("name", sorted(FORBIDDEN_HEADERS | IDENTITY))
 def test_no_spelling_of_a_header_that_pointsman_sets_is_taken(name: str) -> None:
     for spelling in (name, name.upper(), name.title()):
         with pytest.raises(Invalid):
@@ -192,7 +209,8 @@ def test_no_spelling_of_a_header_that_pointsman_sets_is_taken(name: str) -> None
 def test_every_header_of_its_identity_is_forbidden_to_tenants() -> None:
     """Fails when a header is added to the identity and not to what a config may not set."""
     sent = request_of({"url": "http://x/"}, **signed_by(new_signing_secret())).headers
-    assert {name for name in sent if name not in ("user-agent", "content-type")} <= FORBIDDEN_HEADERS
+    assert sent.keys() - {"user-agent", "content-type"} == IDENTITY
+    assert all(map(is_reserved, IDENTITY))
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ def request(**changes: Any) -> HttpRequest:
         "timeout_ms": 1,
         "max_response_bytes": 1,
         "tenant": "t",
-        "opaque": {"x-raw": SECRET.encode() + b"\xff"},
+        "opaque": {"x-raw": (SECRET.encode() + b"\xff",)},
     }
     return HttpRequest(**given | changes)
 
