@@ -22,10 +22,13 @@ from api.resources.subjects import Sample
 from api.work import Work
 from shared.action_types import KINDS, parse_config
 from shared.action_types.texts import filled
-from shared.credentials import kind_name
+from shared.credentials import KINDS as CREDENTIAL_KINDS
+from shared.credentials import kind_name, may_go
+from shared.credentials.query import with_parameter
 from shared.errors import Invalid
 from shared.masks import MASK
 from shared.models import Action, ActionType, Callback, ServiceCredential
+from shared.seals import origin_of
 from shared.templates.apart import done_somewhere
 from shared.templates.jobs import Job, Part
 from shared.templates.language import TemplateError
@@ -100,14 +103,13 @@ class ShownPreview(Shown):
 
 
 def create(work: Work, owner: UUID, new: NewPreview) -> ShownPreview:
-    """Render an action. Raises TemplateError where it would fail, and Unavailable."""
+    """Render an action. Raises TemplateError and Invalid where it would fail, and Unavailable."""
     callback, kind, config, condition = _what(work, owner, new)
     reads = reads_of(kind, config, check_condition(condition), names_of_actions(work.session, callback.id))
     if new.trigger_id is None:
-        subject = subjects.of_sample(callback, new.sample)
+        subject = subjects.of_sample(work, callback, new.sample)
     else:
-        work.hold(subjects.MAX_BODY_BYTES)
-        subject = subjects.of_trigger(work.session, callback, new.trigger_id, reads)
+        subject = subjects.of_trigger(work, callback, new.trigger_id, reads)
     slots = list(KINDS[kind].slots(config))
     (done,) = done_somewhere([Job(subject, [Part(one.where, one.template) for one in slots], condition)])
     if isinstance(done, TemplateError):
@@ -140,7 +142,10 @@ def _what(
 
 
 def _add_credential(work: Work, owner: UUID, action_id: UUID, request: dict[str, Any]) -> None:
-    """Show where the action's credential would stand, with a mask in its place."""
+    """Show where the action's credential would stand, with a mask in its place.
+
+    Raises Invalid where it would not be sent.
+    """
     action = actions.own(work.session, owner, action_id)
     if action.credential_id is None:
         return
@@ -150,14 +155,21 @@ def _add_credential(work: Work, owner: UUID, action_id: UUID, request: dict[str,
         )
     ).one()
     meta = credential.meta or {}
-    match kind_name(credential.provider, meta):
+    name = kind_name(credential.provider, meta)
+    origins = [] if name is None else CREDENTIAL_KINDS[name].origins(meta)
+    if origins and not may_go(origins, request["url"]):
+        raise Invalid(
+            f"{origin_of(request['url'])} is no origin of the action's credential: nothing would be sent there.",
+            code="credential_origin",
+            hint="Send it to one of the credential's meta.origins.",
+        )
+    match name:
         case "bearer" | "basic" | "oauth2":
             request["headers"] = {**request["headers"], "authorization": MASK}
         case "header":
             request["headers"] = {**request["headers"], str(meta["header"]).lower(): MASK}
         case "query":
-            mark = "&" if "?" in request["url"] else "?"
-            request["url"] += f"{mark}{meta['parameter']}={MASK}"
+            request["url"] = with_parameter(request["url"], meta["parameter"], MASK)
 
 
 def _kept(work: Work, action: Action) -> dict[str, Any]:

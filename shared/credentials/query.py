@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Literal
+from urllib.parse import quote
 
 from shared.credentials.fields import HTTP_ACTIONS, BoundMeta, Id, any_secret
 from shared.credentials.kind import CredentialKind, CredentialMeta
@@ -25,3 +26,10 @@ def _check_secret(secret: str, meta: CredentialMeta) -> None:
 
 
 KIND = CredentialKind("GENERIC", QueryMeta, HTTP_ACTIONS, _check_secret)
+
+
+def with_parameter(url: str, name: str, value: str) -> str:
+    """The URL with one more parameter, before its fragment. value: percent-encoded."""
+    rest, mark, fragment = url.partition("#")
+    joint = "&" if "?" in rest else "?"
+    return f"{rest}{joint}{quote(name, safe='')}={value}{mark}{fragment}"

@@ -24,7 +24,7 @@ from shared.credentials.bearer import BearerMeta
 from shared.credentials.client_certificate import ClientCertificateMeta
 from shared.credentials.header import HeaderMeta
 from shared.credentials.oauth2 import OAuth2Meta
-from shared.credentials.query import QueryMeta
+from shared.credentials.query import QueryMeta, with_parameter
 from shared.seals import Cipher, origin_of
 from worker.actions.contract import Outcome
 from worker.actions.oauth import Grant, no_token, read_token, token_request
@@ -99,7 +99,8 @@ def _applied(
         case HeaderMeta(header=header, prefix=prefix):
             return _with_header(sending, header.lower(), f"{prefix or ''}{secret}")
         case QueryMeta(parameter=parameter):
-            return sending._replace(url=_with_parameter(sending.url, parameter, secret))
+            value = quote(secret, safe="")
+            return sending._replace(url=with_parameter(sending.url, parameter, value))
         case OAuth2Meta():
             grant = Grant(
                 token_url=meta.token_url,
@@ -135,12 +136,6 @@ def _without_header(sending: Sending, name: str) -> Sending:
         headers={one: value for one, value in sending.headers.items() if one != name},
         opaque={one: value for one, value in sending.opaque.items() if one != name},
     )
-
-
-def _with_parameter(url: str, name: str, value: str) -> str:
-    rest, mark, fragment = url.partition("#")
-    joint = "&" if "?" in rest else "?"
-    return f"{rest}{joint}{quote(name, safe='')}={quote(value, safe='')}{mark}{fragment}"
 
 
 async def send(request: HttpRequest, access: Access | None, door: Egress) -> Answer | NoToken:
