@@ -185,6 +185,8 @@ def _serve(endpoint: Endpoint, **ids: UUID) -> Response:
         else:
             (status, body), headers = _answer(endpoint, work, ids)
     if endpoint.until_done is not None:
+        if file is not None:
+            file.free()  # what has been read is in a row by now, however long the caller waits
         return _later(endpoint, shop, work.actor, cast(Begun, begun))
     content_type = FILE_TYPE if endpoint.gives_file else "application/json" if body else None
     response = Response(body, status=status, content_type=content_type)

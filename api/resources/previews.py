@@ -9,7 +9,6 @@ Invariants:
 from __future__ import annotations
 
 from typing import Annotated, Any
-from urllib.parse import quote
 from uuid import UUID
 
 from pydantic import Field, model_validator
@@ -23,8 +22,8 @@ from api.work import Work
 from shared.action_types import KINDS, parse_config, slots
 from shared.action_types.texts import filled
 from shared.credentials import kind_name
+from shared.credentials.query import with_parameter
 from shared.errors import Invalid
-from shared.http_urls import with_query
 from shared.masks import MASK
 from shared.models import Action, ActionType, Callback
 from shared.templates.apart import done_somewhere
@@ -101,14 +100,13 @@ class ShownPreview(Shown):
 
 
 def create(work: Work, owner: UUID, new: NewPreview) -> ShownPreview:
-    """Render an action. Raises TemplateError where it would fail, and Unavailable."""
+    """Render an action. Raises TemplateError and Invalid where it would fail, and Unavailable."""
     callback, kind, config, condition = _what(work, owner, new)
     reads = reads_of(kind, config, check_condition(condition), names_of_actions(work.session, callback.id))
     if new.trigger_id is None:
-        subject = subjects.of_sample(callback, new.sample)
+        subject = subjects.of_sample(work, callback, new.sample)
     else:
-        work.hold(subjects.MAX_BODY_BYTES)
-        subject = subjects.of_trigger(work.session, callback, new.trigger_id, reads)
+        subject = subjects.of_trigger(work, callback, new.trigger_id, reads)
     found = slots(kind, config)
     (done,) = done_somewhere([Job(subject, [Part(one.where, one.template) for one in found], condition)])
     if isinstance(done, TemplateError):
@@ -156,8 +154,7 @@ def _add_credential(work: Work, owner: UUID, action_id: UUID, request: dict[str,
         case "header":
             request["headers"] = {**request["headers"], str(meta["header"]).lower(): MASK}
         case "query":
-            added = f"{quote(str(meta['parameter']), safe='')}={MASK}"
-            request["url"] = with_query(request["url"], added)
+            request["url"] = with_parameter(request["url"], meta["parameter"], MASK)
 
 
 def _kept(work: Work, action: Action) -> dict[str, Any]:

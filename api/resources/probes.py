@@ -65,7 +65,8 @@ class SentRequest(Shown):
 
 
 class GivenResponse(Shown):
-    """What was answered: a few headers, and at most 4 KiB of the body. In base64 it is no text.
+    """What was answered: a few headers, and at most 4 KiB of the body. body: null if it is no text,
+    or encoded.
 
     bodyBytes: how many came, at most as many as a delivery reads. truncated: there were more than
     are shown. remark: what was odd about its framing.
@@ -74,15 +75,13 @@ class GivenResponse(Shown):
     model_config = example(
         headers={"content-type": "application/json"},
         body='{"ok": true}',
-        bodyEncoding="text",
         bodyBytes=12,
         truncated=False,
         remark=None,
     )
 
     headers: dict[str, str]
-    body: str
-    body_encoding: Literal["text", "base64"]
+    body: str | None
     body_bytes: int
     truncated: bool
     remark: str | None
@@ -105,7 +104,6 @@ _RESULT: dict[str, Any] = {
     "response": {
         "headers": {"content-type": "application/json"},
         "body": '{"ok": true}',
-        "bodyEncoding": "text",
         "bodyBytes": 12,
         "truncated": False,
         "remark": None,
@@ -160,6 +158,7 @@ def of_action(work: Work, owner: UUID, action_id: UUID, new: NewProbe) -> ShownP
             hint="Call the trigger URL, and look at what was stored.",
         )
     callback = callbacks.own(work.session, owner, action.callback_id)
+    _admit(work, owner)
     call = call_of(work, callback, action, new)
     probe = _record(work, owner, ActionProbe(action.id, callback.id, call))
     work.audit("action_tested", action=action.id, probe=probe.id)
@@ -184,6 +183,7 @@ def of_credential(work: Work, owner: UUID, credential_id: UUID, new: NewCredenti
             code="credential_origin",
             hint="Take one of meta.origins, with any path.",
         )
+    _admit(work, owner)
     probe = _record(work, owner, CredentialProbe(row.id, url, new.method))
     work.audit("credential_tested", credential=row.id, probe=probe.id)
     return _show(work, probe)
@@ -199,16 +199,19 @@ def find(work: Work, owner: UUID, probe_id: UUID) -> ShownProbe:
     return _show(work, found)
 
 
-def _record(work: Work, owner: UUID, request: ActionProbe | CredentialProbe) -> Probe:
-    """Write the row, if the owner may have one more and somebody will take it."""
-    _refuse_too_many(work.session, owner)
-    # The plan's quota comes here: a probe counts as one trigger.
+def _admit(work: Work, owner: UUID) -> None:
+    """Refuse what nobody would take, and what is too much, before anything large is read."""
     if not work.session.scalar(_HAS_WORKER, {"stale": work.settings.stale_seconds}):
         raise Unavailable(
             "No worker is running that could send it.",
             code="no_worker",
             hint="Start a worker, or look at /readyz. Nothing was sent.",
         )
+    _refuse_too_many(work.session, owner)
+    # The plan's quota comes here: a probe counts as one trigger.
+
+
+def _record(work: Work, owner: UUID, request: ActionProbe | CredentialProbe) -> Probe:
     probe = work.fresh(Probe(user_id=owner, request=sealed_request(request, work.secrets)))
     work.hint_probe()
     return probe

@@ -43,9 +43,9 @@ _END_UNCLAIMED = """
 UPDATE probes SET state = 'DONE', failure = %s, request = NULL, finished_at = now()
 WHERE state = 'PENDING' AND created_at <= now() - make_interval(secs => %s) RETURNING id
 """
-_IS_WAITING = """
+_IS_OPEN = """
 SELECT EXISTS (SELECT 1 FROM probes
-WHERE state = 'PENDING' AND created_at <= now() - make_interval(secs => %s))
+WHERE state <> 'DONE' AND created_at <= now() - make_interval(secs => %s))
 """
 
 
@@ -89,7 +89,7 @@ def end_unclaimed(cursor: Any) -> list[UUID]:
     return [row[0] for row in cursor.fetchall()]
 
 
-def is_waiting(cursor: Any, seconds: float) -> bool:
-    """Whether any has waited for so long."""
-    cursor.execute(_IS_WAITING, (seconds,))
+def is_open(cursor: Any, seconds: float) -> bool:
+    """Whether any has not ended for so long."""
+    cursor.execute(_IS_OPEN, (seconds,))
     return bool(cursor.fetchone()[0])

@@ -145,9 +145,34 @@ def do_everything(pointsman: Running, receiver: Receiver, canaries: Canaries) ->
         ]
     )
     pointsman.api.post("/api/v1/replays", json={"callbackId": callback["id"], "status": "FAILED"})
-    preview(pointsman, callback, canaries, replayed[0]["id"])
     fail(pointsman, callback, canaries)
     try_out(pointsman, callback, canaries, replayed[0]["id"])
+    preview(pointsman, receiver, callback, canaries, replayed[0]["id"])
+
+
+def preview(
+    pointsman: Running, receiver: Receiver, callback: dict[str, Any], canaries: Canaries, trigger: str
+) -> None:
+    """Each action, and one that nobody has saved, on a sample and a past call."""
+    sample = {"headers": {"Authorization": canaries.new("previewed authorization")}}
+    made_up = {"callbackId": callback["id"], "type": "HTTP_POST"}
+    forwarding = config(receiver.url("/previewed"), canaries) | {"forwardHeaders": ["authorization"]}
+    listed = pointsman.api.get(f"/api/v1/callbacks/{callback['id']}/actions").json()["items"]
+    for given in (made_up | {"config": forwarding}, *({"actionId": action["id"]} for action in listed)):
+        for about in ({"sample": sample}, {"triggerId": trigger}):
+            answer = pointsman.api.post("/api/v1/actions/preview", json=given | about)
+            assert answer.status_code == 200, answer.text
+    for action in listed:
+        if action["type"] == "HTTP_POST":
+            changed = {"config": config(f"http://127.0.0.1:9/{action['id']}", canaries)}
+            body = {"actionId": action["id"], "triggerId": trigger, **changed}
+            answer = pointsman.api.post("/api/v1/actions/preview", json=body)
+            assert answer.status_code in (200, 422), answer.text
+    for failing in ({"url": receiver.url("/{{ bodi }}?a=" + canaries.new("refused preview"))}, forwarding):
+        body = {"body": "{{ body | divided_by: 0 }}"}
+        answer = pointsman.api.post("/api/v1/actions/preview", json=made_up | {"config": failing | body})
+        assert answer.status_code == 422
+    assert receiver.got("/previewed") == []
 
 
 def try_out(pointsman: Running, callback: dict[str, Any], canaries: Canaries, trigger: str) -> None:
@@ -164,19 +189,6 @@ def try_out(pointsman: Running, callback: dict[str, Any], canaries: Canaries, tr
         answer = pointsman.api.post(f"/api/v1/actions/{action}/test", json=given, timeout=40)
         assert answer.status_code == 200, answer.text
         assert pointsman.api.get(f"/api/v1/probes/{answer.json()['id']}").json() == answer.json()
-
-
-def preview(pointsman: Running, callback: dict[str, Any], canaries: Canaries, trigger: str) -> None:
-    """Each action as it is and as it could be, with a past call that bears credentials."""
-    listed = pointsman.api.get(f"/api/v1/callbacks/{callback['id']}/actions").json()["items"]
-    for action in listed:
-        given: list[dict[str, Any]] = [{}]
-        if action["type"] == "HTTP_POST":
-            given.append({"config": config(f"http://127.0.0.1:9/{action['id']}", canaries)})
-        for more in given:
-            body = {"actionId": action["id"], "triggerId": trigger, **more}
-            answer = pointsman.api.post("/api/v1/actions/preview", json=body)
-            assert answer.status_code in (200, 422), answer.text
 
 
 def fail(pointsman: Running, callback: dict[str, Any], canaries: Canaries) -> None:
@@ -303,7 +315,9 @@ def use_credentials(pointsman: Running, receiver: Receiver, oauth: OAuthServer, 
         for place, canary in canaries.by_place.items()
         if place.startswith(f"credential {kind}")
     }
-    for used, _ in made:
+    for used, url in made:
+        echo = receiver.url("/echo") if url.startswith(receiver.url("")) else url
+        show_credential(pointsman, used, echo)
         change_credential(pointsman, used, canaries)
     action_id = callback["actions"][0]["id"]
     elsewhere = {"config": {"url": f"http://127.0.0.1:9/?a={canaries.new('refused action')}"}}
@@ -315,6 +329,14 @@ def use_credentials(pointsman: Running, receiver: Receiver, oauth: OAuthServer, 
     )
     pointsman.ended(pointsman.fire(callback, content=b"x"), 30)
     read_all(pointsman, callback)
+
+
+def show_credential(pointsman: Running, credential_id: str, url: str) -> None:
+    """By its test button, to a receiver that repeats it. Each seems to be a minute old then."""
+    given = {"url": url, "method": "POST"}
+    answer = pointsman.api.post(f"/api/v1/credentials/{credential_id}/test", json=given, timeout=40)
+    assert (answer.status_code, answer.json()["state"]) == (200, "DONE"), answer.text
+    pointsman.query("UPDATE probes SET created_at = created_at - interval '1 minute' RETURNING 1")
 
 
 def credential(
@@ -475,8 +497,9 @@ def test_what_is_secret_was_used(done: Done) -> None:
     assert any(basic in one for one in received)
     assert any(place.startswith("access token") for place in canaries)
     repeating = [receipt for receipt in receiver.receipts if receipt.path.startswith("/echo")]
-    assert len(repeating) == 3 * 4
+    assert len(repeating) >= 3 * 4
     assert any("(of mine: Basic ***" in text for text in done.canaries.said)
+    assert any(canaries["credential bearer 0"] in str(receipt.headers) for receipt in repeating)
 
 
 def test_a_recorded_call_shows_that_its_caller_had_credentials_and_not_which(done: Done) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import pytest
@@ -120,6 +123,27 @@ def test_a_receiver_that_repeats_a_secret_shows_none(tenant: Tenant, receiver: R
     assert SECRET not in probe
 
 
+@pytest.mark.parametrize("path", ["/echo", "/echo/nul"])
+def test_an_echo_of_what_was_sent_shows_none_of_it(tenant: Tenant, receiver: Receiver, path: str) -> None:
+    """However JSON spells it, wherever it is cut, and whatever else makes it no text."""
+    secrets = [f'{SECRET}-"said"\\', f"{SECRET}-{'x' * 3_000}", f"{SECRET}-basic"]
+    pair = base64.b64encode(f"me:{secrets[2]}".encode()).decode()
+    action = action_of(tenant, receiver.url(f"{path}?key={quote(secrets[0])}"))
+    headers = {"X-Quoted": secrets[0], "X-Long": secrets[1], "Authorization": f"Basic {pair}"}
+    config = {"target": "callback_url", "headers": {**headers, "Cookie": f"a={SECRET}-cookie; b=c"}}
+    assert tenant.api.patch(f"/api/v1/actions/{action}", json={"config": config}).is_success
+    answer = try_out(tenant, action)
+    response = done(answer)["result"]["response"]
+    assert receiver.receipts[0].headers["x-quoted"] == secrets[0]
+    assert SECRET not in answer.text
+    assert "x" * 50 not in answer.text
+    assert pair not in answer.text
+    if path == "/echo":
+        assert json.loads(response["body"])["headers"]["x-quoted"] == "***"
+    else:
+        assert response["body"] is None
+
+
 def test_a_410_switches_nothing_off(tenant: Tenant, receiver: Receiver) -> None:
     action = action_of(tenant, receiver.url("/status/410"))
     result = done(try_out(tenant, action))["result"]
@@ -196,6 +220,20 @@ def test_another_tenant_finds_neither_the_action_nor_the_probe(
     assert try_out(tenant, action, triggerId=trigger).status_code == 404
 
 
+def test_a_refused_address_is_named_to_an_admin_alone(pointsman: Running, tenant: Tenant) -> None:
+    """Though this is a developer's machine, whose deliveries say it."""
+    refused = "http://[::ffff:10.1.2.3]:9/"
+    answer = try_out(tenant, action_of(tenant, refused))
+    result = done(answer)["result"]
+    assert (result["code"], result["error"]) == ("blocked_address", "refused: private network")
+    assert (result["address"], result["request"], result["statusCode"]) == (None, None, None)
+    assert "10.1.2.3" not in answer.text.replace(result["dialled"], "")
+    callback = pointsman.callback(refused)
+    action = pointsman.primary(callback, enabled=True)["id"]
+    shown = pointsman.api.post(f"/api/v1/actions/{action}/test", json={}, timeout=40).json()["result"]
+    assert (shown["error"], shown["address"]) == ("refused: private network", "10.1.2.3")
+
+
 def test_an_admin_is_shown_the_address(pointsman: Running, receiver: Receiver) -> None:
     callback = pointsman.callback(receiver.url("/ok").replace("127.0.0.1", "localhost"))
     action = pointsman.primary(callback, enabled=True)["id"]
@@ -270,6 +308,27 @@ def test_without_a_token_nothing_is_sent(tenant: Tenant, receiver: Receiver) -> 
     assert (result["outcome"], result["code"], result["response"]) == ("failure", "oauth_failed", None)
     assert receiver.receipts == []
     assert SECRET not in answer.text
+
+
+def test_a_probe_whose_worker_is_killed_ends_and_is_sent_once(tmp_path: Path, receiver: Receiver) -> None:
+    """Fails when whoever waits waits for ever, or another worker sends it again."""
+    with Running(tmp_path) as running:
+        callback = running.callback(receiver.url("/hang"))
+        action = running.primary(callback, enabled=True)["id"]
+        with ThreadPoolExecutor(1) as pool:
+            asked = pool.submit(running.api.post, f"/api/v1/actions/{action}/test", json={}, timeout=40)
+            eventually(lambda: receiver.receipts, 10, "the probe")
+            running.signal("worker", "SIGKILL")
+            answer = asked.result(45)
+        probe = eventually(
+            lambda: (
+                (found := running.api.get(f"/api/v1/probes/{answer.json()['id']}").json())["result"] and found
+            ),
+            30,
+            "its end",
+        )
+    assert (probe["state"], probe["result"]["code"]) == ("DONE", "worker_lost")
+    assert len(receiver.receipts) == 1
 
 
 def test_without_a_worker_nothing_is_recorded(tmp_path: Path, receiver: Receiver) -> None:

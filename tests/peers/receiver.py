@@ -1,11 +1,11 @@
 """A webhook receiver that keeps what it got, in a thread of its own.
 
 The path, without its query, says how it behaves: /ok, /status/<code>, /delay/<ms>, /hang, /close,
-/drip, /json (its path), /echo (its path and headers), /nul (a body with NUL bytes), /big (1 MiB),
-/flaky/<n> (503 up to attempt n, 200 from the next). Everything else answers 200. A redirect leads
-to `location`, by default to the URL that was called. `before_answer` is called with each path.
-Speaks raw HTTP/1.1 with keep-alive, so that it keeps up with thousands of deliveries; under TLS if
-it has a context for that.
+/drip, /json (its path), /echo (its path and headers as JSON; /echo/nul: and a NUL), /nul (a body
+with NUL bytes), /big (1 MiB), /flaky/<n> (503 up to attempt n, 200 from the next). Everything else
+answers 200. A redirect leads to `location`, by default to the URL that was called.
+`before_answer` is called with each path. Speaks raw HTTP/1.1 with keep-alive, so that it keeps up
+with thousands of deliveries; under TLS if it has a context for that.
 """
 
 from __future__ import annotations
@@ -146,6 +146,7 @@ class Receiver:
                 body = json.dumps({"path": receipt.path}).encode()
             case "echo":
                 body = json.dumps({"path": receipt.path, "headers": receipt.headers}).encode()
+                body += b"\x00" * (argument == "nul")
             case "flaky":
                 status, body = 503 if receipt.attempt <= int(argument) else 200, b"flaky"
             case "delay":

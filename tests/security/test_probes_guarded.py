@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
+from copy import deepcopy
 from typing import Any
 from uuid import UUID
 
@@ -65,7 +66,7 @@ def guarded(monkeypatch: pytest.MonkeyPatch) -> None:
             guard=AddressGuard(settings.egress_allow, settings.egress_deny, show=True),
             dns_threads=4,
             connection_limit=20,
-            getaddrinfo=Names({**NAMES, **MIXED, **REBOUND}),
+            getaddrinfo=Names(deepcopy({**NAMES, **MIXED, **REBOUND})),  # a name that was answered is used up
             dns_cache_seconds=0,
         )
 
@@ -97,9 +98,13 @@ def test_every_spelling_of_a_forbidden_address_is_refused(
 
 
 def test_no_credential_goes_to_a_forbidden_address(
-    world: World, guarded: None, canary: socket.socket
+    world: World, guarded: None, canary: socket.socket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nor is a token fetched from one, for a receiver that is fine."""
+    """Nor is a token fetched from one, for a receiver that is fine; nor through a proxy of the
+    environment.
+    """
+    for name in ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "ALL_PROXY"):
+        monkeypatch.setenv(name, f"http://127.0.0.1:{port_of(canary)}")
     origins = [f"http://{host}:{port_of(canary)}" for host in (*BLOCKED_HOSTS, *MIXED)]
     ids = [write_credential_probe(world, f"{origin}/me") for origin in origins]
     tokens = [
@@ -121,44 +126,66 @@ def test_no_credential_goes_to_a_forbidden_address(
 def test_a_url_that_hides_where_it_goes_is_refused(
     world: World, guarded: None, canary: socket.socket
 ) -> None:
-    """Even where loopback is allowed."""
-    ids = [probe_of(world, url.format(port=port_of(canary))) for url in REFUSED_URLS]
+    """Even where loopback is allowed. Nor is a credential shown there, or a token bought."""
+    urls = [url.format(port=port_of(canary)) for url in REFUSED_URLS]
+    ids = [probe_of(world, url) for url in urls]
+    shown = [write_credential_probe(world, url) for url in urls]
+    bought = [
+        write_credential_probe(world, "http://127.0.0.3:9/", kind="oauth2", tokenUrl=url, clientId="me")
+        for url in urls
+    ]
     with probing(world, egress_allow="127.0.0.0/8") as (_, prober):
         prober.look()
-        found = results(world, ids)
+        found, others, tokens = results(world, ids), results(world, shown), results(world, bought)
     assert {r["code"] for r in found} <= {"bad_config", "bad_request"}
+    assert {r["code"] for r in others} <= {"bad_config", "bad_request", "credential_origin"}
+    assert {r["code"] for r in tokens} <= {"bad_config", "oauth_failed"}
+    assert "s3cret-canary" not in json.dumps([others, tokens])
     assert "hunter2" not in json.dumps(found)
     assert hits(canary) == 0
 
 
-def test_a_redirect_is_shown_and_not_followed(world: World, guarded: None, canary: socket.socket) -> None:
+@pytest.mark.parametrize("kind", ["action", "bearer", "header", "query"])
+def test_a_redirect_is_shown_and_not_followed(
+    world: World, guarded: None, canary: socket.socket, kind: str
+) -> None:
+    """With a credential least of all."""
     answer = (
         f"HTTP/1.1 302 Go\r\nLocation: http://127.0.0.1:{port_of(canary)}/\r\nContent-Length: 0\r\n\r\n"
     ).encode()
     with closing(socket.create_server(("127.0.0.2", 0))) as redirecting:
-        probe = probe_of(world, f"http://127.0.0.2:{port_of(redirecting)}/")
+        url = f"http://127.0.0.2:{port_of(redirecting)}/"
+        meta = {"header": "x-key"} if kind == "header" else {"parameter": "key"} if kind == "query" else {}
+        probe = (
+            probe_of(world, url)
+            if kind == "action"
+            else write_credential_probe(world, url, kind=kind, **meta)
+        )
         with probing(world, egress_allow="127.0.0.0/8") as (_, prober):
             prober.look()
             redirecting.settimeout(10)
             connection, _ = redirecting.accept()
-            connection.recv(10_000)
+            sent = connection.recv(10_000)
             connection.sendall(answer)
             (found,) = results(world, [probe])
             connection.close()
     assert (found["code"], found["address"]) == ("http_302", "127.0.0.2")
+    assert (b"s3cret-canary" in sent) == (kind != "action")
+    assert "s3cret-canary" not in json.dumps(found)
     assert hits(canary) == 0
 
 
+@pytest.mark.parametrize("write", [probe_of, write_credential_probe])
 def test_a_name_that_changes_its_answer_is_checked_each_time(
-    world: World, guarded: None, canary: socket.socket
+    world: World, guarded: None, canary: socket.socket, write: Callable[[World, str], UUID]
 ) -> None:
     """127.0.0.2 stands for a public address: it alone is allowed, and nobody listens there."""
     url = f"http://rebind.example:{port_of(canary)}/"
     with probing(world, environment="production", egress_allow="127.0.0.2/32") as (_, prober):
-        first = probe_of(world, url)
+        first = write(world, url)
         prober.look()
         (one,) = results(world, [first])
-        second = probe_of(world, url)
+        second = write(world, url)
         prober.look()
         (other,) = results(world, [second])
     assert (one["code"], one["address"]) == ("connect_failed", "127.0.0.2")

@@ -26,8 +26,7 @@ from shared.credentials.bearer import BearerMeta
 from shared.credentials.client_certificate import ClientCertificateMeta
 from shared.credentials.header import HeaderMeta
 from shared.credentials.oauth2 import OAuth2Meta
-from shared.credentials.query import QueryMeta
-from shared.http_urls import with_query
+from shared.credentials.query import QueryMeta, with_parameter
 from shared.masks import spellings
 from shared.seals import Cipher, origin_of
 from worker.actions.contract import Outcome
@@ -115,8 +114,8 @@ def _applied(
         case HeaderMeta(header=header, prefix=prefix):
             return _with_header(sending, header.lower(), f"{prefix or ''}{secret}", secret)
         case QueryMeta(parameter=parameter):
-            added = f"{quote(parameter, safe='')}={quote(secret, safe='')}"
-            return sending._replace(url=with_query(sending.url, added), secrets=(secret,))
+            value = quote(secret, safe="")
+            return sending._replace(url=with_parameter(sending.url, parameter, value), secrets=(secret,))
         case OAuth2Meta():
             grant = Grant(
                 token_url=meta.token_url,

@@ -2,7 +2,8 @@
 
 Invariants:
 
-- Without Redis a probe is found all the same, a pass after it was made.
+- Without Redis a probe is found all the same, a pass after it was made. So is one whose claim was
+  committed and never answered: its worker looks as long as any is open, and gives it back.
 - One whose worker has died is never tried again: it may have been sent.
 - One that nobody has claimed for minutes is not sent any more: whoever asked has gone.
 """
@@ -23,7 +24,8 @@ log = structlog.get_logger("maintenance")
 class Probes:
     """Looks at open probes, of which there are few.
 
-    look: has the own worker claim what waits. tell: says that one has ended.
+    look: has the own worker claim what waits, and give back what it does not know. tell: says that
+    one has ended.
     """
 
     name = "probes"
@@ -41,10 +43,10 @@ class Probes:
     def do(self, connection: OwnedConnection) -> int:
         with connection.transaction() as cursor:
             ended = moves.end_lost(cursor) + moves.end_unclaimed(cursor)
-            waits = moves.is_waiting(cursor, self.interval_seconds)
+            is_open = moves.is_open(cursor, self.interval_seconds)
         for probe_id in ended:
             log.info("probe_given_up", probe=str(probe_id))
             self._tell(probe_id)
-        if waits:
+        if is_open:
             self._look()
         return len(ended)

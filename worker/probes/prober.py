@@ -8,6 +8,8 @@ Invariants:
 - Whatever becomes of one, it ends with a result, within the callback's time limit and what
   preparing may take.
 - A result that cannot be written yet is kept until it is.
+- What a receiver has answered is searched for secrets in the prober's own thread: that takes a
+  time, and the loop is for deliveries.
 
 It looks when it is told that one waits, through Redis or by the sweep, and whenever one has ended.
 """
@@ -18,7 +20,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable, Coroutine
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 from uuid import UUID
 
 import psycopg2
@@ -75,6 +77,18 @@ class Host(Protocol):
     def begin(self, coroutine: Coroutine[Any, Any, None]) -> Callable[[], object]: ...
 
 
+class Ending(NamedTuple):
+    """How a probe has ended. action: None if it was not even read. It shows nothing of itself."""
+
+    outcome: Outcome
+    watched: Watched
+    action: ActionRecord | None = None
+    duration_ms: int = 0
+
+    def __repr__(self) -> str:
+        return f"Ending(code={self.outcome.code!r})"
+
+
 class Prober:
     """Tries the probes of one worker process."""
 
@@ -91,8 +105,8 @@ class Prober:
         # Under way, by id: as whom they were claimed, and what cancels them.
         self._held: dict[UUID, UUID] = {}
         self._cancels: dict[UUID, Callable[[], object]] = {}
-        # Results that are not written yet.
-        self._results: dict[UUID, str] = {}
+        # Those whose results are not written yet.
+        self._ended: dict[UUID, Ending] = {}
         self.thread = OwnedThread("probes", self._run)
 
     def start(self) -> None:
@@ -138,9 +152,9 @@ class Prober:
                 self._wake.wait_for(self._has_work)
                 if self._is_stopping:
                     break
-                self._is_told, results = False, dict(self._results)
+                self._is_told, ended = False, dict(self._ended)
             try:
-                self._write(results)
+                self._write(ended)
                 self._claim()
             except psycopg2.Error as error:
                 log.warning("probes_wait", error=type(error).__name__)
@@ -151,18 +165,47 @@ class Prober:
         self._connection.close()
 
     def _has_work(self) -> bool:
-        return self._is_told or bool(self._results) or self._is_stopping
+        return self._is_told or bool(self._ended) or self._is_stopping
 
-    def _write(self, results: dict[UUID, str]) -> None:
-        for probe_id, result in results.items():
+    def _write(self, ended: dict[UUID, Ending]) -> None:
+        for probe_id, ending in ended.items():
+            result = self._sealed_result(probe_id, ending)
             with self._connection.transaction() as cursor:
                 if not moves.end(cursor, probe_id, self._held[probe_id], result):
                     log.info("probe_lost", probe=str(probe_id))
             with self._wake:
-                del self._results[probe_id], self._held[probe_id]
+                del self._ended[probe_id], self._held[probe_id]
                 self._is_told = True  # there is room for another one
                 self._wake.notify_all()
             self._host.services.tell(probe_id)
+
+    def _sealed_result(self, probe_id: UUID, ending: Ending) -> str:
+        try:
+            result = self._result(ending)
+        except Exception:
+            log.exception("probe_not_shown", probe=str(probe_id))
+            result = self._result(Ending(BROKEN, Watched()))
+        return self._secrets.encrypt(to_json(result))
+
+    def _result(self, ending: Ending) -> dict[str, Any]:
+        outcome, watched, action, duration_ms = ending
+        return result_of(
+            outcome,
+            watched,
+            kind="" if action is None else action.type,
+            duration_ms=duration_ms,
+            secrets=self._credential_of(action),
+            skipped=outcome is SKIPPED,
+        )
+
+    def _credential_of(self, action: ActionRecord | None) -> list[str]:
+        """The secret of an action's credential, if it can be opened."""
+        if action is None or action.credential is None:
+            return []
+        try:
+            return [self._secrets.decrypt(action.credential.secret)]
+        except PointsmanError:
+            return []
 
     def _claim(self) -> None:
         room = MAX_AT_ONCE - len(self._held)
@@ -184,10 +227,10 @@ class Prober:
             with transaction(self._connection) as statements:
                 trial = read_trial(statements, claimed, request, self._host.services)
         except Exception as error:  # noqa: BLE001 - of whatever kind, it ends this probe and no other
-            self._conclude(claimed.id, _outcome_of(error, claimed), Watched())
+            self._conclude(claimed.id, Ending(_outcome_of(error, claimed), Watched()))
             return
         if trial is None:
-            self._conclude(claimed.id, GONE, Watched())
+            self._conclude(claimed.id, Ending(GONE, Watched()))
             return
         with self._wake:
             self._cancels[claimed.id] = self._host.begin(self._try(claimed.id, trial))
@@ -207,7 +250,7 @@ class Prober:
             log.exception("probe_broken", probe=str(probe_id))
             outcome = BROKEN
         duration_ms = int((time.monotonic() - started) * 1000)
-        self._conclude(probe_id, outcome, watched, trial.action, duration_ms)
+        self._conclude(probe_id, Ending(outcome, watched, trial.action, duration_ms))
 
     async def _perform(self, trial: Trial, watched: Watched) -> Outcome:
         services, credential = self._host.services, trial.action.credential
@@ -219,46 +262,20 @@ class Prober:
         stamp = AttemptStamp(1, database_clock.now_ms() // 1000)
         return await perform(prepared, stamp, WatchedDoors(services.doors, watched))
 
-    def _conclude(
-        self,
-        probe_id: UUID,
-        outcome: Outcome,
-        watched: Watched,
-        action: ActionRecord | None = None,
-        duration_ms: int = 0,
-    ) -> None:
+    def _conclude(self, probe_id: UUID, ending: Ending) -> None:
         """Note how a probe has ended, to be written."""
-        kind = "" if action is None else action.type
         log.info(
             "probe_ended",
             probe=str(probe_id),
-            type=kind,
-            code=outcome.code,
-            status_code=outcome.status_code,
-            duration_ms=duration_ms,
+            type="" if ending.action is None else ending.action.type,
+            code=ending.outcome.code,
+            status_code=ending.outcome.status_code,
+            duration_ms=ending.duration_ms,
         )
-        result = result_of(
-            outcome,
-            watched,
-            kind=kind,
-            duration_ms=duration_ms,
-            secrets=self._credential_of(action),
-            skipped=outcome is SKIPPED,
-        )
-        sealed = self._secrets.encrypt(to_json(result))
         with self._wake:
-            self._results[probe_id] = sealed
+            self._ended[probe_id] = ending
             self._cancels.pop(probe_id, None)
             self._wake.notify_all()
-
-    def _credential_of(self, action: ActionRecord | None) -> list[str]:
-        """The secret of an action's credential, if it can be opened."""
-        if action is None or action.credential is None:
-            return []
-        try:
-            return [self._secrets.decrypt(action.credential.secret)]
-        except PointsmanError:
-            return []
 
 
 def _outcome_of(error: Exception, claimed: ClaimedProbe) -> Outcome:

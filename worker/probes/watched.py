@@ -19,7 +19,7 @@ from worker.egress.tokens import Tokens
 class Watched:
     """What one probe did at the door of HTTP: nothing, or one request and how it ended.
 
-    is_refused: an address was refused, its own or that of a token server.
+    is_refused: it has sent nothing, since the address of a token server was refused.
     """
 
     def __init__(self) -> None:
@@ -50,11 +50,12 @@ class WatchedEgress:
         watched, dialled = self._watched, Dialled()
         is_own = asyncio.current_task() is self._task
         if is_own:
-            watched.request, watched.dialled = request, dialled
+            watched.request, watched.dialled, watched.is_refused = request, dialled, False
         try:
             response = await self._door.request(request, dialled)
         except EgressError as error:
-            if error.code == "blocked_address":
+            # of a renewal that is refused while the old token serves, nothing is the probe's
+            if error.code == "blocked_address" and watched.request is None:
                 watched.is_refused, watched.dialled = True, dialled
             raise
         if is_own:

@@ -12,9 +12,10 @@ import pytest
 from pydantic import SecretStr
 
 from api.app import make_app
-from api.resources import probes
-from api.resources.probe_calls import NewCredentialProbe, NewProbe
+from api.resources import callbacks, probes, subjects
+from api.resources.probe_calls import MAX_BODY_BYTES, NewCredentialProbe, NewProbe
 from api.resources.probes import MOST_A_MINUTE, ShownProbe
+from api.resources.subjects import Sample
 from api.services import make_services
 from api.work import Actor, Workshop
 from shared.config import Settings
@@ -113,24 +114,30 @@ def test_a_call_waits_for_the_one_before_it(shop: Workshop, world: World, strang
     assert ends == ["too_many_probes"]
 
 
-def test_of_calls_at_once_one_passes(shop: Workshop, world: World, stranger: World) -> None:
+def test_of_calls_at_once_one_passes(
+    shop: Workshop, world: World, stranger: World, settings: Settings
+) -> None:
+    """Of two API processes."""
     action = world.action()
     barrier, ends = threading.Barrier(8), []
+    others = open_database(world.database_url, "test", pool_size=10)
+    other_shop = Workshop(others, settings, BOX)
 
-    def ask() -> None:
+    def ask(number: int) -> None:
         barrier.wait(10)
         try:
-            begin(shop, world, action)
+            begin((shop, other_shop)[number % 2], world, action)
         except TooMany as error:
             ends.append((error.code, error.retry_after_seconds or 0))
         else:
             ends.append(("made", 0))
 
-    threads = [threading.Thread(target=ask) for _ in range(8)]
+    threads = [threading.Thread(target=ask, args=(number,)) for number in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join(20)
+    others.dispose()
     codes = sorted(code for code, _ in ends)
     assert codes == ["made"] + ["too_many_probes"] * 7
     assert all(seconds >= 1 for code, seconds in ends if code != "made")
@@ -169,6 +176,59 @@ def test_without_a_worker_nothing_is_recorded(
         begin(shop, world, world.action())
     assert (refused.value.code, refused.value.status) == ("no_worker", 503)
     assert (world.rows.count("probes"), hinted) == (0, [])
+
+
+def test_without_a_worker_an_open_probe_is_not_called_under_way(shop: Workshop, world: World) -> None:
+    """Nobody has it. Fails when who waits for a worker is told to wait for a probe."""
+    action = world.action()
+    begin(shop, world, action)
+    world.do("DELETE FROM workers")
+    with pytest.raises(Unavailable) as refused:
+        begin(shop, world, action)
+    assert refused.value.code == "no_worker"
+
+
+def test_nothing_large_is_read_for_who_is_refused(shop: Workshop, world: World) -> None:
+    """Nor without asking. Fails when many calls at once fill the process."""
+    action, held = world.action(), list[int]()
+    trigger = world.trigger()
+    world.do("UPDATE triggers SET body = %s", b"x" * (MAX_BODY_BYTES + 1))
+
+    def ask() -> None:
+        with shop.open(actor=actor(world), hold=held.append) as work:
+            probes.of_action(work, world.user_id, action, NewProbe(trigger_id=trigger))
+
+    with pytest.raises(Invalid, match="more than 1048576 bytes"):
+        ask()
+    assert held == [MAX_BODY_BYTES]
+    assert world.rows.count("probes") == 0
+    begin(shop, world, action)
+    with pytest.raises(TooMany):
+        ask()
+    assert held == [MAX_BODY_BYTES]
+
+
+@pytest.mark.parametrize(
+    ("sample", "content_type", "body"),
+    [
+        ({}, "application/json", b"{}"),
+        ({"body": None}, "application/json", b"null"),
+        ({"body": "a=1"}, "text/plain; charset=utf-8", b"a=1"),
+        ({"body": "a=1", "headers": {"Content-Type": "x/y"}}, "x/y", b"a=1"),
+        ({"body": "a=1", "headers": {"Content-Type": "x/y"}, "contentType": "z/z"}, "z/z", b"a=1"),
+    ],
+)
+def test_a_sample_is_the_same_call_for_a_probe_and_a_preview(
+    shop: Workshop, world: World, sample: dict[str, Any], content_type: str, body: bytes
+) -> None:
+    call = call_in(row_of(world, begin(shop, world, world.action(), sample=sample).id)["request"])
+    assert (call.content_type, call.body) == (content_type, body)
+    assert dict(call.headers) == {"content-type": content_type}
+    with shop.open(actor=actor(world)) as work:
+        callback = callbacks.own(work.session, world.user_id, world.callback_id)
+        subject = subjects.of_sample(work, callback, Sample.model_validate(sample))
+    assert (subject.content_type, subject.body, subject.path) == (content_type, body, call.path)
+    assert json.loads(subject.headers) == [["content-type", content_type]]
 
 
 def test_what_is_not_the_owners_is_not_there(shop: Workshop, world: World, stranger: World) -> None:

@@ -16,8 +16,11 @@ from tests.peers.receiver import Receiver
 from tests.probing import probing, result_of, row_of, write_probe
 from tests.running import eventually
 from tests.world import World
+from worker.egress.messages import HttpRequest
 from worker.maintenance.expired import Expired
 from worker.maintenance.probes import Probes
+from worker.probes import shown
+from worker.probes.echoes import Secrets
 from worker.probes.prober import MAX_AT_ONCE
 
 SECRET = "canary-of-a-prober"
@@ -140,15 +143,40 @@ def test_a_late_result_changes_nothing(world: World, receiver: Receiver, connect
     assert (row["failure"], row["result"]) == ("worker_lost", None)
 
 
-def test_what_an_ambiguous_claim_has_left_is_tried(world: World, receiver: Receiver) -> None:
-    """Fails when a claim whose answer was lost strands its probes until the worker ends."""
+def test_what_an_ambiguous_claim_has_left_is_tried(
+    world: World, receiver: Receiver, connection: OwnedConnection
+) -> None:
+    """Fails when a claim whose answer was lost strands its probes until somebody makes another."""
     with probing(world) as (engine, prober):
         probe = write_probe(
             world, action(world, receiver.url("/ok")), state="RUNNING", worker_id=engine.worker_id
         )
-        prober.look()
+        duty = Probes(0.1, prober.look)
+        eventually(
+            lambda: duty.do(connection) == 0 and row_of(world, probe)["state"] == "DONE", 10, "its end"
+        )
         assert result_of(world, probe)["outcome"] == "success"
     assert len(receiver.receipts) == 1
+
+
+def test_a_fault_in_what_is_shown_ends_the_probe_alone(
+    world: World, stranger: World, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fails when one probe whose result cannot be made keeps all others from theirs."""
+    as_it_is = shown.shown_request
+
+    def broken_for_one(sent: HttpRequest, kind: str, hidden: Secrets) -> dict[str, Any]:
+        if sent.url.endswith("/broken"):
+            raise RuntimeError("a fault of ours")
+        return as_it_is(sent, kind, hidden)
+
+    monkeypatch.setattr(shown, "shown_request", broken_for_one)
+    broken = write_probe(world, action(world, receiver.url("/broken")))
+    whole = write_probe(stranger, action(stranger, receiver.url("/whole")))
+    with probing(world) as (_, prober):
+        prober.look()
+        assert result_of(world, broken)["code"] == "internal_error"
+        assert result_of(world, whole)["code"] == "ok"
 
 
 def test_probes_take_no_place_from_deliveries(world: World, receiver: Receiver) -> None:

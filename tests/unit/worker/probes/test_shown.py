@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 
 from worker.actions.contract import Outcome
 from worker.egress.messages import HttpRequest, HttpResponse
-from worker.probes.shown import MAX_BODY_BYTES, REFUSED, result_of, secrets_of
+from worker.probes.shown import MAX_BODY_BYTES, REFUSED, result_of
 from worker.probes.watched import Watched
 
 SECRET = "s3cret-canary"
@@ -55,9 +56,11 @@ def test_what_was_sent_is_shown_with_its_secrets_masked() -> None:
 
 
 def test_of_other_kinds_the_path_is_not_shown() -> None:
-    """A Slack webhook's whole URL is its credential."""
-    shown = result(Outcome(True), watched(), kind="SLACK")
+    """A Slack webhook's whole URL is its credential. Nor is it where the receiver repeats it."""
+    sent = request(url="http://x.example/services/T0000/B0000")
+    shown = result(Outcome(True), watched(sent, b"no /services/T0000/B0000, no B0000"), kind="SLACK")
     assert shown["request"]["url"] == "http://x.example/…"
+    assert shown["response"]["body"] == "no ***, no ***"
 
 
 @pytest.mark.parametrize(
@@ -69,6 +72,8 @@ def test_of_other_kinds_the_path_is_not_shown() -> None:
         {"headers": {}, "url": f"http://x/?a={SECRET}"},
         {"headers": {}, "url": "http://x/?a=" + SECRET.replace("-", "%2D")},
         {"headers": {}, "url": f"http://x/#{SECRET}"},
+        {"headers": {"cookie": f"session={SECRET}; a=b"}, "url": "http://x/"},
+        {"headers": {}, "url": "http://x/", "opaque": {"x-raw": f"ä {SECRET}".encode()}},
     ],
 )
 def test_a_receiver_that_repeats_what_was_masked_shows_a_mask(sent: dict[str, Any]) -> None:
@@ -80,8 +85,28 @@ def test_a_receiver_that_repeats_what_was_masked_shows_a_mask(sent: dict[str, An
     assert SECRET not in json.dumps(shown)
 
 
-def test_short_texts_are_no_secrets() -> None:
-    assert "1" not in secrets_of(request())
+@pytest.mark.parametrize("before", range(4_033, 4_100, 3))
+def test_an_echo_that_is_cut_shows_no_beginning_of_a_secret(before: int) -> None:
+    """Fails when the body or a header is cut first and then searched."""
+    long = SECRET * 5
+    sent = request(headers={"authorization": f"Bearer {long}"}, url="http://x/", opaque={})
+    answer = watched(sent, b"x" * before + long.encode(), headers=(("Server", "y" * 490 + long),))
+    shown = result(Outcome(True), answer)["response"]
+    assert shown["body"] == "x" * min(before, MAX_BODY_BYTES) + "***" * (before < MAX_BODY_BYTES)
+    assert shown["headers"]["server"] == "y" * 490 + "***"
+    assert shown["truncated"]
+
+
+def test_an_answer_that_was_cut_off_ends_with_no_beginning_of_a_secret() -> None:
+    """As where the operator lets little of an answer be read."""
+    shown = result(Outcome(True), watched(body=f"you sent {SECRET}"[:-1].encode(), truncated=True))
+    assert shown["response"]["body"] == "you sent ***"
+
+
+def test_a_credential_is_masked_though_it_stands_in_a_longer_secret() -> None:
+    sent = request(headers={"x-own": "abcdef-the-rest"}, url="http://x/", opaque={})
+    shown = result(Outcome(True), watched(sent, b"<abcdef-the-rest>"), secrets=["abcdef"])
+    assert shown["response"]["body"] == "<***>"
 
 
 def test_a_body_is_cut_and_says_so() -> None:
@@ -94,12 +119,25 @@ def test_a_body_is_cut_and_says_so() -> None:
 def test_a_cut_goes_through_no_character() -> None:
     body = b"x" * (MAX_BODY_BYTES - 1) + "ä".encode()
     shown = result(Outcome(True), watched(body=body))["response"]
-    assert (shown["body"], shown["bodyEncoding"]) == ("x" * 4095, "text")
+    assert shown["body"] == "x" * 4095
 
 
-def test_bytes_are_base64() -> None:
-    shown = result(Outcome(True), watched(body=b"\xff\x00"))["response"]
-    assert (shown["body"], shown["bodyEncoding"]) == ("/wA=", "base64")
+@pytest.mark.parametrize(
+    ("body", "headers"),
+    [
+        (SECRET.encode() + b"\x00", ()),
+        (SECRET.encode() + b" \xff", ()),
+        (SECRET.encode("utf-16"), ()),
+        (gzip.compress(SECRET.encode()), (("Content-Encoding", "gzip"),)),
+        (b"ascii, as it happens", (("content-encoding", "identity, br"),)),
+    ],
+)
+def test_what_is_no_text_is_not_shown(body: bytes, headers: Any) -> None:
+    """Nobody finds a secret in it. Fails when it is shown in base64."""
+    shown = result(Outcome(True), watched(body=body, headers=headers))["response"]
+    assert (shown["body"], shown["bodyBytes"]) == (None, len(body))
+    plain = result(Outcome(True), watched(headers=(("Content-Encoding", "identity"),)))["response"]
+    assert plain["body"] == "ok"
 
 
 def test_only_kept_headers_are_shown() -> None:

@@ -94,6 +94,29 @@ def test_a_token_server_whose_address_is_refused_is_noted() -> None:
     asyncio.run(story())
 
 
+@pytest.mark.parametrize("renewed_first", [True, False])
+def test_a_renewal_that_is_refused_is_not_the_probes(renewed_first: bool) -> None:
+    """The old token serves. Fails when what was sent is called refused."""
+
+    async def story() -> None:
+        seen = Watched()
+        door = cast(Egress, WatchedDoors(Doors({Egress: Answering()}), seen).of(Egress))
+        sent = request(url="http://own.example/")
+
+        async def renew() -> None:
+            with pytest.raises(EgressError):
+                await door.request(request(url="http://blocked.example/"))
+
+        if renewed_first:
+            await asyncio.create_task(renew())
+        await door.request(sent)
+        if not renewed_first:
+            await asyncio.create_task(renew())
+        assert (seen.is_refused, seen.dialled.named, seen.request) == (False, "http://own.example/", sent)
+
+    asyncio.run(story())
+
+
 def test_another_door_is_as_it_was() -> None:
     door = Megaphone()
     assert WatchedDoors(Doors({Megaphone: door}), Watched()).of(Megaphone) is door
