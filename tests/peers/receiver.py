@@ -22,6 +22,9 @@ from types import TracebackType
 
 import uvloop
 
+# A client that begins so speaks TLS, and would wait for ever.
+TLS = b"\x16"
+
 
 @dataclass(slots=True)
 class Receipt:
@@ -124,7 +127,10 @@ class Receiver:
                 await writer.wait_closed()
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, number: int) -> bool:
-        head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+        begun = await reader.readexactly(1)
+        if begun == TLS:
+            return False
+        head = (begun + await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
         first, *lines = head.strip().split("\r\n")
         headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
         body = await reader.readexactly(int(headers.get("content-length", "0")))

@@ -44,7 +44,7 @@ def test_every_sealed_text_of_a_value_comes_under_the_newest_key() -> None:
     assert reading.closed == []
 
 
-@pytest.mark.parametrize("outer", [OLD, NEW])
+@pytest.mark.parametrize("outer", [OLD, NEW], ids=["old", "new"])
 def test_what_is_sealed_within_a_sealed_text_comes_under_the_newest_key_too(outer: str) -> None:
     """Fails when a probe's call holds a credential that needs the old key still."""
     lookalike = "sealed:deadbeef:a-caller_wrote=this"

@@ -73,7 +73,7 @@ def test_of_other_kinds_the_path_is_not_shown() -> None:
         {"headers": {}, "url": "http://x/?a=" + SECRET.replace("-", "%2D")},
         {"headers": {}, "url": f"http://x/#{SECRET}"},
         {"headers": {"cookie": f"session={SECRET}; a=b"}, "url": "http://x/"},
-        {"headers": {}, "url": "http://x/", "opaque": {"x-raw": f"ä {SECRET}".encode()}},
+        {"headers": {}, "url": "http://x/", "opaque": {"x-raw": (f"ä {SECRET}".encode(),)}},
     ],
 )
 def test_a_receiver_that_repeats_what_was_masked_shows_a_mask(sent: dict[str, Any]) -> None:
