@@ -19,6 +19,7 @@ from typing import TypeVar
 from shared import config, logs, startup
 from shared.config import Settings
 from shared.errors import ConfigError
+from shared.memory import give_back_now_and_then
 
 Made = TypeVar("Made")
 
@@ -51,6 +52,7 @@ def begin(make: Callable[[Settings], Made]) -> tuple[Settings, Made]:
         if not knows_its_keys:
             threading.Thread(target=_examine_keys, args=(settings,), name="keys", daemon=True).start()
         _collect_less_garbage()
+        give_back_now_and_then()
         return settings, made
     except ConfigError as error:
         sys.stderr.write(f"{error.message} {error.hint}\n")
