@@ -38,7 +38,9 @@ from worker.engine.switch_off import switch_off
 from worker.records import ActionRecord
 
 MAX_BATCH_ROWS = 200
-MAX_BATCH_BYTES = 8 * 1024 * 1024
+
+# On its way to PostgreSQL a batch is in memory about five times.
+MAX_BATCH_BYTES = 2 * 1024 * 1024
 MAX_QUEUE_ROWS = 100_000
 MAX_QUEUE_BYTES = 512 * 1024 * 1024
 CALL_SECONDS = 10.0
