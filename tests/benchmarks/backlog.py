@@ -30,9 +30,6 @@ RUNS, QUICK_RUNS = 2_000_000, 20_000
 STEP = 100_000
 QUEUE = 20_000
 WINDOW_SECONDS, QUICK_WINDOW_SECONDS = 15.0, 5.0
-
-# A worker that was frozen for long has lost its lease, and needs a moment.
-LEAD_SECONDS = 4.0
 HEADINGS = ("what waits", "executed/s", "of the usual", "Redis, MiB", "messages in its lanes")
 
 # Of the callbacks in turns, as calls come.
@@ -75,7 +72,7 @@ def backlog(bench: Bench) -> None:
                     usual.append(_of_queue(bench, queue, urls[queue], window))
                 else:
                     ice.close()
-                    time.sleep(LEAD_SECONDS)
+                    _wait_for_lease(weekend)
                     behind.append(_rate(bench, window, count))
                     ice.enter_context(weekend.frozen("worker"))
             bench.say(
@@ -120,6 +117,12 @@ def _of_queue(bench: Bench, side: Pointsman, trigger_urls: list[str], seconds: f
     while side.ask("SELECT EXISTS (SELECT FROM runs)"):
         time.sleep(0.1)
     return rate
+
+
+def _wait_for_lease(side: Pointsman) -> None:
+    """A worker that was frozen for long has lost it, and has another one in a moment."""
+    while not side.ask("SELECT EXISTS (SELECT FROM workers WHERE heartbeat_at > now() - interval '2 s')"):
+        time.sleep(0.1)
 
 
 def _rate(bench: Bench, seconds: float, at_most: int) -> float:

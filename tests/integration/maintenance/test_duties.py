@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
@@ -163,18 +163,10 @@ class LookingDue(Due):
         super().__init__(*arguments)
         self.looks: list[tuple[frozenset[UUID], bool, bool]] = []
 
-    def _take(
-        self,
-        connection: OwnedConnection,
-        limit: int,
-        share: int,
-        served: Collection[UUID],
-        back_seconds: float = remind.ALL_SECONDS,
-        *,
-        early: bool = False,
-    ) -> list[Any] | None:
-        self.looks.append((frozenset(served), back_seconds == remind.ALL_SECONDS, early))
-        return super()._take(connection, limit, share, served, back_seconds, early=early)
+    def _take(self, *given: Any, early: bool = False) -> list[Any] | None:
+        _, _, _, served, *back_seconds = given
+        self.looks.append((frozenset(served), back_seconds in ([], [remind.ALL_SECONDS]), early))
+        return super()._take(*given, early=early)
 
     def past(self, *served: UUID) -> int:
         """How often it looked through everything past exactly these tenants."""

@@ -360,11 +360,8 @@ def test_a_call_of_before_that_somebody_holds_comes_later(world: World, connect:
     assert found.opened == {(NEW_ID, "triggers.headers"): 2}
 
 
-def test_what_goes_meanwhile_is_no_row_that_somebody_holds(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Fails when the retention makes a rotation go through the old days again."""
-    gone, kept = (at_day(world, 1, headers=json.dumps([["cookie", sealed(one)]])) for one in ("gone", "kept"))
+def remove_before_writing(world: World, monkeypatch: pytest.MonkeyPatch, gone: Any) -> None:
+    """Have a trigger disappear between the look at a portion and its change."""
     write = SealedColumn.write
 
     def late(column: SealedColumn, cursor: Any, renewals: Any) -> int:
@@ -372,6 +369,14 @@ def test_what_goes_meanwhile_is_no_row_that_somebody_holds(
         return write(column, cursor, renewals)
 
     monkeypatch.setattr(SealedColumn, "write", late)
+
+
+def test_what_goes_meanwhile_is_no_row_that_somebody_holds(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fails when the retention makes a rotation go through the old days again."""
+    gone, kept = (at_day(world, 1, headers=json.dumps([["cookie", sealed(one)]])) for one in ("gone", "kept"))
+    remove_before_writing(world, monkeypatch, gone)
     steps: list[RoundProgress] = []
 
     found = turn(world, told=steps.append)
@@ -502,13 +507,7 @@ def test_no_key_leaves_while_something_may_seal_with_it(
     """Fails when an old key goes because the last value that was seen under it was deleted."""
     turn(world, SecretBox(OLD))
     gone, _ = (at_day(world, 0, headers=json.dumps([["cookie", sealed(one)]])) for one in ("gone", "kept"))
-    write = SealedColumn.write
-
-    def late(column: SealedColumn, cursor: Any, renewals: Any) -> int:
-        world.do("DELETE FROM triggers WHERE id = %s", gone)
-        return write(column, cursor, renewals)
-
-    monkeypatch.setattr(SealedColumn, "write", late)
+    remove_before_writing(world, monkeypatch, gone)
     monkeypatch.setattr(rotation, "MOST_ROUNDS", 1)
     found = turn(world)
     assert (found.is_settled, found.needed(BOX)) == (False, {NEW_ID})
