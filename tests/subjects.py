@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
+from uuid import UUID
 
 from shared.templates.scope import Scope, Subject
 from shared.templates.targets import Target
-from shared.templates.template import condition, context_of, template
+from shared.templates.template import condition, template
 
 BODY = {
     "type": "order.paid",
@@ -29,15 +31,15 @@ def subject(
 ) -> Subject:
     """A recorded call. body: bytes as they are, anything else as JSON."""
     return Subject(
-        trigger_id="0192aaaa-0000-7000-8000-000000000001",
-        received_at="2026-01-02T03:04:05+00:00",
+        trigger_id=UUID("0192aaaa-0000-7000-8000-000000000001"),
+        received_at=datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC),
         method="POST",
         path="/t/token",
         query=query,
         headers=json.dumps(list((headers or {}).items())),
         content_type=content_type,
         body=body if isinstance(body, bytes) else json.dumps(body).encode(),
-        callback_id="0192aaaa-0000-7000-8000-000000000002",
+        callback_id=UUID("0192aaaa-0000-7000-8000-000000000002"),
         callback_name="orders",
         answers=answers or {},
     )
@@ -45,9 +47,9 @@ def subject(
 
 def rendered(text: str, of: Subject | None = None, target: Target = Target.TEXT) -> str:
     """What a template comes to."""
-    return template(text, target).render(context_of(Scope(of or subject())))
+    return template(text, target).render(Scope(of or subject()))
 
 
 def holds(text: str, of: Subject | None = None) -> bool:
     """Whether a condition is true."""
-    return condition(text).holds(context_of(Scope(of or subject())))
+    return condition(text).holds(Scope(of or subject()))

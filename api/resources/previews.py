@@ -19,8 +19,8 @@ from api.resources.content import MAX_SHOWN_BYTES, shown
 from api.resources.shapes import EXAMPLE_ID, EXAMPLE_OTHER_ID, Given, Shown, example
 from api.resources.subjects import Sample
 from api.work import Work
-from shared.action_types import KINDS, parse_config, slots
-from shared.action_types.texts import filled
+from shared.action_types import KINDS, fill, parse_config, slots
+from shared.action_types.texts import Filler
 from shared.credentials import kind_name
 from shared.credentials.query import with_parameter
 from shared.errors import Invalid
@@ -113,7 +113,7 @@ def create(work: Work, owner: UUID, new: NewPreview) -> ShownPreview:
         raise done
     if not done.holds:
         return ShownPreview(trigger_id=new.trigger_id, skipped=True, request=None)
-    model = parse_config(kind, filled(config, found, done.texts), rendered=True)
+    model = fill(kind, parse_config(kind, config), Filler(config, found).fields(done.texts))
     request = KINDS[kind].preview(model, subject, secrecy.shown_url(work, callback))
     if new.action_id is not None:
         _add_credential(work, owner, new.action_id, request)

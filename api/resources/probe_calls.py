@@ -71,7 +71,7 @@ def call_of(work: Work, callback: Callback, action: Action, new: NewProbe) -> Pr
     return replace(
         call,
         trigger_id=new.trigger_id,
-        received_at=subject.received_at,
+        received_at=subject.received_at.isoformat(),
         headers=[(name, masked_recorded(name, value)) for name, value in call.headers],
     )
 

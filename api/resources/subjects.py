@@ -12,7 +12,7 @@ Invariants:
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Any, NamedTuple
 from uuid import UUID
 
@@ -32,7 +32,7 @@ from shared.models import Action, ActionExecution, Callback, Trigger
 from shared.templates.scope import Subject
 
 MAX_BODY_BYTES = 256 * 1024
-SAMPLE_TIME = "2026-01-01T12:00:00+00:00"
+SAMPLE_TIME = datetime(2026, 1, 1, 12, tzinfo=UTC)
 TEXT, JSON = "text/plain; charset=utf-8", "application/json"
 
 Text = Annotated[str, Field(max_length=MAX_BODY_BYTES)]
@@ -65,7 +65,7 @@ def of_sample(work: Work, callback: Callback, sample: Sample) -> Subject:
     content_type = sample.content_type or headers.get("content-type") or (TEXT if is_text else JSON)
     custom, token = callback.custom_path, callback.trigger_token
     return Subject(
-        trigger_id=EXAMPLE_ID,
+        trigger_id=UUID(EXAMPLE_ID),
         received_at=SAMPLE_TIME,
         method=sample.method,
         path=f"{CUSTOM_PREFIX}{custom}" if custom else f"{TOKEN_PREFIX}{token}",
@@ -73,7 +73,7 @@ def of_sample(work: Work, callback: Callback, sample: Sample) -> Subject:
         headers=orjson.dumps(list({**headers, "content-type": content_type}.items())).decode(),
         content_type=content_type,
         body=str(sample.body).encode("utf-8", "replace") if is_text else orjson.dumps(sample.body),
-        callback_id=str(callback.id),
+        callback_id=callback.id,
         callback_name=callback.name,
         answers=sample.answers,
     )
@@ -150,15 +150,15 @@ def of_triggers(
 def _subject(row: Any, callback: Callback, answers: dict[UUID, dict[str, Any]]) -> Subject:
     trigger_id, received_at, method, path, query, headers, content_type, _, body = row
     return Subject(
-        trigger_id=str(trigger_id),
-        received_at=received_at.isoformat(),
+        trigger_id=trigger_id,
+        received_at=received_at,
         method=method,
         path=path,
         query=query,
         headers=orjson.dumps(headers).decode(),
         content_type=content_type,
         body=bytes(body),
-        callback_id=str(callback.id),
+        callback_id=callback.id,
         callback_name=callback.name,
         answers=answers.get(trigger_id, {}),
     )

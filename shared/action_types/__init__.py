@@ -1,10 +1,11 @@
 """The pure half of each action type: what its config may hold, and how it is shown.
 
 One file per type, each with Config (a pydantic model) and functions of a config: slots (its
-templates), redact and unmask (shared/masks.py), seal and unseal (shared/seals.py), destination and
-secret_names (what may go to it alone), preview, summarize, is_primary. A row holds a sealed config;
-all but unseal, secret_names and is_primary take an open one. A type that is not in KINDS cannot be
-created yet; worker/actions has the I/O half under equal keys.
+templates), fill (what a model comes to with fields that are rendered), redact and unmask
+(shared/masks.py), seal and unseal (shared/seals.py), destination and secret_names (what may go to
+it alone), preview, summarize, is_primary. A row holds a sealed config; all but unseal, secret_names
+and is_primary take an open one. A type that is not in KINDS cannot be created
+yet; worker/actions has the I/O half under equal keys.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from shared.action_types import http_post, store
-from shared.action_types.texts import RENDERED, Slot, bounded
+from shared.action_types.flaws import bad_field
+from shared.action_types.texts import Slot, bounded
 from shared.errors import Invalid
 
 KINDS: dict[str, ModuleType] = {
@@ -24,11 +26,8 @@ KINDS: dict[str, ModuleType] = {
 }
 
 
-def parse_config(kind: str, config: Any, *, rendered: bool = False) -> BaseModel:
-    """Check a config and return its model; raises Invalid naming the field and the fix.
-
-    rendered: its templates are filled.
-    """
+def parse_config(kind: str, config: Any) -> BaseModel:
+    """Check a config and return its model; raises Invalid naming the field and the fix."""
     module = KINDS.get(kind)
     if module is None:
         raise Invalid(
@@ -37,14 +36,26 @@ def parse_config(kind: str, config: Any, *, rendered: bool = False) -> BaseModel
             hint=f"Available: {', '.join(sorted(KINDS))}.",
         )
     try:
-        model: BaseModel = module.Config.model_validate(config, context=RENDERED if rendered else None)
+        model: BaseModel = module.Config.model_validate(config)
     except ValidationError as error:
-        first = error.errors(include_input=False, include_url=False, include_context=False)[0]
-        where = ".".join(str(part) for part in ("config", *first["loc"]))
-        raise Invalid(
-            f"{where}: {first['msg']}.", code="bad_config", hint=f"Fix {where} of the action."
-        ) from None
+        raise _flawed(error) from None
     return model
+
+
+def fill(kind: str, model: BaseModel, fields: dict[str, Any]) -> Any:
+    """A config with these fields, rendered; raises Invalid as parse_config().
+
+    model: of the config as it was checked before.
+    """
+    try:
+        return KINDS[kind].fill(model, fields)
+    except ValidationError as error:
+        raise _flawed(error) from None
+
+
+def _flawed(error: ValidationError) -> Invalid:
+    first = error.errors(include_input=False, include_url=False, include_context=False)[0]
+    return bad_field(".".join(map(str, first["loc"])), first["msg"])
 
 
 def slots(kind: str, config: dict[str, Any]) -> list[Slot]:

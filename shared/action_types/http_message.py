@@ -93,10 +93,10 @@ def is_reserved(name: str) -> bool:
     return plain in FORBIDDEN_HEADERS or plain.startswith(RESERVED_PREFIXES)
 
 
-def check_headers(headers: dict[str, str], *, rendered: bool = False) -> dict[str, str]:
+def check_headers(headers: dict[str, str]) -> dict[str, str]:
     """Return headers that may be sent, or raise ValueError naming the one that may not.
 
-    rendered: what looks like a template is none any more.
+    What is a template is checked when it is rendered.
     """
     if len(headers) > MAX_HEADERS:
         raise ValueError(f"more than {MAX_HEADERS} headers")
@@ -105,12 +105,16 @@ def check_headers(headers: dict[str, str], *, rendered: bool = False) -> dict[st
             raise ValueError(f"{name!r} is not a header name")
         if is_reserved(name):
             raise ValueError(f"{name} is set by Pointsman and cannot be overridden")
-        literal = value if rendered else _MARKUP.sub("", value)
-        if len(value) > MAX_HEADER_VALUE_CHARS or not _HEADER_VALUE.fullmatch(literal):
-            raise ValueError(f"the value of {name} is too long or holds other than printable ASCII")
+        check_header_value(name, value, _MARKUP.sub("", value))
     if len({name.lower() for name in headers}) < len(headers):
         raise ValueError("the same header is given twice")
     return headers
+
+
+def check_header_value(name: str, value: str, literal: str) -> None:
+    """Raise ValueError for what a header cannot hold. literal: what of it is no template."""
+    if len(value) > MAX_HEADER_VALUE_CHARS or not _HEADER_VALUE.fullmatch(literal):
+        raise ValueError(f"the value of {name} is too long or holds other than printable ASCII")
 
 
 def check_forwarded(patterns: Sequence[str]) -> tuple[str, ...]:

@@ -7,8 +7,8 @@ are rendered and after.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from typing import Annotated, Any, Literal
+from collections.abc import Callable, Iterator, Mapping
+from typing import Annotated, Any, Literal, NamedTuple
 from urllib.parse import urlsplit
 
 from pydantic import (
@@ -17,15 +17,21 @@ from pydantic import (
     ConfigDict,
     Field,
     StringConstraints,
-    ValidationInfo,
     field_validator,
     model_validator,
 )
 
-from shared.action_types.http_message import check_forwarded, check_headers, check_query, check_url
+from shared.action_types.flaws import bad_field
+from shared.action_types.http_message import (
+    check_forwarded,
+    check_header_value,
+    check_headers,
+    check_query,
+    check_url,
+)
 from shared.action_types.http_request import message_of
 from shared.action_types.passed_on import RecordedCall
-from shared.action_types.texts import RENDERED, Slot, slot, slots_of_texts, slots_of_values
+from shared.action_types.texts import Slot, slot, slots_of_texts, slots_of_values
 from shared.masks import (
     MASK,
     masked_headers,
@@ -105,16 +111,15 @@ class HttpPostConfig(BaseModel):
 
     @field_validator("headers")
     @classmethod
-    def _sendable(cls, headers: dict[str, str], info: ValidationInfo) -> dict[str, str]:
-        return check_headers(headers, rendered=info.context == RENDERED)
+    def _sendable(cls, headers: dict[str, str]) -> dict[str, str]:
+        return check_headers(headers)
 
     @field_validator("body")
     @classmethod
-    def _bounded(cls, body: Any, info: ValidationInfo) -> Any:
-        if info.context != RENDERED:
-            text = body if isinstance(body, str) else json.dumps(body, allow_nan=False)
-            if len(text) > MAX_BODY_CHARS:
-                raise ValueError(f"the body is longer than {MAX_BODY_CHARS} characters")
+    def _bounded(cls, body: Any) -> Any:
+        text = body if isinstance(body, str) else json.dumps(body, allow_nan=False)
+        if len(text) > MAX_BODY_CHARS:
+            raise ValueError(f"the body is longer than {MAX_BODY_CHARS} characters")
         return body
 
     @model_validator(mode="after")
@@ -130,6 +135,70 @@ class HttpPostConfig(BaseModel):
 
 
 Config = HttpPostConfig
+
+
+class Filled(NamedTuple):
+    """A config of which nothing is a template any more."""
+
+    url: str | None
+    method: Method
+    query: Mapping[str, str]
+    headers: Mapping[str, str]
+    body: Any
+    form: Mapping[str, str] | None
+    forwardHeaders: tuple[str, ...]  # noqa: N815 - the JSON field's name
+    forwardQuery: bool  # noqa: N815
+    successStatuses: tuple[int, ...] | None  # noqa: N815
+
+
+def fill(config: HttpPostConfig, fields: Mapping[str, Any]) -> Filled:
+    """The config with these fields, rendered; raises Invalid for what cannot be sent.
+
+    A model of its own would take longer to make than all that is rendered. What a template cannot
+    change was checked when the action was saved: names, how many there are, and what fits together.
+    """
+    get = fields.get
+    filled = Filled(
+        get("url", config.url),
+        config.method,
+        get("query", config.query),
+        get("headers", config.headers),
+        get("body", config.body),
+        get("form", config.form),
+        config.forwardHeaders,
+        config.forwardQuery,
+        config.successStatuses,
+    )
+    field = ""
+    try:
+        for field, check in _RULES.items():
+            if field in fields:
+                check(fields[field])
+        field = ""
+        check_query(filled.url, filled.query)
+    except ValueError as error:
+        raise bad_field(field, str(error)) from None
+    return filled
+
+
+def _check_values(headers: Mapping[str, str]) -> None:
+    for name, value in headers.items():
+        check_header_value(name, value, value)
+
+
+def _check_lengths(values: Mapping[str, str]) -> None:
+    for name, value in values.items():
+        if len(value) > MAX_FIELD_CHARS:
+            raise ValueError(f"{name} is longer than {MAX_FIELD_CHARS} characters")
+
+
+# Of each field what its rendered value must keep.
+_RULES: dict[str, Callable[[Any], Any]] = {
+    "url": check_url,
+    "headers": _check_values,
+    "query": _check_lengths,
+    "form": _check_lengths,
+}
 
 
 def slots(config: dict[str, Any]) -> Iterator[Slot]:
@@ -219,7 +288,7 @@ def _with(
     return changed
 
 
-def preview(config: HttpPostConfig, recorded: RecordedCall, url: str) -> dict[str, Any]:
+def preview(config: HttpPostConfig | Filled, recorded: RecordedCall, url: str) -> dict[str, Any]:
     """What would be sent, before Pointsman's own headers.
 
     config: rendered, with masks for secrets. url: the callback's own.

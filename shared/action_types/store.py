@@ -7,13 +7,13 @@ item. Each text may be a template.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from shared.action_types.passed_on import JUST_BYTES, RecordedCall
-from shared.action_types.texts import RENDERED, Slot, slot, slots_of_values
+from shared.action_types.texts import Slot, slot, slots_of_values
 from shared.seals import Cipher
 from shared.templates.targets import Target
 from shared.templates.values import to_json_text
@@ -39,13 +39,19 @@ class StoreConfig(BaseModel):
 
     @field_validator("value")
     @classmethod
-    def _json(cls, value: Any, info: ValidationInfo) -> Any:
-        if info.context != RENDERED:
-            json.dumps(value, allow_nan=False)
+    def _json(cls, value: Any) -> Any:
+        json.dumps(value, allow_nan=False)
         return value
 
 
 Config = StoreConfig
+
+
+def fill(config: StoreConfig, fields: Mapping[str, Any]) -> StoreConfig:
+    """The config with these fields, rendered; raises ValidationError."""
+    if "key" in fields:
+        StoreConfig.model_validate({"key": fields["key"]})
+    return config.model_copy(update=dict(fields))
 
 
 def slots(config: dict[str, Any]) -> Iterator[Slot]:

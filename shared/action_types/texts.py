@@ -16,9 +16,6 @@ from shared.templates.template import Template, is_template, template
 
 Path = tuple[str | int, ...]
 
-RENDERED = {"rendered": True}
-"""The context in which a filled config is checked: nothing in it is a template any more."""
-
 
 class Slot(NamedTuple):
     """One template of a config.
@@ -86,22 +83,48 @@ def bounded(slots: Iterable[Slot]) -> list[Slot]:
     return found
 
 
-def filled(config: dict[str, Any], slots: Sequence[Slot], texts: Sequence[str]) -> dict[str, Any]:
-    """The config with these texts in the places of its templates.
+class Filler:
+    """Puts texts into the places of a config's templates."""
 
-    A template that is one JSON value, in a place where values stand, becomes that value.
+    def __init__(self, config: dict[str, Any], slots: Sequence[Slot]) -> None:
+        self._config = config
+        self._root = _node([(one.path, number, one) for number, one in enumerate(slots)])
+
+    def fields(self, texts: Sequence[str]) -> dict[str, Any]:
+        """The fields that have templates, filled. texts: one for each slot.
+
+        A template that is one JSON value, in a place where values stand, becomes that value.
+        """
+        made: dict[str, Any] = _filled({}, self._root, self._config, texts)
+        return made
+
+
+class _Node(NamedTuple):
+    """What is filled in an object or a list, and in what stands in it.
+
+    leaves: each with its key, the number of its text, and whether it is JSON.
     """
-    copies: dict[Path, Any] = {(): config.copy()}
-    for one, text in zip(slots, texts, strict=True):
-        is_json = one.is_value and one.template.is_json_value
-        _copied(copies, one.path[:-1])[one.path[-1]] = orjson.Fragment(text) if is_json else text
-    made: dict[str, Any] = copies[()]
+
+    leaves: tuple[tuple[str | int, int, bool], ...]
+    branches: tuple[tuple[str | int, _Node], ...]
+
+
+def _node(slots: Sequence[tuple[Path, int, Slot]]) -> _Node:
+    """The node of slots, of which each is given with the path that is left to it."""
+    leaves = []
+    below: dict[str | int, list[tuple[Path, int, Slot]]] = {}
+    for path, number, one in slots:
+        if len(path) == 1:
+            leaves.append((path[0], number, one.is_value and one.template.is_json_value))
+        else:
+            below.setdefault(path[0], []).append((path[1:], number, one))
+    return _Node(tuple(leaves), tuple([(key, _node(found)) for key, found in below.items()]))
+
+
+def _filled(made: Any, node: _Node, kept: Any, texts: Sequence[str]) -> Any:
+    """What is made of a copy."""
+    for key, number, is_json in node.leaves:
+        made[key] = orjson.Fragment(texts[number]) if is_json else texts[number]
+    for key, below in node.branches:
+        made[key] = _filled(kept[key].copy(), below, kept[key], texts)
     return made
-
-
-def _copied(copies: dict[Path, Any], path: Path) -> Any:
-    """The copy of what stands at this path, made once."""
-    if path not in copies:
-        above = _copied(copies, path[:-1])
-        copies[path] = above[path[-1]] = above[path[-1]].copy()
-    return copies[path]

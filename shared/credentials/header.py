@@ -12,7 +12,7 @@ from shared.credentials.kind import CredentialKind
 
 
 def _name(header: str) -> str:
-    check_headers({header: ""}, rendered=True)
+    check_headers({header: ""})
     return header
 
 

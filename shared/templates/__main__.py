@@ -20,8 +20,10 @@ import resource
 import signal
 import sys
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
+from uuid import UUID
 
 from shared.templates.jobs import (
     LENGTHS,
@@ -83,7 +85,9 @@ def _said_of(job: ToldJob) -> bytes:
 
 def _warm_up() -> None:
     """Have everything imported and used once before the memory is bounded."""
-    subject = Subject("", "", "POST", "/", "a=1", "[]", None, b'{"a": [1.5]}', "", "")
+    subject = Subject(
+        UUID(int=1), datetime.now(UTC), "POST", "/", "a=1", "[]", None, b'{"a": [1.5]}', UUID(int=2), ""
+    )
     text = "{% for i in body.a %}{{ i | plus: 1 | round | date: '%Y' }}{% endfor %}"
     Job(subject, [Part("", template(text, Target.TEXT))], "body.a contains 1.5").done()
 

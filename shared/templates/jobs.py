@@ -15,13 +15,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import orjson
-from liquid.context import RenderContext
 
 from shared.templates.filters import MAX_CHARS
 from shared.templates.language import TemplateError
-from shared.templates.scope import Scope, Subject
+from shared.templates.scope import Scope, Subject, subject_told
 from shared.templates.targets import Target
-from shared.templates.template import MAX_LOOK_UPS, Template, condition, context_of, look_ups_of, template
+from shared.templates.template import MAX_LOOK_UPS, Template, condition, template
 
 # Reading larger ones takes longer than what is rendered of it, and others wait meanwhile.
 IN_PLACE_BYTES = 16 * 1024
@@ -60,24 +59,24 @@ class Job(NamedTuple):
     def done(self, scope: Scope | None = None) -> Rendered:
         """Do it. Raises TemplateError. scope: of its subject, if something is read already."""
         scope = scope or Scope(self.subject)
-        context = look_ups_of(scope)
-        if self.condition is not None and not _holds(self.condition, context):
+        if self.condition is not None and not holds(self.condition, scope):
             return Rendered(holds=False)
         texts: list[str] = []
         left = MAX_CHARS
         for where, one in self.parts:
             try:
-                text = one.render(context if one.look_ups is not None else context_of(scope), left)
+                text = one.render(scope, left)
             except TemplateError as error:
                 raise error.at(where) from None
-            left -= len(text.encode("utf-8", "surrogatepass"))
+            left -= len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
             texts.append(text)
         return Rendered(holds=True, texts=texts)
 
 
-def _holds(text: str, context: RenderContext) -> bool:
+def holds(text: str, scope: Scope) -> bool:
+    """Whether a condition is true; raises TemplateError."""
     try:
-        return condition(text).holds(context)
+        return condition(text).holds(scope)
     except TemplateError as error:
         raise error.at("condition") from None
 
@@ -94,6 +93,8 @@ def is_for_here(look_ups: int | None, body: bytes, answers: Mapping[str, Any]) -
 
 def chars_in(answers: Mapping[str, Any]) -> int:
     """How much of answers is still to be read."""
+    if not answers:
+        return 0
     bodies = [kept.get("body") for kept in answers.values()]
     return sum(len(body) for body in bodies if isinstance(body, str))
 
@@ -145,7 +146,7 @@ def heard(head: bytes, opaque: bytes, before: Scope | None) -> ToldJob:
     """A job that was told. before: of the job before it."""
     fields, parts, of_condition = orjson.loads(head)
     if fields is not None:
-        before = Scope(Subject(*fields)._replace(body=opaque))
+        before = Scope(subject_told(fields, opaque))
     assert before is not None
     return ToldJob(before, parts, of_condition)
 

@@ -9,14 +9,16 @@ Invariants:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl
+from uuid import UUID
 
 import orjson
 
 from shared.masks import masked_recorded
-from shared.templates.values import read_json
+from shared.templates.values import read_json, read_plain_json
 
 FORM = "application/x-www-form-urlencoded"
 
@@ -34,52 +36,59 @@ ANSWER_FIELDS = ("json", "body", "statusCode", "headers")
 class Subject(NamedTuple):
     """What is rendered about, as it was recorded.
 
-    headers: JSON text, a list of [name, value]. received_at: ISO 8601. answers: what actions were
-    answered, by their names, as executions keep it.
+    headers: JSON text, a list of [name, value]. answers: what actions were answered, by their
+    names, as executions keep it.
     """
 
-    trigger_id: str
-    received_at: str
+    trigger_id: UUID
+    received_at: datetime
     method: str
     path: str
     query: str
     headers: str
     content_type: str | None
     body: bytes
-    callback_id: str
+    callback_id: UUID
     callback_name: str
     answers: Mapping[str, Any] = {}
 
 
-class Scope(Mapping[str, Any]):
-    """The names of a template and what they stand for."""
+def subject_told(fields: Sequence[Any], body: bytes) -> Subject:
+    """The subject of which another process has told these fields, as JSON, and the body beside."""
+    told = Subject(*fields)
+    return told._replace(
+        trigger_id=UUID(fields[0]),
+        received_at=datetime.fromisoformat(fields[1]),
+        callback_id=UUID(str(told.callback_id)),
+        body=body,
+    )
+
+
+class Scope(dict[str, Any]):
+    """The names of a template and what they stand for, as far as they were asked for."""
 
     def __init__(self, subject: Subject) -> None:
-        self._subject = subject
-        self._known: dict[str, Any] = {}
+        super().__init__()
+        self.subject = subject
 
-    @property
-    def subject(self) -> Subject:
-        return self._subject
+    def __missing__(self, name: str) -> Any:
+        found = self[name] = _MAKERS[name](self.subject)
+        return found
 
-    def __getitem__(self, name: str) -> Any:
-        if name not in self._known:
-            self._known[name] = _MAKERS[name](self._subject)
-        return self._known[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(ROOTS)
-
-    def __len__(self) -> int:
-        return len(ROOTS)
+    def __bool__(self) -> bool:
+        """The library takes what is empty for nothing at all."""
+        return True
 
 
 def _body(subject: Subject) -> Any:
-    text = subject.body.decode("utf-8", "replace")
     if (subject.content_type or "").partition(";")[0].strip().lower() == FORM:
+        text = subject.body.decode("utf-8", "replace")
         fields = _fields(text)
         return text if fields is None else fields
-    return _json_or(text)
+    try:
+        return read_plain_json(subject.body)
+    except ValueError:
+        return _json_or(subject.body.decode("utf-8", "replace"))
 
 
 def _json_or(text: str) -> Any:
@@ -119,13 +128,13 @@ def _headers(subject: Subject) -> dict[str, str]:
 
 
 def _callback(subject: Subject) -> dict[str, Any]:
-    return {"id": subject.callback_id, "name": subject.callback_name}
+    return {"id": str(subject.callback_id), "name": subject.callback_name}
 
 
 def _trigger(subject: Subject) -> dict[str, Any]:
     return {
-        "id": subject.trigger_id,
-        "receivedAt": subject.received_at,
+        "id": str(subject.trigger_id),
+        "receivedAt": subject.received_at.isoformat(),
         "method": subject.method,
         "path": subject.path,
         "contentType": subject.content_type,

@@ -6,22 +6,13 @@ that its text and what it reads bound. Only such are for the process that carrie
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Iterable
+from typing import NamedTuple
 
 from liquid.ast import Node
 from liquid.builtin.content import ContentNode
-from liquid.builtin.expressions import FilteredExpression, Path
-from liquid.builtin.expressions.primitive import (
-    FalseLiteral,
-    FloatLiteral,
-    IntegerLiteral,
-    Nil,
-    StringLiteral,
-    TrueLiteral,
-)
+from liquid.builtin.expressions import FilteredExpression
 from liquid.builtin.output import OutputNode
-from liquid.context import RenderContext
 from liquid.exceptions import LiquidError, LiquidInterrupt, OutputStreamLimitError
 from liquid.expression import Expression
 from liquid.output import LimitedStringIO
@@ -34,17 +25,15 @@ from shared.templates.language import (
     WrittenNode,
     at,
     expressions_in,
-    language,
     nodes_in,
     parse,
     parse_condition,
 )
-from shared.templates.look_ups import LookUps, quicken
-from shared.templates.targets import Target, written
+from shared.templates.look_ups import Scope, Write, context_of, is_look_up, truth, writer
+from shared.templates.targets import Target
 
 # So many outputs are looked up in place; a template with more is rendered apart.
 MAX_LOOK_UPS = 50
-LOOK_UP_FILTERS = {"default", "json"}
 
 # So many parts (nodes, expressions, filters) of templates are kept, and as many of conditions. Each
 # takes about 500 bytes, as so many characters do. Most templates have fewer than ten.
@@ -56,8 +45,6 @@ _FAULTS = (
     *(LiquidError, LiquidInterrupt, ValueError, ArithmeticError, TypeError, LookupError),
     *(AttributeError, RecursionError),
 )
-
-_PLAIN = (Path, StringLiteral, IntegerLiteral, FloatLiteral, TrueLiteral, FalseLiteral, Nil)
 
 
 def is_template(text: str) -> bool:
@@ -90,33 +77,29 @@ class Template:
         self.weight = len(text) // CHARS_OF_A_PART
         for node in nodes_in(parsed.nodes):
             self.weight += 1 + _weight(node.expressions())
-            quicken(expressions_in(*node.expressions()))
         self.look_ups = _look_ups(parsed.nodes)
         self.is_json_value = len(parsed.nodes) == 1 and _is_json(parsed.nodes[0])
         self._nodes = parsed.nodes
         self._pieces = [] if self.look_ups is None else [_piece(node) for node in parsed.nodes]
 
-    def render(self, context: RenderContext, at_most: int = MAX_CHARS) -> str:
-        """The text that it comes to; raises TemplateError.
-
-        context: a new one, unless it is a look-up, which leaves it as it was. at_most: bytes.
-        """
-        return self._looked_up(context, at_most) if self._pieces else self._rendered(context, at_most)
-
-    def _looked_up(self, context: RenderContext, at_most: int) -> str:
+    def render(self, scope: Scope, at_most: int = MAX_CHARS) -> str:
+        """The text that it comes to; raises TemplateError. at_most: bytes."""
+        if not self._pieces:
+            return self._rendered(scope, at_most)
         texts: list[str] = []
         index = 0
         try:
-            for text, expression, target, index in self._pieces:  # noqa: B007
-                texts.append(text if expression is None else written(expression.evaluate(context), target))
+            for text, write, index in self._pieces:  # noqa: B007
+                texts.append(text if write is None else write(scope))
             found = "".join(texts)
-            if len(found.encode()) > at_most:
+            if (len(found) if found.isascii() else len(found.encode())) > at_most:
                 raise OutputStreamLimitError("output stream limit reached", token=None)
         except _FAULTS as error:
             raise _failed(error, self.text, index) from None
         return found
 
-    def _rendered(self, context: RenderContext, at_most: int) -> str:
+    def _rendered(self, scope: Scope, at_most: int) -> str:
+        context = context_of(scope)
         buffer = LimitedStringIO(at_most, newline="")
         index = 0
         try:
@@ -131,32 +114,25 @@ class Template:
 class Condition:
     """A parsed condition. Each is a look-up."""
 
-    __slots__ = ("_parsed", "answers", "names", "text", "weight")
+    __slots__ = ("_holds", "answers", "names", "text", "weight")
 
     def __init__(self, text: str) -> None:
         self.text = text
-        self._parsed = parse_condition(text)
-        self.names = names.of_condition(self._parsed)
+        parsed = parse_condition(text)
+        try:
+            self.names = names.of_condition(parsed)
+            self._holds = truth(parsed)
+        except RecursionError:
+            raise at(text, 0, "it is nested too deeply") from None
         self.answers = names.answers_in(self.names)
-        self.weight = _weight([self._parsed]) + len(text) // CHARS_OF_A_PART
-        quicken(expressions_in(self._parsed))
+        self.weight = _weight([parsed]) + len(text) // CHARS_OF_A_PART
 
-    def holds(self, context: RenderContext) -> bool:
+    def holds(self, scope: Scope) -> bool:
         """Whether it is true; raises TemplateError."""
         try:
-            return self._parsed.evaluate(context)
+            return self._holds(scope)
         except _FAULTS as error:
             raise _failed(error, self.text, 0) from None
-
-
-def context_of(scope: Mapping[str, Any]) -> RenderContext:
-    """What a template is rendered in that does more than look-ups."""
-    return RenderContext(_NOTHING, globals=scope)
-
-
-def look_ups_of(scope: Mapping[str, Any]) -> LookUps:
-    """What conditions, and templates that are look-ups, are evaluated in."""
-    return LookUps(_NOTHING, globals=scope)
 
 
 def template(text: str, target: Target) -> Template:
@@ -171,7 +147,6 @@ def condition(text: str) -> Condition:
 
 _templates = Kept(Template, MAX_KEPT)
 _conditions = Kept(Condition, MAX_KEPT)
-_NOTHING = language(Target.TEXT).from_string("")
 
 
 def _failed(error: Exception, text: str, index: int) -> TemplateError:
@@ -192,22 +167,19 @@ def _weight(expressions: Iterable[Expression]) -> int:
 
 
 class _Piece(NamedTuple):
-    """Of a template that is a look-up: a fixed text, or what is looked up, and for where."""
+    """Of a template that is a look-up: a fixed text, or what writes what is looked up."""
 
     text: str
-    expression: Expression | None
-    target: Target
+    write: Write | None
     start: int
 
 
 def _piece(node: Node) -> _Piece:
     index = node.token.start_index
     if isinstance(node, ContentNode):
-        return _Piece(node.text, None, Target.TEXT, index)
+        return _Piece(node.text, None, index)
     assert isinstance(node, WrittenNode)
-    expression = node.expression
-    assert isinstance(expression, FilteredExpression)
-    return _Piece("", expression if expression.filters else expression.left, node.target, index)
+    return _Piece("", writer(node.expression, node.target), index)
 
 
 def _look_ups(nodes: list[Node]) -> int | None:
@@ -215,21 +187,10 @@ def _look_ups(nodes: list[Node]) -> int | None:
     for node in nodes:
         if isinstance(node, ContentNode):
             continue
-        if not (isinstance(node, OutputNode) and _is_look_up(node.expression)):
+        if not (isinstance(node, OutputNode) and is_look_up(node.expression)):
             return None
         count += 1
     return count if count <= MAX_LOOK_UPS else None
-
-
-def _is_look_up(expression: Expression) -> bool:
-    return (
-        isinstance(expression, FilteredExpression)
-        and isinstance(expression.left, _PLAIN)
-        and all(
-            one.name in LOOK_UP_FILTERS and all(isinstance(arg, _PLAIN) for arg in one.children())
-            for one in expression.filters or ()
-        )
-    )
 
 
 def _is_json(node: Node) -> bool:

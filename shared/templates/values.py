@@ -10,6 +10,8 @@ Invariants:
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Iterable
 from typing import Any, Never
 
 import orjson
@@ -17,6 +19,13 @@ from liquid.undefined import Undefined
 
 # An integer of fewer digits fits into 64 bits.
 MAX_WHOLE_DIGITS = 18
+
+# Below it an integer, its sign included, has no more digits.
+PLAIN_INTEGERS = 10 ** (MAX_WHOLE_DIGITS - 1)
+_MINUS_ZERO = re.compile(rb"(?:^|[\s:,\[])-0")
+
+# A longer text is read once, not first to see what is in it.
+MAX_PLAIN_BYTES = 2_048
 
 # One of up to so many digits can be calculated with exactly.
 MAX_DIGITS = 300
@@ -49,6 +58,39 @@ def read_json(text: str | bytes) -> Any:
         return _decoder.decode(text.decode() if isinstance(text, bytes) else text)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
+
+
+def read_plain_json(text: bytes) -> Any:
+    """The same value, sooner; raises ValueError for what read_json() has to be asked for.
+
+    That is what is no JSON, what is long, and what has a number that is not one of few digits.
+    """
+    if len(text) > MAX_PLAIN_BYTES:
+        raise ValueError("it is long")
+    found = orjson.loads(text)
+    try:
+        if not _is_plain((found,), text):
+            raise ValueError("a number in it has a text of its own")
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    return found
+
+
+def _is_plain(values: Iterable[Any], text: bytes) -> bool:
+    """Whether numbers among these, or within, are integers that are written as they are shown."""
+    for one in values:
+        kind = type(one)
+        if kind is int:
+            if not -PLAIN_INTEGERS < one < PLAIN_INTEGERS or (one == 0 and _MINUS_ZERO.search(text)):
+                return False
+        elif kind is float:
+            return False
+        elif kind is dict:
+            if not _is_plain(one.values(), text):
+                return False
+        elif kind is list and not _is_plain(one, text):
+            return False
+    return True
 
 
 def to_json_text(value: Any) -> str:

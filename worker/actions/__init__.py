@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import structlog
 
-from shared.templates.jobs import Job, is_for_here
+from shared.templates.jobs import holds, is_for_here
 from shared.templates.language import TemplateError
 from shared.templates.scope import Scope
 from worker.actions import http_post, store
@@ -44,7 +44,7 @@ def starts_at_claim(action: ActionRecord, scope: Callable[[], Scope]) -> bool:
         read = scope()
         if not is_for_here(0, read.subject.body, {}):
             return False
-        return Job(read.subject, condition=action.condition).done(read).holds
+        return holds(action.condition, read)
     except TemplateError:
         return False  # its run says so
     except Exception:

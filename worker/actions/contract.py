@@ -61,15 +61,15 @@ class ExecutionContext(NamedTuple):
 def scope_of(trigger: TriggerRecord, callback: CallbackRecord, answers: Mapping[str, Any]) -> Scope:
     """What templates and conditions read of a trigger."""
     subject = Subject(
-        trigger_id=str(trigger.id),
-        received_at=trigger.received_at.isoformat(),
+        trigger_id=trigger.id,
+        received_at=trigger.received_at,
         method=trigger.method,
         path=trigger.path,
         query=trigger.query,
         headers=trigger.headers,
         content_type=trigger.content_type,
         body=trigger.body,
-        callback_id=str(callback.id),
+        callback_id=callback.id,
         callback_name=callback.name,
         answers=answers,
     )

@@ -18,7 +18,7 @@ from functools import partial
 from typing import NamedTuple
 
 from shared import via
-from shared.action_types.http_post import Config
+from shared.action_types.http_post import Config, Filled
 from shared.action_types.http_request import message_of
 from shared.seals import opened_url
 from shared.signatures import SigningKey, sign, signing_key
@@ -95,7 +95,7 @@ def starts_at_claim(action: ActionRecord) -> bool:  # noqa: ARG001
     return True
 
 
-def prepare(action: ActionRecord, config: Config, context: ExecutionContext) -> Post | Outcome:
+def prepare(action: ActionRecord, config: Config | Filled, context: ExecutionContext) -> Post | Outcome:
     """Build what is sent. Raises Invalid for a secret that cannot be used."""
     decrypt = context.secrets.decrypt
     trigger = context.trigger

@@ -17,8 +17,8 @@ from typing import Any, NamedTuple
 
 from pydantic import BaseModel
 
-from shared.action_types import KINDS, parse_config, slots
-from shared.action_types.texts import Slot, filled
+from shared.action_types import KINDS, fill, parse_config, slots
+from shared.action_types.texts import Filler, Slot
 from shared.crypto import SecretBox
 from shared.templates.jobs import Part, look_ups_in
 from worker.records import ActionRecord
@@ -33,25 +33,32 @@ MAX_KEPT_CHARS = 4_096
 
 
 class Plan(NamedTuple):
-    """config: opened. ready: its model, where nothing of it is to be rendered. look_ups: of its
-    templates together, None if one does more.
+    """What an action's config says.
+
+    model: of the config, opened, its templates as they are. look_ups: of its templates together,
+    None if one does more.
     """
 
     kind: str
-    config: dict[str, Any]
+    filler: Filler
+    model: BaseModel
     slots: tuple[Slot, ...]
     parts: tuple[Part, ...]
     look_ups: int | None
-    ready: BaseModel | None
 
     @property
     def weight(self) -> int:
         """Of its templates."""
         return sum(one.template.weight for one in self.slots)
 
-    def filled(self, texts: Sequence[str]) -> BaseModel:
-        """Its model with these texts in the places of its templates; raises Invalid."""
-        return parse_config(self.kind, filled(self.config, self.slots, texts), rendered=True)
+    @property
+    def ready(self) -> BaseModel | None:
+        """What its type prepares, where nothing of it is to be rendered."""
+        return None if self.slots else self.model
+
+    def filled(self, texts: Sequence[str]) -> Any:
+        """The same with these texts in the places of its templates; raises Invalid."""
+        return fill(self.kind, self.model, self.filler.fields(texts))
 
 
 class Plans:
@@ -85,9 +92,9 @@ class Plans:
         found = tuple(slots(action.type, config))
         return Plan(
             kind=action.type,
-            config=config,
+            filler=Filler(config, found),
+            model=model,
             slots=found,
             parts=tuple(Part(one.where, one.template) for one in found),
             look_ups=look_ups_in(one.template for one in found),
-            ready=None if found else model,
         )

@@ -12,7 +12,6 @@ from __future__ import annotations
 from typing import Any
 
 import structlog
-from pydantic import BaseModel
 
 from shared.crypto import SecretBox
 from shared.errors import PointsmanError, Unavailable
@@ -92,9 +91,7 @@ class Preparing:
             )
         return made if isinstance(made, Outcome) else Prepared(kind, action, made)
 
-    async def _config(
-        self, action: ActionRecord, context: ExecutionContext, condition: str | None
-    ) -> BaseModel | None:
+    async def _config(self, action: ActionRecord, context: ExecutionContext, condition: str | None) -> Any:
         """The config, rendered. None: the condition does not hold."""
         plan = self._plans.of(action)
         if condition is None and plan.ready is not None:

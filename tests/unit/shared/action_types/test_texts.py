@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from shared.action_types import parse_config, slots
-from shared.action_types.texts import filled
+from shared.action_types import fill, http_post, parse_config, slots
+from shared.action_types.texts import Filler
+from shared.errors import Invalid
 from shared.templates.jobs import Job, Part
 from shared.templates.language import MAX_MARKUPS, TemplateError
 from shared.templates.values import to_json_text
@@ -21,7 +26,7 @@ def rendered(kind: str, config: dict[str, Any]) -> Any:
     """The config with its templates filled, checked as a worker does."""
     found = slots(kind, config)
     done = Job(subject(), [Part(one.where, one.template) for one in found]).done()
-    return parse_config(kind, filled(config, found, done.texts), rendered=True)
+    return fill(kind, parse_config(kind, config), Filler(config, found).fields(done.texts))
 
 
 def test_json_is_a_value_only_where_values_stand() -> None:
@@ -56,7 +61,7 @@ def test_a_stored_value_may_be_json_as_a_whole() -> None:
 def test_a_config_is_not_changed_by_being_filled() -> None:
     config: dict[str, Any] = {"value": {"a": ["{{ body.id }}", {"b": "{{ body.type }}"}, "c"], "d": {"e": 1}}}
     found = slots("STORE", config)
-    made = filled(config, found, ["7", "paid"])
+    made = Filler(config, found).fields(["7", "paid"])
     assert made == {"value": {"a": ["7", {"b": "paid"}, "c"], "d": {"e": 1}}}
     assert config["value"]["a"] == ["{{ body.id }}", {"b": "{{ body.type }}"}, "c"]
     assert made["value"]["d"] is config["value"]["d"]
@@ -70,3 +75,58 @@ def test_the_templates_of_a_config_have_one_bound_together() -> None:
         slots("HTTP_POST", {"url": URL, "body": many})
     assert time.process_time() - began < 0.5
     assert len(slots("HTTP_POST", {"url": URL, "body": many[:MAX_MARKUPS]})) == MAX_MARKUPS
+
+
+# No render comes to a lone surrogate.
+ANY_TEXT = st.text(st.characters(exclude_characters="{}*", exclude_categories=["Cs"])) | st.sampled_from(
+    ["a" * 4_096, "a" * 4_097, "a" * 8_192, "a" * 8_193, "é", "\n", "\t"]
+)
+
+
+@given(text=ANY_TEXT)
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"url": URL, "headers": {"x-own": "{{ body }}", "x-other": "fixed"}},
+        {"url": URL, "query": {"q": "{{ body }}"}},
+        {"url": URL, "form": {"f": "{{ body }}"}},
+        {"url": URL + "{{ body }}"},
+        {"url": URL, "body": {"a": ["{{ body }}"]}, "headers": {"x-own": "fixed"}},
+        {"url": URL, "body": "{{ body }}"},
+    ],
+)
+def test_what_is_rendered_keeps_the_rules_of_what_is_saved(config: dict[str, Any], text: str) -> None:
+    """Fails when a caller gets a value past a rule, or into another field."""
+    found = slots("HTTP_POST", config)
+    model = parse_config("HTTP_POST", config)
+    literal = json.loads(json.dumps(config).replace("{{ body }}", json.dumps(text)[1:-1]))
+    fields = Filler(config, found).fields([text_of(config, text)])
+    made = outcome(lambda: fill("HTTP_POST", model, fields))
+    assert made == outcome(lambda: parse_config("HTTP_POST", literal))
+
+
+def outcome(make: Callable[[], Any]) -> Any:
+    """What a config says, or the field for which it is refused."""
+    try:
+        made = make()
+    except Invalid as error:
+        return error.message.partition(":")[0].split(".")[:2]
+    return {name: getattr(made, name) for name in http_post.Filled._fields}
+
+
+def text_of(config: dict[str, Any], text: str) -> str:
+    """What the only template of a config comes to."""
+    return URL + text if "{{" in config["url"] else text
+
+
+def test_a_rendered_key_keeps_its_rules() -> None:
+    model = parse_config("STORE", {"key": "{{ body.id }}", "value": "{{ body.id }}"})
+    made = fill("STORE", model, {"key": "k" * 128, "value": "v"})
+    assert (made.key, made.value) == ("k" * 128, "v")
+    assert (
+        "value"
+        not in fill("STORE", parse_config("STORE", {"key": "{{ body.id }}"}), {"key": "k"}).model_fields_set
+    )
+    for key in ("", "k" * 129, "a\x00"):
+        with pytest.raises(Invalid, match=r"config\.key: "):
+            fill("STORE", model, {"key": key, "value": "v"})

@@ -6,10 +6,10 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
-from shared.templates.values import MAX_DIGITS, read_json, to_json_text
+from shared.templates.values import MAX_DIGITS, read_json, read_plain_json, to_json_text
 
 values = st.recursive(
     st.none()
@@ -69,3 +69,52 @@ def test_what_is_no_json_says_so(text: str | bytes) -> None:
 def test_what_has_no_json_text_says_so(value: Any) -> None:
     with pytest.raises(ValueError, match=r"."):
         to_json_text(value)
+
+
+def shape(value: Any) -> Any:
+    """A value with all that makes it what it is: types, texts of numbers, the order of fields."""
+    match value:
+        case dict():
+            return [(key, shape(one)) for key, one in value.items()]
+        case list():
+            return ["list", *map(shape, value)]
+    return type(value), str(value)
+
+
+ANYTHING = st.text('{}[]",:0123456789-+.eE \\u\tntrfalse\ud800é', max_size=30).map(
+    lambda text: text.encode("utf-8", "surrogatepass")
+)
+TEXTS = st.builds(
+    lambda value, spaced: json.dumps(value, indent=1 if spaced else None, ensure_ascii=spaced).encode(),
+    values,
+    st.booleans(),
+)
+
+
+@given(TEXTS | ANYTHING)
+@example(b'{"a": 1, "b": -0}')
+@example(b'{"at": "2026-01-02", "n": 0}')
+@example(b"[0, -0]")
+@example(b"[" + b"9" * 18 + b"]")
+@example(b"[" + b"9" * 19 + b"]")
+@example(b"[-" + b"9" * 18 + b"]")
+@example(b"[1.0]")
+@example(b"[1e2]")
+@example(b'{"a": 1, "b": 2, "a": 3}')
+@example(b"[NaN]")
+@example(b'"\\ud800"')
+@example(b'"\xff"')
+@example(b"[" * 1_000 + b"]" * 1_000)
+@example(b'{"a":' * 400 + b"1" + b"}" * 400)
+@example(b"\xef\xbb\xbf{}")
+def test_what_is_read_sooner_is_the_same(text: bytes) -> None:
+    try:
+        sooner = read_plain_json(text)
+    except ValueError:
+        return
+    assert shape(sooner) == shape(read_json(text))
+
+
+def test_what_callers_send_every_day_is_read_sooner() -> None:
+    body = {"order": 42, "at": "2026-01-02T03:04:05.678Z", "paid": True, "note": None, "lines": [{"n": 0}]}
+    assert read_plain_json(json.dumps(body).encode()) == body
