@@ -124,6 +124,8 @@ def do_everything(pointsman: Running, receiver: Receiver, canaries: Canaries) ->
                 for url in failing(receiver, new("redirected path"))
             ),
             {"type": "HTTP_POST", "config": unrenderable(receiver.url("/ok"), canaries)},
+            {"type": "HTTP_POST", "config": at_an_echo(receiver, {})},
+            {"type": "HTTP_POST", "config": at_an_echo(receiver, {"Authorization": new("repeated header")})},
             {"type": "STORE", "config": {"key": "k"}},
         ],
         timeoutDuration=3_000,
@@ -209,6 +211,11 @@ def unrenderable(url: str, canaries: Canaries) -> dict[str, Any]:
     """A config whose header cannot be rendered, beside the secret in it."""
     header = canaries.new("unrenderable header") + " {{ 1 | divided_by: 0 }}"
     return {**config(f"{url}/unrenderable", canaries), "headers": {"X-Own": header}}
+
+
+def at_an_echo(receiver: Receiver, headers: dict[str, str]) -> dict[str, Any]:
+    """A config whose receiver repeats the credentials that it is sent."""
+    return {"url": receiver.url("/echo"), "headers": headers, "forwardHeaders": ["authorization", "cookie"]}
 
 
 def config(url: str, canaries: Canaries) -> dict[str, Any]:

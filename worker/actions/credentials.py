@@ -6,7 +6,8 @@ Invariants:
   was when the action was saved.
 - What it adds wins over a header of the action's own.
 - A token that the receiver refuses is dropped, and the next attempt comes at once, once.
-- What it added is a mask in what is kept of the answer: a receiver may repeat it.
+- What it added is a mask in what is kept of the answer: a receiver may repeat it. So is any other
+  credential among the headers.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from shared.credentials.client_certificate import ClientCertificateMeta
 from shared.credentials.header import HeaderMeta
 from shared.credentials.oauth2 import OAuth2Meta
 from shared.credentials.query import QueryMeta, with_parameter
-from shared.masks import spellings
+from shared.masks import CREDENTIAL_HEADERS, spellings
 from shared.seals import Cipher, origin_of
 from worker.actions.contract import Outcome
 from worker.actions.http_answers import without
@@ -134,6 +135,31 @@ def _applied(
             return sending._replace(identity=identity)
         case _:
             raise TypeError("a kind of credential that no HTTP request can show")
+
+
+def shown_credentials(sending: Sending) -> tuple[str, ...]:
+    """What a receiver could repeat of the credentials in a request's headers, whoever sets them."""
+    found: list[str] = []
+    for name in CREDENTIAL_HEADERS:
+        if name in sending.headers:
+            found += _parts(name, sending.headers[name])
+        for line in sending.opaque.get(name, ()):
+            found += _parts(name, line.decode("latin-1"))
+    return tuple(found)
+
+
+def _parts(name: str, value: str) -> list[str]:
+    """A header's value, and what of it is secret by itself."""
+    if name == "cookie":
+        return [value, *(one.partition("=")[2].strip() for one in value.split(";"))]
+    scheme, _, shown = value.partition(" ")
+    if scheme.lower() != "basic":
+        return [value, shown]
+    try:
+        pair = base64.b64decode(shown).decode()
+    except ValueError:
+        return [value, shown]
+    return [value, shown, pair, pair.partition(":")[2]]
 
 
 def _key(credential: CredentialRecord) -> tuple[str, str]:

@@ -28,6 +28,7 @@ from worker.actions.credentials import (
     Sending,
     outcome_without_token,
     send,
+    shown_credentials,
     with_credential,
 )
 from worker.actions.http_answers import (
@@ -126,7 +127,7 @@ def prepare(action: ActionRecord, config: Config | Filled, context: ExecutionCon
         successes=config.successStatuses,
         identity=sending.identity,
         access=sending.access,
-        secrets=sending.secrets,
+        secrets=(*sending.secrets, *shown_credentials(sending)),
     )
 
 

@@ -166,6 +166,29 @@ def test_a_callers_credential_is_opened_anew_each_time() -> None:
     assert set(box._decrypted.values()) == {"of the action"}
 
 
+def test_what_a_receiver_could_repeat_of_credentials_is_known_whoever_sets_them() -> None:
+    pair = base64.b64encode(b"me:secret-of-mine").decode()
+    recorded = [
+        ["authorization", f"Basic {pair}"],
+        ["cookie", "a=cookie-one; b=cookie-two"],
+        ["x-plain", "p"],
+    ]
+    given = context(
+        headers=json.dumps([[name, BOX.encrypt(value)] for name, value in recorded[:2]] + recorded[2:])
+    )
+    forwarded = {"url": "http://x/", "forwardHeaders": ["authorization", "cookie", "x-plain"]}
+    post = prepare_post(replace(new_action(), config=forwarded), given)
+    assert {pair, "secret-of-mine", "cookie-one", "cookie-two"} <= set(post.secrets)
+    assert "p" not in post.secrets
+    own = {"url": "http://x/", "headers": {"Authorization": "Bearer own-token", "x-own": "of-the-action"}}
+    assert set(prepare_post(replace(new_action(), config=own), given).secrets) == {
+        "Bearer own-token",
+        "own-token",
+    }
+    opaque = context(headers=json.dumps([["cookie", BOX.encrypt("a=tr\xe8s-secret")]]))
+    assert "tr\xe8s-secret" in prepare_post(replace(new_action(), config=forwarded), opaque).secrets
+
+
 @pytest.mark.parametrize("place", ["url", "header", "callback"])
 def test_a_secret_that_no_key_opens_ends_the_execution(place: str) -> None:
     lost = SecretBox(new_key()).encrypt("/lost")
