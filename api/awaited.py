@@ -17,9 +17,10 @@ from typing import Any
 from flask import Response, request
 
 from api import environ
+from api.lines import Flow
 
-Answer = tuple[int, list[tuple[str, str]], bytes]
-"""Status, headers and body."""
+Answer = tuple[int, list[tuple[str, str]], bytes | Flow]
+"""Status, headers and body. A flow is sent as it is taken, and closed by who sends it."""
 
 
 class _NoAnswerYet(Response):
@@ -41,8 +42,18 @@ def awaited(coroutine: Coroutine[Any, Any, Answer]) -> Response:
     if slot is not None:
         slot.append(coroutine)
         return _NO_ANSWER_YET
-    status, headers, body = asyncio.run(coroutine)
+    status, headers, body = asyncio.run(_whole(coroutine))
     response = Response(body, status=status)
     response.headers.clear()
     response.headers.extend(headers)
     return response
+
+
+async def _whole(coroutine: Coroutine[Any, Any, Answer]) -> tuple[int, list[tuple[str, str]], bytes]:
+    status, headers, body = await coroutine
+    if not isinstance(body, Flow):
+        return status, headers, body
+    try:
+        return status, headers, b"".join([part async for part in body.parts()])
+    finally:
+        body.close()

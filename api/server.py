@@ -43,8 +43,10 @@ from api.caller import Caller
 from api.connections import Client, SlowHeads, StalledReaders
 from api.deadlines import Deadlines
 from api.leaving import STOP_SECONDS, answer_the_last, let_clients_go, let_stalled_go
+from api.lines import Flow
 from api.patience import Patience, outcome_unknown
 from api.problems import of_error, translate
+from api.sending import Send, send_flow, send_whole
 from api.services import Services, make_services
 from api.threads import Threads
 from api.urls import LOOKS, TRIGGER_PREFIXES
@@ -67,9 +69,6 @@ FOR_LITTLE_BODIES = 6 * 1024 * 1024
 # keeps nobody from calling.
 MAX_FILE_BYTES = 128 * 1024 * 1024
 
-# Of an answer, handed on at once.
-CHUNK_BYTES = 64 * 1024
-
 # Requests that a thread of Flask's has or that wait for one.
 MAX_FLASK_CALLS = 2_000
 
@@ -86,7 +85,6 @@ BODY_HEADERS = (b"content-length", b"transfer-encoding")
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 log = structlog.get_logger("server")
 
@@ -113,9 +111,10 @@ class Shell:
         try:
             status, headers, answer = await self._handle(scope, receive, body, file)
             body.free()
-            if scope["method"] == "HEAD":
-                answer = b""
-            await _send(send, status, headers, answer)
+            if isinstance(answer, Flow):
+                await send_flow(send, status, headers, answer)
+            else:
+                await send_whole(send, status, headers, b"" if scope["method"] == "HEAD" else answer)
         finally:
             self.in_hand.discard(client)
             body.free()
@@ -226,17 +225,6 @@ class Shell:
 
     def stop(self) -> None:
         self._threads.stop()
-
-
-async def _send(send: Send, status: int, headers: list[tuple[str, str]], answer: bytes) -> None:
-    """Send an answer. A long one goes in chunks, each when the one before is on its way."""
-    encoded = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers]
-    await send({"type": "http.response.start", "status": status, "headers": encoded})
-    for start in range(CHUNK_BYTES, len(answer), CHUNK_BYTES):
-        chunk = answer[start - CHUNK_BYTES : start]
-        await send({"type": "http.response.body", "body": chunk, "more_body": True})
-    last = (len(answer) - 1) // CHUNK_BYTES * CHUNK_BYTES if answer else 0
-    await send({"type": "http.response.body", "body": answer[last:]})
 
 
 def _forget_frames(error: BaseException | None) -> None:

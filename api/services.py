@@ -19,6 +19,7 @@ from api.ingress.outcomes import Outcomes
 from api.ingress.parts import IngressParts
 from api.ingress.record import Recorder
 from api.ingress.resolve import LOOK_UPS, Resolver
+from api.lines import Lines
 from api.threads import Threads
 from api.urls import Urls
 from api.work import Workshop
@@ -55,6 +56,7 @@ class Services:
     publisher: HintPublisher
     listener: Listener
     endings: Endings
+    lines: Lines
 
     def start(self) -> None:
         self._measure_clock()
@@ -74,8 +76,9 @@ class Services:
         return first_dead(part.thread for part in parts)
 
     def let_waiters_go(self) -> None:
-        """Nobody waits for the end of anything any longer."""
+        """Nobody waits for the end of anything any longer, nor takes what has no end in sight."""
         self.endings.stop()
+        self.lines.stop()
         self.ingress.outcomes.stop()
 
     def _measure_clock(self) -> None:
@@ -94,6 +97,7 @@ class Services:
         passwords.stop()
         self.listener.stop()
         self.endings.stop()
+        self.lines.stop()
         self.ingress.stop()
         self.publisher.stop()
         self.ingress.close()
@@ -105,20 +109,11 @@ def make_services(settings: Settings) -> Services:
     database = open_database(settings.postgres, "api", pool_size=POOL_SIZE, call_seconds=READ_SECONDS)
     outcomes = Outcomes(settings.postgres, settings.max_waiters)
     publisher = HintPublisher(HintSender(make_celery(settings.redis), settings.redis))
-    recorder, large_recorder = (
-        Recorder(
-            settings.postgres,
-            publisher,
-            call_seconds=settings.accept_timeout_seconds,
-            first_hint_seconds=settings.first_hint_seconds,
-        )
-        for _ in range(2)
-    )
 
     def hint(trigger_ids: Iterable[UUID]) -> None:
         publisher.offer(FRESH, list(trigger_ids))
 
-    endings = Endings()
+    endings, lines = Endings(), Lines()
 
     def settled(ids: Iterable[UUID]) -> None:
         told = list(ids)
@@ -133,29 +128,46 @@ def make_services(settings: Settings) -> Services:
         hint=hint,
         hint_probe=publisher.offer_probe,
         endings=endings,
+        lines=lines,
         tell_settled=outcomes.settled,
     )
-    threads = Threads("ingress", INGRESS_THREADS, MAX_INGRESS_CALLS)
     return Services(
         settings=settings,
         database=database,
         workshop=workshop,
-        ingress=IngressParts(
-            settings=settings,
-            secrets=secrets,
-            database=database,
-            urls=Urls(settings.base_url),
-            deadline=Deadlines(settings.accept_timeout_seconds),
-            resolver=Resolver(
-                open_database(settings.postgres, "resolve", pool_size=LOOK_UPS, call_seconds=LOOK_UP_SECONDS)
-            ),
-            loops=Loops(database, threads),
-            recorder=recorder,
-            large_recorder=large_recorder,
-            outcomes=outcomes,
-            threads=threads,
-        ),
+        ingress=_make_ingress(settings, database, secrets, publisher, outcomes),
         publisher=publisher,
         listener=Listener(settings.redis, settled),
         endings=endings,
+        lines=lines,
+    )
+
+
+def _make_ingress(
+    settings: Settings, database: Engine, secrets: SecretBox, publisher: HintPublisher, outcomes: Outcomes
+) -> IngressParts:
+    recorder, large_recorder = (
+        Recorder(
+            settings.postgres,
+            publisher,
+            call_seconds=settings.accept_timeout_seconds,
+            first_hint_seconds=settings.first_hint_seconds,
+        )
+        for _ in range(2)
+    )
+    threads = Threads("ingress", INGRESS_THREADS, MAX_INGRESS_CALLS)
+    return IngressParts(
+        settings=settings,
+        secrets=secrets,
+        database=database,
+        urls=Urls(settings.base_url),
+        deadline=Deadlines(settings.accept_timeout_seconds),
+        resolver=Resolver(
+            open_database(settings.postgres, "resolve", pool_size=LOOK_UPS, call_seconds=LOOK_UP_SECONDS)
+        ),
+        loops=Loops(database, threads),
+        recorder=recorder,
+        large_recorder=large_recorder,
+        outcomes=outcomes,
+        threads=threads,
     )

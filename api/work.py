@@ -25,6 +25,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from api.endings import Endings
+from api.lines import Lines
 from api.patience import Patience, outcome_unknown
 from api.urls import Urls
 from shared.config import Settings
@@ -164,7 +165,8 @@ class Workshop:
     """Opens work in one process.
 
     secrets: None where no work seals any. hint, hint_probe, tell_settled: whom a commit is told to.
-    endings: who waits for what a call has begun; None where nobody can.
+    endings: who waits for what a call has begun; lines: who takes long lists. None where nobody
+    can.
     """
 
     def __init__(
@@ -176,6 +178,7 @@ class Workshop:
         hint: Tell = _nobody,
         hint_probe: Callable[[], None] = _nobody,
         endings: Endings | None = None,
+        lines: Lines | None = None,
         tell_settled: Tell = _nobody,
     ) -> None:
         self._database = database
@@ -185,6 +188,7 @@ class Workshop:
         self.hint = hint
         self.hint_probe = hint_probe
         self.endings = endings
+        self.lines = lines
         self.tell_settled = tell_settled
 
     @property

@@ -3,7 +3,7 @@ of them.
 
 A face is one noun's routes. A view is a plain function that is told what it needs by the names of
 its parameters: `work`, `body`, `query` and the ids of its path; what it returns is the answer's
-model, Content is a file, None is 204.
+model, Content is a file, EachOf is lines, None is 204.
 
 Invariants:
 
@@ -21,7 +21,7 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Literal, cast, get_type_hints
+from typing import Any, Literal, cast, get_args, get_origin, get_type_hints
 from uuid import UUID
 
 import orjson
@@ -34,10 +34,11 @@ from api.auth.policies import READ, WRITE, Policy, admit
 from api.awaited import Answer, awaited
 from api.caller import Caller
 from api.idempotency import REPLAYED, check_key
+from api.management.flowing import in_lines, lines_of
 from api.problems import of_validation
 from api.resources.content import Content
 from api.resources.kept_answers import KeyedCall
-from api.resources.shapes import Begun, Shown
+from api.resources.shapes import Begun, EachOf, Shown
 from api.work import Actor, Work, Workshop
 from shared.errors import Invalid
 from shared.json_text import first_changed
@@ -45,7 +46,7 @@ from shared.json_text import first_changed
 PREFIX = "/api/v1"
 EXTENSION = "pointsman.workshop"
 
-View = Callable[..., Shown | Content | None]
+View = Callable[..., Shown | Content | EachOf[Any] | None]
 Rendered = tuple[int, bytes]
 """Status and body."""
 Again = Callable[[Work, UUID, UUID], Shown]
@@ -70,7 +71,8 @@ class Endpoint:
     """One method of one path.
 
     rule: the whole path, as Flask writes it. errors: statuses that only it may answer. shown: the
-    model of its answer, None where that is a file or nothing. needs_body: a call without one is
+    model of its answer, None where that is a file, lines or nothing. line: the model of each of its
+    lines, where it gives such. needs_body: a call without one is
     refused; else it is as good as an empty object. until_done: shows what it has begun once more,
     where the answer waits until that is done (api/endings.py).
     """
@@ -84,6 +86,7 @@ class Endpoint:
     view: View
     shown: type[Shown] | None
     gives_file: bool
+    line: type[Shown] | None
     body: type[BaseModel] | None
     query: type[BaseModel] | None
     needs_body: bool = True
@@ -139,7 +142,8 @@ class Face:
         def register(view: View) -> View:
             hints = get_type_hints(view)
             given = hints["return"]
-            shown = given if issubclass(given, Shown) else None
+            line = get_args(given)[0] if get_origin(given) is EachOf else None
+            shown = given if line is None and issubclass(given, Shown) else None
             endpoint = Endpoint(
                 face=self,
                 method=method,
@@ -150,6 +154,7 @@ class Face:
                 view=view,
                 shown=shown,
                 gives_file=given is Content,
+                line=line,
                 body=hints.get("body"),
                 query=hints.get("query"),
                 needs_body=needs_body,
@@ -182,12 +187,17 @@ def _serve(endpoint: Endpoint, **ids: UUID) -> Response:
         admit(endpoint.policy, work.actor)
         if endpoint.until_done is not None:
             begun = endpoint.view(work, **ids, **_inputs(endpoint))
+        elif endpoint.line is not None:
+            each = cast(EachOf[Any], endpoint.view(work, **ids, **_inputs(endpoint)))
+            first = lines_of(each, work, None)
         else:
             (status, body), headers = _answer(endpoint, work, ids)
     if endpoint.until_done is not None:
         if file is not None:
             file.free()  # what has been read is in a row by now, however long the caller waits
         return _later(endpoint, shop, work.actor, cast(Begun, begun))
+    if endpoint.line is not None:
+        return in_lines(shop, work.owner, asked, endpoint.policy, each, first, FILE_HEADERS)
     content_type = FILE_TYPE if endpoint.gives_file else "application/json" if body else None
     response = Response(body, status=status, content_type=content_type)
     response.headers.extend(headers)
@@ -234,14 +244,18 @@ def _answer(
 ) -> tuple[Rendered, Iterable[tuple[str, str]]]:
     call = _keyed_call(endpoint, work, ids) if endpoint.takes_key else None
     if call is None:
-        shown = endpoint.view(work, **ids, **_inputs(endpoint))
+        shown = _called(endpoint, work, ids)
         return _rendered(endpoint, shown), FILE_HEADERS if endpoint.gives_file else ()
     given_before = call.take(work)
     if given_before is not None:
         return given_before, (REPLAYED,)
-    shown = endpoint.view(work, **ids, **_inputs(endpoint))
+    shown = _called(endpoint, work, ids)
     call.keep(work, *_rendered(endpoint, shown, again=True))
     return _rendered(endpoint, shown), ()
+
+
+def _called(endpoint: Endpoint, work: Work, ids: dict[str, UUID]) -> Shown | Content | None:
+    return cast("Shown | Content | None", endpoint.view(work, **ids, **_inputs(endpoint)))
 
 
 def _rendered(endpoint: Endpoint, shown: Shown | Content | None, *, again: bool = False) -> Rendered:

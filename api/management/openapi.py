@@ -18,6 +18,7 @@ from pydantic.alias_generators import to_camel
 from api.idempotency import MAX_KEY_CHARS
 from api.management.described import described
 from api.management.face import FILE_HEADERS, FILE_TYPE, NOT_YET, Endpoint, Face
+from api.management.flowing import LINES_TYPE
 from api.problems import CONTENT_TYPE, problem
 from api.resources.shapes import Page
 from shared import VERSION
@@ -122,6 +123,7 @@ def _schemas(endpoints: Iterable[Endpoint]) -> tuple[Schemas, dict[str, Any]]:
         for model, mode in (
             (endpoint.body, "validation"),
             (endpoint.shown, "serialization"),
+            (endpoint.line, "serialization"),
         ):
             if model is not None:
                 used[model, mode] = described(model)
@@ -210,6 +212,9 @@ def _responses(endpoint: Endpoint, schemas: Schemas) -> dict[str, Any]:
             name: {"required": True, "schema": {"type": "string", "const": value}}
             for name, value in FILE_HEADERS
         }
+    if endpoint.line is not None:
+        done["description"] += ". Each line has this schema."
+        done["content"] = {LINES_TYPE: {"schema": schemas[endpoint.line, "serialization"]}}
     if endpoint.shown is not None:
         done["content"] = {"application/json": {"schema": schemas[endpoint.shown, "serialization"]}}
     if endpoint.takes_key:

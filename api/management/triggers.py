@@ -7,7 +7,8 @@ from uuid import UUID
 from api.management.face import Face
 from api.resources import triggers
 from api.resources.content import Content
-from api.resources.triggers import ShownTrigger, TriggerDetail, TriggerPage, TriggerQuery
+from api.resources.shapes import EachOf
+from api.resources.triggers import ShownTrigger, TriggerDetail, TriggerExport, TriggerPage, TriggerQuery
 from api.work import Work
 
 face = Face("triggers", "Recorded calls of trigger URLs, and what became of them.")
@@ -17,6 +18,16 @@ face = Face("triggers", "Recorded calls of trigger URLs, and what became of them
 def list_triggers(work: Work, query: TriggerQuery) -> TriggerPage:
     """The caller's triggers, newest first."""
     return triggers.page(work, work.owner, query)
+
+
+@face.route("GET", "/triggers.ndjson", errors=(429,))
+def export_triggers(work: Work, query: TriggerExport) -> EachOf[ShownTrigger]:  # noqa: ARG001
+    """All the caller's triggers of such a list, newest first, one JSON object to a line.
+
+    What comes after it was begun is not in it. An answer that cannot be given to its end is cut
+    off, and clients say so. Ask again with the `id` of the last whole line as `cursor`.
+    """
+    return triggers.each(query)
 
 
 @face.route("GET", "/triggers/<uuid:id>")

@@ -6,6 +6,8 @@ of rows that were checked when they were written.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Generic, TypeVar
 from uuid import UUID
 
@@ -125,6 +127,16 @@ class Page(Shown, Generic[Item]):
         exclude_if=lambda partial: not partial,
         description="True: the search stopped before the page was full. What is missing follows with `cursor`.",
     )
+
+
+@dataclass(frozen=True, slots=True)
+class EachOf(Generic[Item]):
+    """All of a list, one JSON object to a line. page: what follows a cursor, as the list has it.
+
+    It is asked again for each page, in a work of its own.
+    """
+
+    page: Callable[[Any, UUID | None], Page[Item]]
 
 
 def _no_control_characters(value: str) -> str:

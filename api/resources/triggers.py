@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from pydantic import AwareDatetime, Field, SkipValidation
+from pydantic import AwareDatetime, BaseModel, Field, SkipValidation
 from sqlalchemy import Row, Select, and_, case, func, select
 from sqlalchemy.orm import Session
 
@@ -18,7 +18,17 @@ from api.resources import callbacks, executions
 from api.resources.content import Content, Encoding, beginning, is_coded, shown, whole
 from api.resources.history import Past, Status, callback_lives
 from api.resources.paging import walk
-from api.resources.shapes import EXAMPLE_ID, EXAMPLE_OTHER_ID, EXAMPLE_TIME, Page, PageQuery, Shown, example
+from api.resources.shapes import (
+    EXAMPLE_ID,
+    EXAMPLE_OTHER_ID,
+    EXAMPLE_TIME,
+    EachOf,
+    Given,
+    Page,
+    PageQuery,
+    Shown,
+    example,
+)
 from api.work import Work
 from shared.errors import Conflict, NotFound
 from shared.ids import first_id_of
@@ -27,8 +37,11 @@ from shared.models import Log, Run, Trigger
 from shared.postgres.connections import cursor_of
 from shared.runs.settle import cancel as settle_as_cancelled
 
+# Read at a time, where all are given: some 200 KiB.
+LINES_READ = 500
 
-class TriggerQuery(PageQuery):
+
+class _Filter(BaseModel):
     """Which triggers: of one callback, with one status, received from `from` until before `to` (ISO
     8601, with a zone).
     """
@@ -37,6 +50,16 @@ class TriggerQuery(PageQuery):
     status: Status | None = None
     from_: AwareDatetime | None = Field(None, alias="from")
     to: AwareDatetime | None = None
+
+
+class TriggerQuery(PageQuery, _Filter):
+    """Which part of a list of triggers."""
+
+
+class TriggerExport(Given, _Filter):
+    """All triggers of a list, or those after `cursor`."""
+
+    cursor: UUID | None = None
 
 
 _EXAMPLE: dict[str, Any] = {
@@ -148,16 +171,25 @@ def body(work: Work, owner: UUID, trigger_id: UUID) -> Content:
 
 def page(work: Work, owner: UUID, query: TriggerQuery) -> TriggerPage:
     """The owner's triggers, newest first."""
+    return _page(work, owner, query, query.cursor, query.limit)
+
+
+def each(query: TriggerExport) -> EachOf[ShownTrigger]:
+    """All the triggers of whoever works, newest first."""
+    return EachOf(lambda work, cursor: _page(work, work.owner, query, cursor or query.cursor, LINES_READ))
+
+
+def _page(work: Work, owner: UUID, query: _Filter, cursor: UUID | None, limit: int) -> TriggerPage:
     if query.callback_id is not None and not callbacks.is_own(work.session, owner, query.callback_id):
         return TriggerPage(items=[])
     past = Past(
         owner,
         query.callback_id,
-        before=query.cursor,
+        before=cursor,
         first=_first_id(query.from_),
         end=_first_id(query.to),
     )
-    keys = walk(work.session, [past.by_status(query.status)], query.limit)
+    keys = walk(work.session, [past.by_status(query.status)], limit)
     rows = work.session.execute(_select(owner, keys.ids).order_by(Trigger.id.desc()))
     items = [ShownTrigger(**_fields(row)) for row in rows]
     return TriggerPage(items=items, next_cursor=keys.next_cursor, partial=keys.is_partial)

@@ -26,7 +26,7 @@ from worker.doors import Door
 from worker.maintenance.due import Due
 
 # What an action of any type may say.
-CONFIG_SIDE = {"retry_policy", "http_message", "http_request", "passed_on", "steps", "texts"}
+CONFIG_SIDE = {"flaws", "retry_policy", "http_message", "http_request", "passed_on", "steps", "texts"}
 
 # What the I/O halves share; no action types.
 ENGINE_SIDE = {"contract", "http_answers", "credentials", "oauth"}
@@ -94,7 +94,7 @@ def files_in(package: ModuleType, *others: str) -> set[str]:
 
 
 # What all faces share.
-FACE_SIDE = {"face", "openapi", "described"}
+FACE_SIDE = {"face", "flowing", "openapi", "described"}
 
 # What resources share; no nouns.
 RESOURCE_SIDE = {

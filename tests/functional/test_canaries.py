@@ -476,7 +476,16 @@ def refuse(pointsman: Running, callback: dict[str, Any], canaries: Canaries) -> 
 def read_all(pointsman: Running, callback: dict[str, Any]) -> None:
     callback_id = callback["id"]
     for path in (
-        *("callbacks", "triggers", "executions", "stored-items", "replays", "users/me", "openapi.json"),
+        *(
+            "callbacks",
+            "triggers",
+            "executions",
+            "stored-items",
+            "replays",
+            "users/me",
+            "openapi.json",
+            "triggers.ndjson",
+        ),
         "credentials",
         *(f"callbacks/{callback_id}", f"callbacks/{callback_id}/actions", f"callbacks/{callback_id}/logs"),
     ):

@@ -7,6 +7,7 @@ call of it looks like.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +20,7 @@ from api.app import make_app
 from api.auth.policies import Policy
 from api.management import FACES
 from api.management.face import FILE_TYPE, Endpoint
+from api.management.flowing import LINES_TYPE
 from api.services import make_services
 from shared.config import Settings
 from shared.crypto import new_key, token_hash
@@ -76,6 +78,7 @@ CALLS: dict[str, tuple[str, Any]] = {
     "test_credential": ("credential", None),
     "get_probe": ("probe", None),
     "list_triggers": ("list", {"callbackId": "callback"}),
+    "export_triggers": ("list", {"callbackId": "callback"}),
     "get_trigger": ("trigger", None),
     "get_trigger_body": ("trigger", None),
     "cancel_trigger": ("trigger", None),
@@ -331,8 +334,10 @@ def test_the_owner_is_answered_as_described(pointsman: Running, owned: Owned) ->
             assert answer == BODY, "a file is the bytes that came"
             continue
         schema = {**content["schema"], "components": description["components"]}
-        jsonschema_rs.validator_for(schema).validate(answer)
-        assert answer.get("items") != [], f"{name} has something to show"
+        lines = answer.splitlines() if content_type == LINES_TYPE else []
+        for one in map(json.loads, lines) if lines else [answer]:
+            jsonschema_rs.validator_for(schema).validate(one)
+            assert one.get("items") != [], f"{name} has something to show"
 
 
 def test_a_strangers_lists_are_empty(pointsman: Running, receiver: Receiver, stranger: httpx.Client) -> None:

@@ -123,6 +123,7 @@ class Ingress:
     def call(self, **changes: Any) -> tuple[int, dict[str, str], dict[str, Any]]:
         call = dataclasses.replace(CALL, **changes)
         status, headers, body = asyncio.run(accept(call, self.parts))
+        assert isinstance(body, bytes)
         return status, dict(headers), orjson.loads(body)
 
 

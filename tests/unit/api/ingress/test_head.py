@@ -51,6 +51,7 @@ def head_of(resolver: Slow) -> tuple[int, dict[str, str], bytes]:
         threads=nothing,
     )
     status, headers, body = asyncio.run(head("/t/x", "r", own))
+    assert isinstance(body, bytes)
     return status, dict(headers), body
 
 

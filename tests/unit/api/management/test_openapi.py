@@ -12,6 +12,7 @@ from pydantic.alias_generators import to_camel
 from api.management import FACES
 from api.management.described import described
 from api.management.face import FILE_TYPE, Endpoint
+from api.management.flowing import LINES_TYPE
 from api.management.openapi import ERRORS, Problem, describe
 from api.problems import problem
 from api.resources.shapes import SHOWN_ONCE
@@ -62,10 +63,11 @@ def test_an_operation_says_what_it_gives_and_takes(operation_id: str) -> None:
     done = good[0]
     content = operation["responses"][done].get("content")
     assert (content is None) == (done == "204")
+    assert (content is not None and LINES_TYPE in content) == (operation_id == "exportTriggers")
     is_file = content is not None and FILE_TYPE in content
     assert is_file == (operation_id in ("getTriggerBody", "getStoredItemContent"))
     for schema in [
-        *(named(content["application/json"]["schema"]) if content and not is_file else []),
+        *(named(next(iter(content.values()))["schema"]) if content and not is_file else []),
         *(
             named(operation["requestBody"]["content"]["application/json"]["schema"])
             if "requestBody" in operation
