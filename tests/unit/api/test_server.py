@@ -13,7 +13,7 @@ import pytest
 from flask import Flask, request
 from structlog.testing import capture_logs
 
-from api import environ, server
+from api import environ, sending, server
 from api.awaited import Answer, awaited
 from api.budget import Budget
 from api.server import Shell
@@ -304,7 +304,7 @@ class Slowly(Exchange):
 
 @pytest.mark.parametrize("size", [0, 1, 1_000, 1_001, 2_000, 2_500])
 def test_a_long_answer_is_sent_as_its_client_takes_it(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
-    monkeypatch.setattr(server, "CHUNK_BYTES", 1_000)
+    monkeypatch.setattr(sending, "CHUNK_BYTES", 1_000)
     app = Flask("test")
     app.add_url_rule("/x", "x", lambda: b"ab" * (size // 2) + b"c" * (size % 2))
     shell = Shell(app, SETTINGS)
