@@ -7,6 +7,7 @@ Everything is on free ports and in a temporary folder; stop() must leave no proc
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -26,6 +27,7 @@ from tests.sent import Sent
 
 ADMIN = ("admin@example.com", "correct horse battery staple")
 START_SECONDS = 60.0
+READY = re.compile(r"(?<!not )ready after")
 
 MARKS = {
     "api": "api.server",
@@ -140,13 +142,13 @@ class Running:
                 stderr=subprocess.STDOUT,
                 stdin=subprocess.DEVNULL,
             )
-        before = self.log().count("ready after")
+        before = len(READY.findall(self.log()))
         process = self.process
 
         def is_ready() -> bool:
             if process.poll() is not None:
                 raise AssertionError(f"pointsman run ended with {process.returncode}:\n{self.log()[-4000:]}")
-            return self.log().count("ready after") > before
+            return len(READY.findall(self.log())) > before
 
         eventually(is_ready, START_SECONDS, "«ready after» in the log")
 

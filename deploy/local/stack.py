@@ -21,7 +21,7 @@ from api.leaving import LEFT_SECONDS
 from api.work import Workshop
 from deploy.local.bootstrap import Admin, Demo, ensure_admin, ensure_demo
 from deploy.local.console import Console
-from deploy.local.ports import free_port
+from deploy.local.ports import free_port, keep_port
 from deploy.local.postgres import EmbeddedPostgres
 from deploy.local.server import EmbeddedServer
 from deploy.local.state import DataFolder
@@ -87,6 +87,8 @@ class Stack:
 
     def _start(self) -> None:
         _must_be_free(self.settings.host, self.settings.port)
+        for port in self._promised_ports():
+            keep_port(port)
         self.environment = self._child_environment()
         self._servers()
         self._wait_for_servers()
@@ -106,6 +108,12 @@ class Stack:
         }
         self.data.write("run.json", {**found_at, "pid": os.getpid()})
         self.console.banner(_banner(self.settings, demo))
+
+    def _promised_ports(self) -> list[int]:
+        """What the API and the workers bind later, and no server of ours may draw meanwhile."""
+        first = self.settings.metrics_port
+        count = max(self.settings.workers, self.settings.api_processes)
+        return [self.settings.port, *(range(first, first + count) if first else ())]
 
     def _step(self, what: str, do: Callable[[], object]) -> None:
         if self.supervisor.is_stopping:

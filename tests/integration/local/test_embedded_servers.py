@@ -26,7 +26,7 @@ import psycopg2
 import pytest
 import redis
 
-from deploy.local.ports import FIRST_PORT, LAST_PORT, free_port
+from deploy.local.ports import FIRST_PORT, LAST_PORT, free_port, keep_port
 from deploy.local.postgres import EmbeddedPostgres
 from deploy.local.process import as_nobody
 from deploy.local.server import EmbeddedServer, package_folder, wait_until
@@ -573,6 +573,27 @@ class TestPorts:
         assert FIRST_PORT <= port <= LAST_PORT
         with socket.create_server(("127.0.0.1", port)):
             pass
+
+    @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the kernel does not allow it")
+    def test_nobody_else_draws_what_was_drawn(self) -> None:
+        """Fails when a server draws the port that an API is about to bind."""
+        port = free_port()
+        another = (
+            f"from deploy.local import ports; ports.FIRST_PORT = ports.LAST_PORT = {port}; ports.free_port()"
+        )
+        drawn = subprocess.run([sys.executable, "-c", another], capture_output=True, text=True, check=False)
+        assert "No free TCP port" in drawn.stderr
+        with socket.create_server(("127.0.0.1", port)), pytest.raises(OSError, match="in use"):
+            socket.create_server(("127.0.0.1", port))
+
+    def test_a_kept_port_is_not_drawn(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        port = free_port()
+        monkeypatch.setattr("deploy.local.ports._kept", {})
+        monkeypatch.setattr("deploy.local.ports.FIRST_PORT", port)
+        monkeypatch.setattr("deploy.local.ports.LAST_PORT", port)
+        keep_port(port)
+        with pytest.raises(OSError, match="No free TCP port"):
+            free_port()
 
     def test_taken_ports_are_passed_over(self, monkeypatch: pytest.MonkeyPatch) -> None:
         with socket.create_server(("127.0.0.1", free_port())) as taken:
