@@ -55,7 +55,8 @@ def fill(kind: str, model: BaseModel, fields: dict[str, Any]) -> Any:
 
 def _flawed(error: ValidationError) -> Invalid:
     first = error.errors(include_input=False, include_url=False, include_context=False)[0]
-    return bad_field(".".join(map(str, first["loc"])), first["msg"])
+    said = first["msg"].removeprefix("Value error, ")
+    return bad_field(".".join(map(str, first["loc"])), said)
 
 
 def slots(kind: str, config: dict[str, Any]) -> list[Slot]:

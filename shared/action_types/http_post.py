@@ -169,32 +169,40 @@ def fill(config: HttpPostConfig, fields: Mapping[str, Any]) -> Filled:
         config.forwardQuery,
         config.successStatuses,
     )
-    field = ""
+    for field, check in _RULES.items():
+        if field in fields:
+            check(field, fields[field])
     try:
-        for field, check in _RULES.items():
-            if field in fields:
-                check(fields[field])
-        field = ""
         check_query(filled.url, filled.query)
     except ValueError as error:
-        raise bad_field(field, str(error)) from None
+        raise bad_field("", str(error)) from None
     return filled
 
 
-def _check_values(headers: Mapping[str, str]) -> None:
+def _check_url(field: str, url: str) -> None:
+    try:
+        check_url(url)
+    except ValueError as error:
+        raise bad_field(field, str(error)) from None
+
+
+def _check_values(field: str, headers: Mapping[str, str]) -> None:
     for name, value in headers.items():
-        check_header_value(name, value, value)
+        try:
+            check_header_value(name, value, value)
+        except ValueError as error:
+            raise bad_field(field, str(error)) from None
 
 
-def _check_lengths(values: Mapping[str, str]) -> None:
+def _check_lengths(field: str, values: Mapping[str, str]) -> None:
     for name, value in values.items():
         if len(value) > MAX_FIELD_CHARS:
-            raise ValueError(f"{name} is longer than {MAX_FIELD_CHARS} characters")
+            raise bad_field(f"{field}.{name}", f"it is longer than {MAX_FIELD_CHARS} characters")
 
 
 # Of each field what its rendered value must keep.
-_RULES: dict[str, Callable[[Any], Any]] = {
-    "url": check_url,
+_RULES: dict[str, Callable[[str, Any], None]] = {
+    "url": _check_url,
     "headers": _check_values,
     "query": _check_lengths,
     "form": _check_lengths,

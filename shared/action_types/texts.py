@@ -88,6 +88,7 @@ class Filler:
 
     def __init__(self, config: dict[str, Any], slots: Sequence[Slot]) -> None:
         self._config = config
+        self._count = len(slots)
         self._root = _node([(one.path, number, one) for number, one in enumerate(slots)])
 
     def fields(self, texts: Sequence[str]) -> dict[str, Any]:
@@ -95,6 +96,8 @@ class Filler:
 
         A template that is one JSON value, in a place where values stand, becomes that value.
         """
+        if len(texts) != self._count:
+            raise ValueError(f"{len(texts)} texts for {self._count} templates")
         made: dict[str, Any] = _filled({}, self._root, self._config, texts)
         return made
 

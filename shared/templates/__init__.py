@@ -7,6 +7,6 @@ Both read one trigger, its callback and what earlier actions were answered (scop
   language.py, filters.py).
 - A number keeps the text that it has in the JSON that it comes from.
 - What is put into a URL, a header or a JSON text cannot leave its place (targets.py).
-- Only look-ups are evaluated in this process (lookups.py), and few at a time. All else is rendered
+- Only look-ups are evaluated in this process (look_ups.py), and few at a time. All else is rendered
   in a child process that a time limit ends (apart.py).
 """

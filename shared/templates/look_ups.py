@@ -7,7 +7,7 @@ means the same.
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from types import NoneType
 from typing import Any
 
@@ -46,10 +46,12 @@ from shared.templates.language import language
 from shared.templates.targets import Target, written
 from shared.templates.values import LongInteger, Number
 
-Scope = Mapping[str, Any]
-Read = Callable[[Scope], Any]
-Write = Callable[[Scope], str]
-Holds = Callable[[Scope], bool]
+Values = Mapping[str, Any]
+"""What names stand for."""
+
+Read = Callable[[Values], Any]
+Write = Callable[[Values], str]
+Holds = Callable[[Values], bool]
 
 LOOK_UP_FILTERS = {"default", "json"}
 
@@ -60,8 +62,9 @@ _TRUTHS = _EQUALS | {bool, dict, list}
 _KNOW_THEIR_TEXT = frozenset({int, Number, LongInteger})
 _AS_THEY_ARE = frozenset({Target.TEXT, Target.HEADER})
 
-# A longer text is not made JSON before the library's limits have seen it.
-_MAX_JSON_CHARS = 1_000
+# A longer text, and an integer that is longer than most, is for the library, which has limits.
+_MAX_PLAIN_CHARS = 1_000
+_FILLED = frozenset({int, float, Number})
 
 _NOT_PLAIN: Any = object()
 _NOTHING = language(Target.TEXT).from_string("")
@@ -78,7 +81,7 @@ _LITERALS = (StringLiteral, IntegerLiteral, FloatLiteral, TrueLiteral, FalseLite
 _PLAIN = (Path, Nil, *_LITERALS)
 
 
-def context_of(scope: Scope) -> RenderContext:
+def context_of(scope: Values) -> RenderContext:
     """What the library evaluates something in."""
     return RenderContext(_NOTHING, globals=scope)
 
@@ -102,7 +105,7 @@ def writer(expression: Expression, target: Target) -> Write:
     steps = [_step(one) for one in expression.filters or ()]
     is_as_it_is = target in _AS_THEY_ARE
 
-    def write(scope: Scope) -> str:
+    def write(scope: Values) -> str:
         found = read(scope)
         for step in steps:
             found = step(found)
@@ -153,7 +156,7 @@ def _compared(expression: Any) -> Holds:
     compare, kinds = _COMPARED[type(expression)]
     read_left, read_right = _reader(expression.left), _reader(expression.right)
 
-    def holds(scope: Scope) -> bool:
+    def holds(scope: Values) -> bool:
         left, right = read_left(scope), read_right(scope)
         if (type(left) in kinds and type(right) in kinds) or (type(left) is str and type(right) is str):
             return bool(compare(left, right))
@@ -165,7 +168,7 @@ def _compared(expression: Any) -> Holds:
 def _is_there(expression: Expression) -> Holds:
     read = _reader(expression)
 
-    def holds(scope: Scope) -> bool:
+    def holds(scope: Values) -> bool:
         found = read(scope)
         if type(found) in _TRUTHS:
             return found is not None and found is not False
@@ -192,7 +195,7 @@ def _path(root: Any, *keys: Any) -> Read:
         return _long_path(root, keys)
     (key,) = keys
 
-    def read(scope: Scope) -> Any:
+    def read(scope: Values) -> Any:
         try:
             found = scope[root]
             return found[key] if type(found) is dict else _NOT_PLAIN
@@ -202,8 +205,8 @@ def _path(root: Any, *keys: Any) -> Read:
     return read
 
 
-def _long_path(root: Any, keys: Iterable[Any]) -> Read:
-    def read(scope: Scope) -> Any:
+def _long_path(root: Any, keys: tuple[Any, ...]) -> Read:
+    def read(scope: Values) -> Any:
         try:
             found = scope[root]
             for key in keys:
@@ -221,18 +224,18 @@ def _step(one: Filter) -> Callable[[Any], Any]:
     is_alone = not one.args
     if one.name == "json" and is_alone:
         return _json
-    if one.name == "default" and (is_alone or _is_one_argument(one)):
+    if one.name == "default" and (is_alone or _has_one_argument(one)):
         return _default
     return lambda _found: _NOT_PLAIN
 
 
-def _is_one_argument(one: Filter) -> bool:
+def _has_one_argument(one: Filter) -> bool:
     return len(one.args) == 1 and isinstance(one.args[0], PositionalArgument)
 
 
 def _default(found: Any) -> Any:
     """What is found, if it is certain that it needs no default."""
-    if (type(found) is str and found) or type(found) in _NUMBERS:
+    if (type(found) is str and 0 < len(found) <= _MAX_PLAIN_CHARS) or type(found) in _FILLED:
         return found
     return _NOT_PLAIN
 
@@ -240,7 +243,7 @@ def _default(found: Any) -> Any:
 def _json(found: Any) -> Any:
     if type(found) in _KNOW_THEIR_TEXT:
         return JsonText(found)
-    if type(found) is str and len(found) <= _MAX_JSON_CHARS:
+    if type(found) is str and len(found) <= _MAX_PLAIN_CHARS:
         try:
             return json_text(found)
         except ValueError:  # the library says so with its place

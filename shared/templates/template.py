@@ -29,7 +29,7 @@ from shared.templates.language import (
     parse,
     parse_condition,
 )
-from shared.templates.look_ups import Scope, Write, context_of, is_look_up, truth, writer
+from shared.templates.look_ups import Values, Write, context_of, is_look_up, truth, writer
 from shared.templates.targets import Target
 
 # So many outputs are looked up in place; a template with more is rendered apart.
@@ -82,7 +82,7 @@ class Template:
         self._nodes = parsed.nodes
         self._pieces = [] if self.look_ups is None else [_piece(node) for node in parsed.nodes]
 
-    def render(self, scope: Scope, at_most: int = MAX_CHARS) -> str:
+    def render(self, scope: Values, at_most: int = MAX_CHARS) -> str:
         """The text that it comes to; raises TemplateError. at_most: bytes."""
         if not self._pieces:
             return self._rendered(scope, at_most)
@@ -98,7 +98,7 @@ class Template:
             raise _failed(error, self.text, index) from None
         return found
 
-    def _rendered(self, scope: Scope, at_most: int) -> str:
+    def _rendered(self, scope: Values, at_most: int) -> str:
         context = context_of(scope)
         buffer = LimitedStringIO(at_most, newline="")
         index = 0
@@ -127,7 +127,7 @@ class Condition:
         self.answers = names.answers_in(self.names)
         self.weight = _weight([parsed]) + len(text) // CHARS_OF_A_PART
 
-    def holds(self, scope: Scope) -> bool:
+    def holds(self, scope: Values) -> bool:
         """Whether it is true; raises TemplateError."""
         try:
             return self._holds(scope)

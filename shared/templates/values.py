@@ -63,32 +63,34 @@ def read_json(text: str | bytes) -> Any:
 def read_plain_json(text: bytes) -> Any:
     """The same value, sooner; raises ValueError for what read_json() has to be asked for.
 
-    That is what is no JSON, what is long, and what has a number that is not one of few digits.
+    That is what is no JSON, what is long, and what has another number than integers of few digits.
     """
     if len(text) > MAX_PLAIN_BYTES:
         raise ValueError("it is long")
+    if b"-0" in text and _MINUS_ZERO.search(text):
+        raise ValueError("a number in it has a text of its own")
     found = orjson.loads(text)
     try:
-        if not _is_plain((found,), text):
+        if not _is_plain((found,)):
             raise ValueError("a number in it has a text of its own")
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
     return found
 
 
-def _is_plain(values: Iterable[Any], text: bytes) -> bool:
-    """Whether numbers among these, or within, are integers that are written as they are shown."""
+def _is_plain(values: Iterable[Any]) -> bool:
+    """Whether all numbers among these, or within, are integers of few digits."""
     for one in values:
         kind = type(one)
         if kind is int:
-            if not -PLAIN_INTEGERS < one < PLAIN_INTEGERS or (one == 0 and _MINUS_ZERO.search(text)):
+            if not -PLAIN_INTEGERS < one < PLAIN_INTEGERS:
                 return False
         elif kind is float:
             return False
         elif kind is dict:
-            if not _is_plain(one.values(), text):
+            if not _is_plain(one.values()):
                 return False
-        elif kind is list and not _is_plain(one, text):
+        elif kind is list and not _is_plain(one):
             return False
     return True
 

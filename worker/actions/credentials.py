@@ -6,8 +6,8 @@ Invariants:
   was when the action was saved.
 - What it adds wins over a header of the action's own.
 - A token that the receiver refuses is dropped, and the next attempt comes at once, once.
-- What it added is a mask in what is kept of the answer: a receiver may repeat it. So is any other
-  credential among the headers.
+- What it added is a mask in what is kept of the answer: a receiver may repeat it. So is what else
+  stands in `authorization` and `cookie`.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from shared.credentials.query import QueryMeta, with_parameter
 from shared.masks import CREDENTIAL_HEADERS, spellings
 from shared.seals import Cipher, origin_of
 from worker.actions.contract import Outcome
-from worker.actions.http_answers import without
+from worker.actions.http_answers import without, without_all
 from worker.actions.oauth import Grant, no_token, read_token, token_request
 from worker.egress.errors import EgressError
 from worker.egress.http import Egress
@@ -40,6 +40,12 @@ from worker.egress.tokens import NoToken, Token
 from worker.records import ActionRecord, CredentialRecord
 
 UNAUTHORIZED = 401
+
+# Callers think up what they show. What is more than that, or longer, takes too long to be searched
+# for. A short part of it, as `accepted`, stands in any answer by chance.
+MAX_SHOWN_PARTS = 32
+MAX_SHOWN_CHARS = 8_192
+LEAST_PART_CHARS = 12
 LATE = NoToken("The token server took longer than the attempt may take.", retryable=True)
 
 
@@ -137,29 +143,47 @@ def _applied(
             raise TypeError("a kind of credential that no HTTP request can show")
 
 
-def shown_credentials(sending: Sending) -> tuple[str, ...]:
-    """What a receiver could repeat of the credentials in a request's headers, whoever sets them."""
+def shown_credentials(sending: Sending) -> tuple[str, ...] | None:
+    """What a receiver could repeat of `authorization` and `cookie`, whoever sets them.
+
+    None: it is too much to be searched for.
+    """
     found: list[str] = []
     for name in CREDENTIAL_HEADERS:
-        if name in sending.headers:
-            found += _parts(name, sending.headers[name])
+        values = [sending.headers[name]] if name in sending.headers else []
         for line in sending.opaque.get(name, ()):
-            found += _parts(name, line.decode("latin-1"))
-    return tuple(found)
+            values += {line.decode("latin-1"), line.decode("utf-8", "replace")}
+        for value in values:
+            if any(one in value for one in sending.secrets):
+                continue  # it is masked by that
+            if len(value) > MAX_SHOWN_CHARS:
+                return None
+            found += [value, *(one for one in _parts(name, value) if len(one) >= LEAST_PART_CHARS)]
+    return tuple(found) if len(found) <= MAX_SHOWN_PARTS else None
 
 
 def _parts(name: str, value: str) -> list[str]:
-    """A header's value, and what of it is secret by itself."""
+    """What of a header's value is secret by itself."""
     if name == "cookie":
-        return [value, *(one.partition("=")[2].strip() for one in value.split(";"))]
+        return [one.partition("=")[2].strip() for one in value.split(";")]
     scheme, _, shown = value.partition(" ")
+    shown = shown.strip()
     if scheme.lower() != "basic":
-        return [value, shown]
+        return [shown]
     try:
-        pair = base64.b64decode(shown).decode()
+        raw = base64.b64decode(shown)
     except ValueError:
-        return [value, shown]
-    return [value, shown, pair, pair.partition(":")[2]]
+        return [shown]
+    pair = raw.decode("utf-8" if _is_utf8(raw) else "latin-1")
+    return [shown, pair, pair.partition(":")[2]]
+
+
+def _is_utf8(raw: bytes) -> bool:
+    try:
+        raw.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _key(credential: CredentialRecord) -> tuple[str, str]:
@@ -180,12 +204,12 @@ def _without_header(sending: Sending, name: str) -> Sending:
 
 
 async def send(
-    request: HttpRequest, access: Access | None, door: Egress, secrets: Sequence[str] = ()
+    request: HttpRequest, access: Access | None, door: Egress, secrets: Sequence[str] | None = ()
 ) -> Answer | NoToken:
     """Send a request once, with a token if it needs one; raises EgressError.
 
     Fetching the token is part of the time that the request has. secrets: what the receiver could
-    repeat of the credential, beside the token.
+    repeat, beside the token; None: too much to be searched for.
     """
     if access is None:
         return Answer(_masked(await door.request(request), secrets), is_token_dropped=False)
@@ -201,10 +225,12 @@ async def send(
     headers = {**request.headers, "authorization": f"Bearer {token.value}"}
     response = await door.request(request._replace(headers=headers, timeout_ms=max(left_ms, 1)))
     is_dropped = response.status == UNAUTHORIZED and door.tokens.drop(access.key, token)
-    return Answer(_masked(response, (*secrets, token.value)), is_dropped)
+    return Answer(_masked(response, None if secrets is None else (*secrets, token.value)), is_dropped)
 
 
-def _masked(response: HttpResponse, secrets: Sequence[str]) -> HttpResponse:
+def _masked(response: HttpResponse, secrets: Sequence[str] | None) -> HttpResponse:
+    if secrets is None:
+        return without_all(response)
     return without(response, spellings(secrets)) if secrets else response
 
 

@@ -95,18 +95,35 @@ def without(response: HttpResponse, secrets: Sequence[str]) -> HttpResponse:
     """The response with masks for these texts, and for the beginning of one where it was cut."""
     hidden = [one for one in secrets if len(one) >= LEAST_MASKED_CHARS]
     headers, body = response.headers, response.body
+    raws = [raw for one in hidden for raw in _as_sent(one)]
     for one in hidden:
         headers = tuple((name, value.replace(one, MASK)) for name, value in headers)
-        body = body.replace(one.encode(), MASK.encode())
+    for raw in raws:
+        body = body.replace(raw, MASK.encode())
     if response.truncated:
-        body = _without_beginning(body, hidden)
+        body = _without_beginning(body, raws)
     return response._replace(headers=headers, body=body)
 
 
-def _without_beginning(body: bytes, secrets: Sequence[str]) -> bytes:
+def without_all(response: HttpResponse) -> HttpResponse:
+    """The response without anything that could repeat a secret."""
+    headers = tuple((name, value) for name, value in response.headers if name.lower() == "retry-after")
+    return response._replace(headers=headers, body=MASK.encode())
+
+
+def _as_sent(text: str) -> list[bytes]:
+    """The bytes in which a receiver may repeat a text."""
+    if text.isascii():
+        return [text.encode()]
+    try:
+        return [text.encode("utf-8", "surrogatepass"), text.encode("latin-1")]
+    except UnicodeEncodeError:
+        return [text.encode("utf-8", "surrogatepass")]
+
+
+def _without_beginning(body: bytes, secrets: Sequence[bytes]) -> bytes:
     """The body without what it ends with, if a secret begins so."""
-    for one in secrets:
-        raw = one.encode()
+    for raw in secrets:
         for count in range(len(raw) - 1, LEAST_MASKED_CHARS - 1, -1):
             if body.endswith(raw[:count]):
                 return body[:-count] + MASK.encode()

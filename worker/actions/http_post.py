@@ -59,7 +59,7 @@ class Post(NamedTuple):
     headers: all that are the same on each attempt; opaque: further ones, each with its lines.
     signers: each secret with its key, newest first. successes: the statuses that are success, None
     for all of 2xx. identity, access: what its credential shows beside them. secrets: what a
-    receiver could repeat of it.
+    receiver could repeat of it; None: too much to be searched for.
     """
 
     method: str
@@ -75,7 +75,7 @@ class Post(NamedTuple):
     successes: tuple[int, ...] | None
     identity: ClientIdentity | None = None
     access: Access | None = None
-    secrets: tuple[str, ...] = ()
+    secrets: tuple[str, ...] | None = ()
 
     def __repr__(self) -> str:
         return f"Post(webhook_id={self.webhook_id})"
@@ -113,6 +113,7 @@ def prepare(action: ActionRecord, config: Config | Filled, context: ExecutionCon
     sending = with_credential(action, Sending(message.url, headers, message.opaque), tenant, decrypt)
     if isinstance(sending, Outcome):
         return sending
+    shown = shown_credentials(sending)
     return Post(
         method=message.method,
         url=sending.url,
@@ -127,7 +128,7 @@ def prepare(action: ActionRecord, config: Config | Filled, context: ExecutionCon
         successes=config.successStatuses,
         identity=sending.identity,
         access=sending.access,
-        secrets=(*sending.secrets, *shown_credentials(sending)),
+        secrets=None if shown is None else (*sending.secrets, *shown),
     )
 
 

@@ -110,7 +110,7 @@ def outcome(make: Callable[[], Any]) -> Any:
     try:
         made = make()
     except Invalid as error:
-        return error.message.partition(":")[0].split(".")[:2]
+        return error.message.partition(":")[0]
     return {name: getattr(made, name) for name in http_post.Filled._fields}
 
 

@@ -25,7 +25,15 @@ LEAVES = (
     st.none()
     | st.booleans()
     | st.integers(-3, 3)
-    | st.sampled_from([Number("10.00"), Number("-0"), Number("1e2"), LongInteger("25000000000000000000")])
+    | st.sampled_from(
+        [
+            Number("10.00"),
+            Number("-0"),
+            Number("1e2"),
+            LongInteger("25000000000000000000"),
+            LongInteger("9" * 200),
+        ]
+    )
     | st.sampled_from(["", " ", "a", "size", "xyz", '"<&', "\ud800", "x" * 1_001])
 )
 VALUES = st.recursive(

@@ -33,6 +33,7 @@ from worker.actions import perform
 from worker.actions.contract import AttemptStamp, ExecutionContext, Limits, Outcome, Prepared
 from worker.actions.http_post import Delivered, stamped
 from worker.actions.http_post import classify as classify_post
+from worker.actions.http_post import perform as perform_post
 from worker.doors import Doors
 from worker.egress.errors import EgressError
 from worker.egress.http import Egress
@@ -166,27 +167,71 @@ def test_a_callers_credential_is_opened_anew_each_time() -> None:
     assert set(box._decrypted.values()) == {"of the action"}
 
 
+FORWARDING = {"url": "http://x/", "forwardHeaders": ["authorization", "cookie", "x-plain"]}
+
+
+def called_with(**headers: str) -> ExecutionContext:
+    """A call that shows these; credentials are recorded sealed."""
+    named = {name: BOX.encrypt(value) if name != "x_plain" else value for name, value in headers.items()}
+    return context(headers=json.dumps([[name.replace("_", "-"), value] for name, value in named.items()]))
+
+
+def secrets_of(config: dict[str, Any], given: ExecutionContext) -> Any:
+    return prepare_post(replace(new_action(), config=config), given).secrets
+
+
 def test_what_a_receiver_could_repeat_of_credentials_is_known_whoever_sets_them() -> None:
     pair = base64.b64encode(b"me:secret-of-mine").decode()
-    recorded = [
-        ["authorization", f"Basic {pair}"],
-        ["cookie", "a=cookie-one; b=cookie-two"],
-        ["x-plain", "p"],
-    ]
-    given = context(
-        headers=json.dumps([[name, BOX.encrypt(value)] for name, value in recorded[:2]] + recorded[2:])
+    cookie = "a=cookie-one-of-two; consent=accepted"
+    found = secrets_of(
+        FORWARDING, called_with(authorization=f"Basic  {pair}", cookie=cookie, x_plain="plain-enough")
     )
-    forwarded = {"url": "http://x/", "forwardHeaders": ["authorization", "cookie", "x-plain"]}
-    post = prepare_post(replace(new_action(), config=forwarded), given)
-    assert {pair, "secret-of-mine", "cookie-one", "cookie-two"} <= set(post.secrets)
-    assert "p" not in post.secrets
-    own = {"url": "http://x/", "headers": {"Authorization": "Bearer own-token", "x-own": "of-the-action"}}
-    assert set(prepare_post(replace(new_action(), config=own), given).secrets) == {
-        "Bearer own-token",
-        "own-token",
+    assert set(found) == {
+        *(f"Basic  {pair}", pair, "me:secret-of-mine", "secret-of-mine"),
+        *(cookie, "cookie-one-of-two"),
+    }, "nothing that stands in any answer by chance"
+    own = {
+        "url": "http://x/",
+        "headers": {"Authorization": "Bearer own-token-of-it", "x-own": "of-the-action"},
     }
-    opaque = context(headers=json.dumps([["cookie", BOX.encrypt("a=tr\xe8s-secret")]]))
-    assert "tr\xe8s-secret" in prepare_post(replace(new_action(), config=forwarded), opaque).secrets
+    assert set(secrets_of(own, context())) == {"Bearer own-token-of-it", "own-token-of-it"}
+    latin = base64.b64encode("me:tr\xe8s-secret-one".encode("latin-1")).decode()
+    assert "tr\xe8s-secret-one" in secrets_of(FORWARDING, called_with(authorization=f"basic {latin}"))
+
+
+@pytest.mark.parametrize(
+    "cookie", ["; ".join(f"a{n}=value-of-some-{n}" for n in range(99)), "a=" + "x" * 9_000]
+)
+def test_what_takes_too_long_to_be_searched_for_hides_the_whole_answer(cookie: str) -> None:
+    """Fails when a caller thinks up secrets by the thousand, and a worker's loop looks for each."""
+    assert secrets_of(FORWARDING, called_with(cookie=cookie)) is None
+
+    class Repeating:
+        async def request(self, request: HttpRequest) -> HttpResponse:
+            headers = (("server", cookie), ("retry-after", "5"))
+            return HttpResponse(200, headers, cookie.encode(), truncated=False)
+
+    post = prepare_post(replace(new_action(), config=FORWARDING), called_with(cookie=cookie))
+    delivered = asyncio.run(perform_post(post, STAMP, cast(Egress, Repeating())))
+    assert isinstance(delivered, Delivered)
+    assert delivered.response.body == b"***"
+    assert delivered.response.headers == (("retry-after", "5"),)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "latin-1"])
+def test_a_credential_of_other_bytes_than_ascii_is_masked_as_it_was_sent(encoding: str) -> None:
+    """Fails when it is looked for in other bytes than it left in."""
+    sent = "a=tr\xe8s-secret-cookie".encode(encoding)
+    recorded = called_with(cookie=sent.decode("latin-1"))
+    post = prepare_post(replace(new_action(), config=FORWARDING), recorded)
+
+    class Repeating:
+        async def request(self, request: HttpRequest) -> HttpResponse:
+            return HttpResponse(200, (), b"<" + request.opaque["cookie"][0] + b">", truncated=False)
+
+    delivered = asyncio.run(perform_post(post, STAMP, cast(Egress, Repeating())))
+    assert isinstance(delivered, Delivered)
+    assert delivered.response.body == b"<***>"
 
 
 @pytest.mark.parametrize("place", ["url", "header", "callback"])
