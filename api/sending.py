@@ -35,14 +35,27 @@ async def send_flow(send: Send, status: int, headers: Headers, flow: Flow) -> No
 
     What cannot be read on is cut off by the server, which misses its end.
     """
+    sent = 0
     try:
         await send(_start(status, headers))
         async with contextlib.aclosing(flow.parts()) as parts:
             async for part in parts:
-                await send({"type": "http.response.body", "body": part, "more_body": True})
+                # an empty one, too: with the first one the head leaves
+                for start in range(0, max(len(part), 1), CHUNK_BYTES):
+                    chunk = part[start : start + CHUNK_BYTES]
+                    await send({"type": "http.response.body", "body": chunk, "more_body": True})
+                    sent += len(chunk)
         await send({"type": "http.response.body", "body": b""})
     except PointsmanError as error:
-        log.warning("answer_cut", code=error.code, error=error.message)
+        request_id = dict(headers).get("x-request-id")
+        log.warning(
+            "answer_cut",
+            code=error.code,
+            error=error.message,
+            bytes=sent,
+            user=str(flow.owner),
+            request=request_id,
+        )
     finally:
         flow.close()
 

@@ -78,7 +78,7 @@ class Services:
     def let_waiters_go(self) -> None:
         """Nobody waits for the end of anything any longer, nor takes what has no end in sight."""
         self.endings.stop()
-        self.lines.stop()
+        self.lines.cut()
         self.ingress.outcomes.stop()
 
     def _measure_clock(self) -> None:

@@ -34,7 +34,7 @@ from api.auth.policies import READ, WRITE, Policy, admit
 from api.awaited import Answer, awaited
 from api.caller import Caller
 from api.idempotency import REPLAYED, check_key
-from api.management.flowing import in_lines, lines_of
+from api.management.flowing import LINES_HEADERS, in_lines
 from api.problems import of_validation
 from api.resources.content import Content
 from api.resources.kept_answers import KeyedCall
@@ -58,12 +58,7 @@ NOT_IDS = frozenset({"work", "body", "query", "return"})
 
 FILE_TYPE = "application/octet-stream"
 
-# Whatever the bytes are, a browser saves them, and neither shows nor guesses nor keeps them.
-FILE_HEADERS = (
-    ("content-disposition", "attachment"),
-    ("x-content-type-options", "nosniff"),
-    ("cache-control", "no-store"),
-)
+FILE_HEADERS = LINES_HEADERS
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +184,6 @@ def _serve(endpoint: Endpoint, **ids: UUID) -> Response:
             begun = endpoint.view(work, **ids, **_inputs(endpoint))
         elif endpoint.line is not None:
             each = cast(EachOf[Any], endpoint.view(work, **ids, **_inputs(endpoint)))
-            first = lines_of(each, work, None)
         else:
             (status, body), headers = _answer(endpoint, work, ids)
     if endpoint.until_done is not None:
@@ -197,7 +191,7 @@ def _serve(endpoint: Endpoint, **ids: UUID) -> Response:
             file.free()  # what has been read is in a row by now, however long the caller waits
         return _later(endpoint, shop, work.actor, cast(Begun, begun))
     if endpoint.line is not None:
-        return in_lines(shop, work.owner, asked, endpoint.policy, each, first, FILE_HEADERS)
+        return in_lines(shop, work.owner, asked, endpoint.policy, each)
     content_type = FILE_TYPE if endpoint.gives_file else "application/json" if body else None
     response = Response(body, status=status, content_type=content_type)
     response.headers.extend(headers)

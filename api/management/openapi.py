@@ -208,13 +208,11 @@ def _responses(endpoint: Endpoint, schemas: Schemas) -> dict[str, Any]:
     done: dict[str, Any] = {"description": HTTPStatus(endpoint.status).phrase}
     if endpoint.gives_file:
         done["content"] = {FILE_TYPE: {}}
-        done["headers"] = {
-            name: {"required": True, "schema": {"type": "string", "const": value}}
-            for name, value in FILE_HEADERS
-        }
+        done["headers"] = _fixed_headers()
     if endpoint.line is not None:
         done["description"] += ". Each line has this schema."
         done["content"] = {LINES_TYPE: {"schema": schemas[endpoint.line, "serialization"]}}
+        done["headers"] = _fixed_headers()
     if endpoint.shown is not None:
         done["content"] = {"application/json": {"schema": schemas[endpoint.shown, "serialization"]}}
     if endpoint.takes_key:
@@ -237,6 +235,12 @@ def _responses(endpoint: Endpoint, schemas: Schemas) -> dict[str, Any]:
         statuses.add(422)
     errors = {str(status): {"$ref": f"#/components/responses/{status}"} for status in sorted(statuses)}
     return {str(endpoint.status): done, **later, **errors}
+
+
+def _fixed_headers() -> dict[str, Any]:
+    return {
+        name: {"required": True, "schema": {"type": "string", "const": value}} for name, value in FILE_HEADERS
+    }
 
 
 def _error(status: int, text: str, kind: type[PointsmanError]) -> dict[str, Any]:

@@ -22,7 +22,7 @@ def list_triggers(work: Work, query: TriggerQuery) -> TriggerPage:
 
 @face.route("GET", "/triggers.ndjson", errors=(429,))
 def export_triggers(work: Work, query: TriggerExport) -> EachOf[ShownTrigger]:  # noqa: ARG001
-    """All the caller's triggers of such a list, newest first, one JSON object to a line.
+    """All the caller's triggers, or those that the filters fit, newest first, one to a line.
 
     What comes after it was begun is not in it. An answer that cannot be given to its end is cut
     off, and clients say so. Ask again with the `id` of the last whole line as `cursor`.

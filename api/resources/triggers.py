@@ -37,8 +37,11 @@ from shared.models import Log, Run, Trigger
 from shared.postgres.connections import cursor_of
 from shared.runs.settle import cancel as settle_as_cancelled
 
-# Read at a time, where all are given: some 200 KiB.
-LINES_READ = 500
+# Read at a time, where all are given: 80 KiB, and 300 at most.
+LINES_READ = 200
+
+# In a list. The recorded request has all of it.
+MAX_SHOWN_TYPE_CHARS = 500
 
 
 class _Filter(BaseModel):
@@ -176,7 +179,13 @@ def page(work: Work, owner: UUID, query: TriggerQuery) -> TriggerPage:
 
 def each(query: TriggerExport) -> EachOf[ShownTrigger]:
     """All the triggers of whoever works, newest first."""
-    return EachOf(lambda work, cursor: _page(work, work.owner, query, cursor or query.cursor, LINES_READ))
+
+    def page(work: Work, cursor: UUID | None) -> TriggerPage:
+        if cursor is not None and query.callback_id is not None:
+            callbacks.own(work.session, work.owner, query.callback_id)  # else a part looks whole
+        return _page(work, work.owner, query, cursor or query.cursor, LINES_READ)
+
+    return EachOf(page)
 
 
 def _page(work: Work, owner: UUID, query: _Filter, cursor: UUID | None, limit: int) -> TriggerPage:
@@ -241,7 +250,7 @@ def _select(owner: UUID, ids: list[UUID]) -> Select[Any]:
             Trigger.received_at,
             Trigger.method,
             Trigger.path,
-            Trigger.content_type,
+            func.left(Trigger.content_type, MAX_SHOWN_TYPE_CHARS).label("content_type"),
             Trigger.replay_of,
         )
         .outerjoin(Run, and_(Run.trigger_id == Trigger.id, Run.trigger_id.in_(ids)))
