@@ -46,6 +46,7 @@ def begin(make: Callable[[Settings], Made]) -> tuple[Settings, Made]:
         settings = config.read()
         logs.configure(settings.log_level, settings.log_format)
         _raise_limit_of_files()
+        leave_no_core()
         sys.setswitchinterval(SWITCH_SECONDS)
         knows_its_keys = startup.examine(settings)
         made = make(settings)
@@ -79,6 +80,14 @@ def _collect_less_garbage() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(NEW_OBJECTS, *gc.get_threshold()[1:])
+
+
+def leave_no_core() -> None:
+    """Have the kernel write no file of this process's memory, nor of its children's, when it
+    crashes: secrets stand in it. `prlimit --core` allows it again.
+    """
+    _, hard = resource.getrlimit(resource.RLIMIT_CORE)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, hard))
 
 
 def _raise_limit_of_files() -> None:

@@ -34,6 +34,7 @@ from shared.errors import StartupError
 from shared.keyring.checks import refuse_misfit
 from shared.postgres.connections import open_database
 from shared.postgres.fitness import explained
+from shared.process import leave_no_core
 from shared.startup import wait_for_postgres, wait_for_redis
 
 READY_SECONDS = 30.0
@@ -244,6 +245,7 @@ def run(settings: Settings) -> int:
     """Run everything; returns the exit code."""
     if settings.port == 0:
         settings = settings.model_copy(update={"port": free_port()})
+    leave_no_core()
     console = Console(settings.log_format)
     return Stack(settings, console, DataFolder(settings.data_dir), Supervisor(console)).run()
 

@@ -9,10 +9,14 @@ from __future__ import annotations
 
 import base64
 import json
+import os
+import resource
+import signal
+import sys
 import threading
 import uuid
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -76,6 +80,7 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Done]:
     environment = {"POINTSMAN_LOG_LEVEL": "debug", "POINTSMAN_LOG_FORMAT": "json"}
     folder = tmp_path_factory.mktemp("canaries")
     with (
+        cores_allowed(),
         Running(folder, environment) as pointsman,
         Receiver() as receiver,
         OAuthServer() as oauth,
@@ -85,6 +90,17 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Done]:
         use_credentials(pointsman, receiver, oauth, canaries)
         do_everything(pointsman, receiver, canaries)
         yield Done(pointsman, canaries, receiver, monitor.heard)
+
+
+@contextmanager
+def cores_allowed() -> Iterator[None]:
+    """What is started here may leave dumps of its memory, unless it forbids that itself."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_CORE)
+    resource.setrlimit(resource.RLIMIT_CORE, (hard, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_CORE, (soft, hard))
 
 
 class Monitor:
@@ -588,6 +604,19 @@ def test_whatever_is_sealed_stands_in_a_column_that_a_rotation_knows(done: Done)
 def test_nothing_is_told_to_redis(done: Done) -> None:
     eventually(lambda: any("LPUSH" in one for one in done.redis_heard), 5, "a hint")
     assert done.canaries.found_in("\n".join(done.redis_heard)) == set()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel says elsewhere where its dumps are")
+def test_a_crash_leaves_no_dump_of_the_memory(done: Done) -> None:
+    """Fails when a core file, which holds every secret of a worker, is written beside it."""
+    for name in ("api", "worker"):
+        limits = Path(f"/proc/{done.pointsman.pid_of(name)}/limits").read_text()
+        (line,) = [one for one in limits.splitlines() if one.startswith("Max core file size")]
+        assert line.split()[4] == "0"
+    before, killed = set(Path().glob("core*")), done.pointsman.pid_of("worker")
+    os.kill(killed, signal.SIGSEGV)
+    eventually(lambda: done.pointsman.pids().get("worker") not in (None, killed), 15, "another worker")
+    assert set(Path().glob("core*")) == before
 
 
 def test_nothing_is_in_the_log(done: Done) -> None:
