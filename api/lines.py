@@ -104,6 +104,7 @@ class Lines:
 
     @property
     def is_cut(self) -> bool:
+        """Whether nothing more is read."""
         return self._is_stopping
 
     def cut(self) -> None:
@@ -135,16 +136,12 @@ class Flow:
 
         A page may be empty, also the first one.
         """
-        loop = asyncio.get_running_loop()
         gone = None if self._caller is None else asyncio.ensure_future(self._caller.gone())
-        deadline = loop.time() + MAX_SECONDS
         try:
             while True:
                 yield self._page.lines
                 if self._page.cursor is None or (gone is not None and gone.done()):
                     return
-                if loop.time() > deadline:
-                    raise Unavailable("The export took too long.")
                 self._page = await self._next(self._page.cursor, gone)
         finally:
             if gone is not None:

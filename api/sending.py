@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 import structlog
 
-from api.lines import Flow
+from api.lines import MAX_SECONDS, Flow
 from shared.errors import PointsmanError
 
 # Of an answer, handed on at once.
@@ -37,8 +38,8 @@ async def send_flow(send: Send, status: int, headers: Headers, flow: Flow) -> No
     """
     sent = 0
     try:
-        await send(_start(status, headers))
-        async with contextlib.aclosing(flow.parts()) as parts:
+        async with asyncio.timeout(MAX_SECONDS), contextlib.aclosing(flow.parts()) as parts:
+            await send(_start(status, headers))
             async for part in parts:
                 # an empty one, too: with the first one the head leaves
                 for start in range(0, max(len(part), 1), CHUNK_BYTES):
@@ -46,16 +47,12 @@ async def send_flow(send: Send, status: int, headers: Headers, flow: Flow) -> No
                     await send({"type": "http.response.body", "body": chunk, "more_body": True})
                     sent += len(chunk)
         await send({"type": "http.response.body", "body": b""})
-    except PointsmanError as error:
-        request_id = dict(headers).get("x-request-id")
-        log.warning(
-            "answer_cut",
-            code=error.code,
-            error=error.message,
-            bytes=sent,
-            user=str(flow.owner),
-            request=request_id,
+    except (PointsmanError, TimeoutError) as error:
+        why = (
+            error.message if isinstance(error, PointsmanError) else f"It took longer than {MAX_SECONDS:g} s."
         )
+        request_id = dict(headers).get("x-request-id")
+        log.warning("answer_cut", error=why, bytes=sent, user=str(flow.owner), request=request_id)
     finally:
         flow.close()
 

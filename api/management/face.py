@@ -34,7 +34,7 @@ from api.auth.policies import READ, WRITE, Policy, admit
 from api.awaited import Answer, awaited
 from api.caller import Caller
 from api.idempotency import REPLAYED, check_key
-from api.management.flowing import LINES_HEADERS, in_lines
+from api.management.flowing import FILE_HEADERS, in_lines
 from api.problems import of_validation
 from api.resources.content import Content
 from api.resources.kept_answers import KeyedCall
@@ -57,8 +57,6 @@ Method = Literal["GET", "POST", "PATCH", "PUT", "DELETE"]
 NOT_IDS = frozenset({"work", "body", "query", "return"})
 
 FILE_TYPE = "application/octet-stream"
-
-FILE_HEADERS = LINES_HEADERS
 
 
 @dataclass(frozen=True, slots=True)

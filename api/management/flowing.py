@@ -25,7 +25,7 @@ LINES_TYPE = "application/x-ndjson"
 LINE = orjson.OPT_UTC_Z | orjson.OPT_APPEND_NEWLINE
 
 # A browser saves it, and neither shows nor guesses nor keeps it.
-LINES_HEADERS = (
+FILE_HEADERS = (
     ("content-disposition", "attachment"),
     ("x-content-type-options", "nosniff"),
     ("cache-control", "no-store"),
@@ -58,7 +58,7 @@ def in_lines(
         except Exception as error:
             raise translate(error, path) from error
 
-    headers = [("content-type", LINES_TYPE), *LINES_HEADERS, ("x-request-id", request_id)]
+    headers = [("content-type", LINES_TYPE), *FILE_HEADERS, ("x-request-id", request_id)]
     if request.method == "HEAD":
         return awaited(_nothing(headers))
     assert shop.lines is not None, "who serves faces has them"

@@ -17,8 +17,8 @@ from pydantic.alias_generators import to_camel
 
 from api.idempotency import MAX_KEY_CHARS
 from api.management.described import described
-from api.management.face import FILE_HEADERS, FILE_TYPE, NOT_YET, Endpoint, Face
-from api.management.flowing import LINES_TYPE
+from api.management.face import FILE_TYPE, NOT_YET, Endpoint, Face
+from api.management.flowing import FILE_HEADERS, LINES_TYPE
 from api.problems import CONTENT_TYPE, problem
 from api.resources.shapes import Page
 from shared import VERSION
